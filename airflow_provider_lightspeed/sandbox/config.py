@@ -1,0 +1,98 @@
+"""Every option of a shop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, get_args
+
+from airflow_provider_lightspeed.sandbox.faults import Fault
+from airflow_provider_lightspeed.sandbox.zones import parse_zone
+
+Order = Literal["newest", "oldest", "unordered", "last_change", "last_change_asc"]
+RetryAfter = Literal["none", "seconds", "date"]
+
+NO_LIMITS = (1_000_000_000,) * 3
+
+# As long as real ones, and nobody can take them for real ones.
+_SANDBOX_CREDENTIALS = ("sandbox0only0key0000000000000000", "sandbox0only0secret0000000000000")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Churn:
+    """What others do to the shop before each call is answered; 0.1 means: before every tenth call."""
+
+    inserts: float = 0.0
+    changes: float = 0.0
+    deletes: float = 0.0
+    protected: frozenset[int] = frozenset()
+    """Ids that are neither changed nor deleted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShopConfig:
+    """One shop. The same options (with ``end`` given) make the same shop, to the byte."""
+
+    key: str = _SANDBOX_CREDENTIALS[0]
+    secret: str = _SANDBOX_CREDENTIALS[1]
+    languages: tuple[str, ...] = ("en", "us", "nl", "de")
+    """Active languages: the first path segment of each call."""
+
+    tickets: int = 1_000
+    seed: int = 1
+    end: datetime | None = None
+    """The newest tickets come from just before this instant (default: the start of the sandbox)."""
+    days: float = 365.0
+    """The tickets are spread over this many days up to ``end``."""
+    first_id: int = 2546
+    id_step: int = 1
+    """The mean distance between neighbouring ids; over 1, the gaps vary."""
+    per_second: int = 1
+    """This many tickets each share one second of ``createdAt``."""
+    oddities: bool = False
+    """Some tickets have no language, no customer, or properties that no document mentions."""
+
+    order: Order = "newest"
+    filter_timezone: str = "UTC"
+    """The zone in which ``created_at_min`` and ``created_at_max`` are read: IANA name or ``+02:00``."""
+    answer_timezone: str = "UTC"
+    """The zone of the times in answers."""
+    min_inclusive: bool = True
+    """A ticket created exactly at ``created_at_min`` matches."""
+    max_inclusive: bool = True
+    """A ticket created exactly at ``created_at_max`` matches."""
+    since_id_inclusive: bool = False
+    count_reads_email: bool = False
+    messages_touch_tickets: bool = True
+    """A posted message sets ``isAnswered`` and ``updatedAt`` of its ticket."""
+
+    limits: tuple[int, int, int] = (300, 3_000, 12_000)
+    """Calls allowed in each window of the quota."""
+    window_seconds: tuple[float, float, float] = (300.0, 3_600.0, 86_400.0)
+    burst_limit: int = 20
+    """Calls allowed in any one second (0: no such limit)."""
+    negative_remaining: bool = False
+    """A refused call reads -1 as what remains of a used-up window."""
+    retry_after: RetryAfter = "none"
+    """The form of the ``Retry-After`` header of a refused call."""
+
+    latency: float = 0.0
+    """Seconds that each answer takes at least."""
+    faults: tuple[Fault, ...] = ()
+    churn: Churn = field(default_factory=Churn)
+
+    def __post_init__(self) -> None:
+        parse_zone(self.filter_timezone)
+        parse_zone(self.answer_timezone)
+        if self.order not in get_args(Order):
+            raise ValueError(f"Unknown order {self.order!r}: choose from {', '.join(get_args(Order))}")
+        if self.retry_after not in get_args(RetryAfter):
+            raise ValueError(f"Unknown retry_after {self.retry_after!r}: choose from {get_args(RetryAfter)}")
+        if self.end is not None and self.end.tzinfo is None:
+            raise ValueError("end needs a time zone")
+        if not self.languages:
+            raise ValueError("A shop has at least one language")
+        if self.tickets < 0 or min(self.id_step, self.per_second, self.first_id) < 1 or self.days <= 0:
+            raise ValueError("tickets must be >= 0; id_step, per_second and first_id >= 1; days > 0")
+        if min(self.window_seconds) <= 0:
+            raise ValueError("window_seconds must be above 0")

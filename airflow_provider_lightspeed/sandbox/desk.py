@@ -1,0 +1,67 @@
+"""One shop as it is served: its endpoints, quota and faults, and the hands of its staff and customers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from airflow_provider_lightspeed.sandbox.churn import Churner
+from airflow_provider_lightspeed.sandbox.config import ShopConfig
+from airflow_provider_lightspeed.sandbox.endpoints import Endpoints
+from airflow_provider_lightspeed.sandbox.faults import Fault, Faults
+from airflow_provider_lightspeed.sandbox.properties import read_staff_ticket
+from airflow_provider_lightspeed.sandbox.quota import Quota
+from airflow_provider_lightspeed.sandbox.shop import Shop
+from airflow_provider_lightspeed.sandbox.tickets import Author, Document, message_document
+
+_STAFF = "staff"
+
+
+class Desk:
+    """A shop with all that belongs to its key. What the methods do costs no quota and meets no faults."""
+
+    def __init__(self, config: ShopConfig, clock: Callable[[], float]) -> None:
+        self.config = config
+        self.shop = Shop(config, clock=clock)
+        self.quota = Quota(config, clock)
+        self.faults = Faults(config.faults, config.seed)
+        self.churner = Churner(self.shop)
+        self.endpoints = Endpoints(self.shop, self.quota)
+
+    def add_tickets(self, count: int = 1, **properties: object) -> list[int]:
+        """Let customers open tickets, with the API's property names (``customer=7``, ``isClosed=True``); also
+        ``createdAt`` and ``language``. What is left open is made up."""
+        fields = read_staff_ticket(properties)
+        return [self.shop.receive(fields, by=_STAFF).id for _ in range(count)]
+
+    def update_ticket(self, ticket_id: int, **properties: object) -> Document:
+        """Change a ticket as the staff does in the back office."""
+        fields = read_staff_ticket(properties)
+        if "created_at" in fields:
+            raise ValueError("createdAt cannot change")
+        return self.shop.document(self.shop.update(ticket_id, fields, by=_STAFF))
+
+    def delete_ticket(self, ticket_id: int) -> None:
+        """Delete a ticket as the staff does in the back office."""
+        self.shop.delete(ticket_id, by=_STAFF)
+
+    def add_message(self, ticket_id: int, text: str, author: Author = "customer") -> Document:
+        """Let the customer (or ``author="shop"``) write."""
+        by = "customer" if author == "customer" else _STAFF
+        message = self.shop.add_message(ticket_id, text, author=author, by=by)
+        return message_document(message, self.shop.answer_zone)
+
+    def inject(self, *faults: Fault) -> None:
+        """Let calls to come meet faults."""
+        self.faults.inject(faults)
+
+    def clear_faults(self) -> None:
+        """Forget all faults, those of the configuration too."""
+        self.faults.clear()
+
+    def use_quota(self, calls: int) -> None:
+        """Use up calls as another program with the same key would."""
+        self.quota.use(calls)
+
+    def reset_quota(self) -> None:
+        """Give every window its whole budget back."""
+        self.quota.reset()

@@ -1,0 +1,194 @@
+"""The API's endpoints: a request to a shop, and what it answers. No sockets, no quota, no credentials here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from airflow_provider_lightspeed.sandbox.bodies import read_properties
+from airflow_provider_lightspeed.sandbox.properties import read_ticket
+from airflow_provider_lightspeed.sandbox.quota import Quota
+from airflow_provider_lightspeed.sandbox.shop import Query, Shop
+from airflow_provider_lightspeed.sandbox.tickets import Ticket, message_document, write_ticket
+from airflow_provider_lightspeed.sandbox.wire import ApiError, Reply, Request
+from airflow_provider_lightspeed.sandbox.zones import parse_zone, read_wall_clock
+
+_MAX_LIMIT = 250
+_WHOLE_NUMBER = re.compile(r"-?\d{1,18}")
+
+_Endpoint = Callable[..., Reply]
+
+
+class Endpoints:
+    """Answers the API's calls from one shop."""
+
+    def __init__(self, shop: Shop, quota: Quota) -> None:
+        self._shop = shop
+        self._quota = quota
+        self._filter_zone = parse_zone(shop.config.filter_timezone)
+        ticket, message = r"/tickets/(\d{1,9})", r"/messages/(\d{1,15})"
+        routes: dict[str, dict[str, _Endpoint]] = {
+            r"/tickets\.json": {"GET": self._list, "POST": self._create},
+            r"/tickets/count\.json": {"GET": self._count},
+            rf"{ticket}\.json": {"GET": self._get, "PUT": self._update, "DELETE": self._delete},
+            rf"{ticket}/messages\.json": {"GET": self._list_messages, "POST": self._create_message},
+            rf"{ticket}/messages/count\.json": {"GET": self._count_messages},
+            rf"{ticket}{message}\.json": {
+                "GET": self._get_message,
+                "PUT": self._update_message,
+                "DELETE": self._delete_message,
+            },
+            r"/account/ratelimit\.json": {"GET": self._rate_limit},
+            r"/shop\.json": {"GET": self._describe_shop},
+        }
+        self._routes = [(re.compile(path), methods) for path, methods in routes.items()]
+
+    def answer(self, request: Request) -> Reply:
+        """Carry out a request.
+
+        :raises ApiError: the API refuses it.
+        """
+        for path, methods in self._routes:
+            if found := path.fullmatch(request.path):
+                if request.method not in methods:
+                    raise ApiError(405, "Method not allowed.")
+                try:
+                    return methods[request.method](request, *map(int, found.groups()))
+                except KeyError:
+                    raise ApiError(404, "Resource not found.") from None
+                except ValueError as error:
+                    raise ApiError(422, f"Invalid data input. {error}") from None
+        raise ApiError(404, "Resource not found.")
+
+    # Tickets
+
+    def _list(self, request: Request) -> Reply:
+        zone = self._shop.answer_zone
+        tickets = self._shop.find(self._query(request.query))
+        return Reply(
+            body=f'{{"tickets":[{",".join([write_ticket(ticket, zone) for ticket in tickets])}]}}'.encode()
+        )
+
+    def _count(self, request: Request) -> Reply:
+        query = self._query(request.query)
+        if not self._shop.config.count_reads_email:
+            query = msgspec.structs.replace(query, email=None)
+        return _reply("count", self._shop.count(query))
+
+    def _get(self, _: Request, ticket_id: int) -> Reply:
+        return self._one(self._shop.get(ticket_id))
+
+    def _create(self, request: Request) -> Reply:
+        fields = read_ticket(read_properties(request, "ticket"))
+        if not fields.get("subject"):
+            raise ValueError("A ticket needs a subject.")
+        return self._one(self._shop.create(fields, by=self._shop.config.key), status=201)
+
+    def _update(self, request: Request, ticket_id: int) -> Reply:
+        fields = read_ticket(read_properties(request, "ticket"))
+        return self._one(self._shop.update(ticket_id, fields, by=self._shop.config.key))
+
+    def _delete(self, _: Request, ticket_id: int) -> Reply:
+        self._shop.delete(ticket_id, by=self._shop.config.key)
+        return Reply(status=204)
+
+    def _one(self, ticket: Ticket, status: int = 200) -> Reply:
+        return Reply(
+            status=status, body=f'{{"ticket":{write_ticket(ticket, self._shop.answer_zone)}}}'.encode()
+        )
+
+    # Messages
+
+    def _list_messages(self, request: Request, ticket_id: int) -> Reply:
+        query = self._query(request.query)
+        first = (query.page - 1) * query.limit
+        messages = [message for message in self._shop.messages(ticket_id) if message.id > query.since_id]
+        zone = self._shop.answer_zone
+        page = [message_document(message, zone) for message in messages[first : first + query.limit]]
+        return _reply("ticketMessages", page)
+
+    def _count_messages(self, _: Request, ticket_id: int) -> Reply:
+        return _reply("count", len(self._shop.messages(ticket_id)))
+
+    def _get_message(self, _: Request, ticket_id: int, message_id: int) -> Reply:
+        message = self._shop.message(ticket_id, message_id)
+        return _reply("ticketMessage", message_document(message, self._shop.answer_zone))
+
+    def _create_message(self, request: Request, ticket_id: int) -> Reply:
+        properties = read_properties(request, "ticketMessage")
+        author = properties.get("from", "shop")
+        if author not in {"shop", "customer"}:
+            raise ValueError("from must be shop or customer.")
+        message = self._shop.add_message(
+            ticket_id,
+            _text(properties),
+            author="customer" if author == "customer" else "shop",
+            by=self._shop.config.key,
+        )
+        return _reply("ticketMessage", message_document(message, self._shop.answer_zone), status=201)
+
+    def _update_message(self, request: Request, ticket_id: int, message_id: int) -> Reply:
+        text = _text(read_properties(request, "ticketMessage"))
+        message = self._shop.update_message(ticket_id, message_id, text)
+        return _reply("ticketMessage", message_document(message, self._shop.answer_zone))
+
+    def _delete_message(self, _: Request, ticket_id: int, message_id: int) -> Reply:
+        self._shop.delete_message(ticket_id, message_id)
+        return Reply(status=204)
+
+    # The shop
+
+    def _rate_limit(self, _: Request) -> Reply:
+        return _reply("accountRatelimit", self._quota.document())
+
+    def _describe_shop(self, _: Request) -> Reply:
+        return _reply(
+            "shop",
+            {
+                "id": 1000 + self._shop.config.seed,
+                "status": "active",
+                "isB2b": False,
+                "subDomain": "sandbox",
+                "mainDomain": "sandbox.example.com",
+                "email": "shop@example.com",
+                "languages": list(self._shop.config.languages),
+            },
+        )
+
+    def _query(self, query: Mapping[str, str]) -> Query:
+        instants = {
+            field: read_wall_clock(query[name], self._filter_zone)
+            for field, name in (("created_min", "created_at_min"), ("created_max", "created_at_max"))
+            if query.get(name)
+        }
+        limit = _number(query, "limit", 50)
+        return Query(
+            email=query.get("email") or None,
+            since_id=_number(query, "since_id", 0),
+            page=max(1, _number(query, "page", 1)),
+            limit=min(limit, _MAX_LIMIT) if limit > 0 else 50,
+            **instants,
+        )
+
+
+def _number(query: Mapping[str, str], name: str, default: int) -> int:
+    text = query.get(name)
+    if not text:
+        return default
+    if not _WHOLE_NUMBER.fullmatch(text):
+        raise ValueError(f"{name} must be a whole number.")
+    return int(text)
+
+
+def _text(properties: Mapping[str, object]) -> str:
+    text = properties.get("message")
+    if not isinstance(text, str) or not text:
+        raise ValueError("A message needs a text.")
+    return text
+
+
+def _reply(envelope: str, content: Any, status: int = 200) -> Reply:
+    return Reply(status=status, body=msgspec.json.encode({envelope: content}))

@@ -1,0 +1,150 @@
+"""Faults to inject: which call they hit, and what they do to its answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import KW_ONLY, dataclass
+from threading import Lock
+from typing import Literal, get_args
+
+import msgspec
+
+from airflow_provider_lightspeed.sandbox.chance import generator
+from airflow_provider_lightspeed.sandbox.wire import HTML, Reply, Request, error_reply
+
+FaultKind = Literal[
+    "429",
+    "500",
+    "502",
+    "503",
+    "504",
+    "drop",
+    "cut-off",
+    "error-200",
+    "broken-json",
+    "html-200",
+    "empty-200",
+    "no-key",
+    "slow",
+]
+
+# These spoil a real answer, so there has to be one.
+_NEED_AN_ANSWER = frozenset({"cut-off", "broken-json", "no-key", "slow"})
+
+_MESSAGES = {
+    "429": "Too many requests in this time period. Try again later.",
+    "500": "Internal server error.",
+    "503": "Service unavailable.",
+    "504": "Gateway timeout.",
+}
+
+_HTML = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>\n"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault and the calls it hits.
+
+    :param kind: an error status; ``drop`` (the connection ends with no answer), ``cut-off`` (half a body),
+        ``error-200`` (an ``error`` key in a 200), ``broken-json``, ``html-200``, ``empty-200``,
+        ``no-key`` (an object without the key that belongs there), ``slow`` (a good answer after ``delay``).
+    :param method: only calls with this method (empty: any).
+    :param path: only calls whose path holds a match of this regular expression (empty: any).
+    :param after: let this many matching calls pass first.
+    :param times: hit this many calls (0: without end).
+    :param probability: hit a matching call with this chance, drawn with the shop's seed.
+    :param applied: the shop does what was asked before the fault hides it.
+    :param delay: seconds to wait before the fault shows.
+    :param retry_after: a ``Retry-After`` header to send along.
+    """
+
+    kind: FaultKind
+    _: KW_ONLY
+    method: str = ""
+    path: str = ""
+    after: int = 0
+    times: int = 1
+    probability: float = 1.0
+    applied: bool = False
+    delay: float = 0.0
+    retry_after: str = ""
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(FaultKind):
+            raise ValueError(f"Unknown fault {self.kind!r}: choose from {', '.join(get_args(FaultKind))}")
+        re.compile(self.path)
+
+    @property
+    def needs_answer(self) -> bool:
+        """Whether the request has to be carried out before this fault can show."""
+        return self.applied or self.kind in _NEED_AN_ANSWER
+
+
+class Faults:
+    """The faults waiting for their calls. Safe to use from several threads."""
+
+    def __init__(self, faults: Iterable[Fault], seed: int) -> None:
+        self._lock = Lock()
+        self._chance = generator(seed, "faults")
+        self._waiting: list[tuple[Fault, _Tally]] = []
+        self.inject(faults)
+
+    def inject(self, faults: Iterable[Fault]) -> None:
+        """Add faults after those already there."""
+        with self._lock:
+            self._waiting.extend((fault, _Tally()) for fault in faults)
+
+    def clear(self) -> None:
+        """Forget all faults."""
+        with self._lock:
+            self._waiting.clear()
+
+    def pick(self, method: str, path: str) -> Fault | None:
+        """Return the fault that hits this call, if any: the first one waiting that matches."""
+        with self._lock:
+            for fault, tally in self._waiting:
+                if fault.method not in {"", method} or not re.search(fault.path, path):
+                    continue
+                tally.seen += 1
+                if tally.seen <= fault.after or (fault.times and tally.hit >= fault.times):
+                    continue
+                if self._chance.random() < fault.probability:
+                    tally.hit += 1
+                    return fault
+        return None
+
+
+class _Tally(msgspec.Struct):
+    seen: int = 0
+    hit: int = 0
+
+
+def spoil(fault: Fault, reply: Reply, request: Request) -> Reply:
+    """Return what the client gets to see instead of the reply."""
+    headers = {"Retry-After": fault.retry_after} if fault.retry_after else {}
+    match fault.kind:
+        case "429" | "500" | "503" | "504":
+            spoilt = error_reply(
+                int(fault.kind), _MESSAGES[fault.kind], method=request.method, path=request.path
+            )
+        case "502":
+            spoilt = Reply(status=502, body=_HTML, content_type=HTML)
+        case "drop":
+            spoilt = msgspec.structs.replace(reply, connection="dropped")
+        case "cut-off":
+            spoilt = msgspec.structs.replace(reply, connection="cut")
+        case "error-200":
+            refusal = error_reply(500, "Internal server error.", method=request.method, path=request.path)
+            spoilt = msgspec.structs.replace(refusal, status=200)
+        case "broken-json":
+            spoilt = msgspec.structs.replace(reply, body=reply.body[: len(reply.body) // 2])
+        case "html-200":
+            spoilt = Reply(body=_HTML, content_type=HTML)
+        case "empty-200":
+            spoilt = Reply()
+        case "no-key":
+            spoilt = Reply(status=reply.status, body=b"{}")
+        case "slow":
+            spoilt = reply
+    return msgspec.structs.replace(spoilt, headers={**spoilt.headers, **headers})
