@@ -20,4 +20,4 @@ def mix(seed: int, number: int) -> int:
 
 def generator(seed: int, purpose: str) -> random.Random:
     """Return a generator of its own for each purpose, so that one does not disturb another."""
-    return random.Random(f"{seed} {purpose}")  # ruff: ignore[S311] - no secrets here; the same seed must give the same shop
+    return random.Random(f"{seed} {purpose}")  # ruff: ignore[suspicious-non-cryptographic-random-usage] - no secrets here; the same seed must give the same shop

@@ -29,7 +29,7 @@ class Control:
         """Carry out a control call; mistakes come back as errors in the API's form."""
         try:
             content = self._dispatch(request)
-        except KeyError as error:
+        except LookupError as error:
             return _refusal(404, f"There is no {error}", request)
         except (ValueError, TypeError, msgspec.MsgspecError) as error:
             return _refusal(422, str(error), request)
@@ -38,7 +38,7 @@ class Control:
     def _dispatch(self, request: Request) -> Any:
         item = _ITEM.fullmatch(request.path.removeprefix(PREFIX))
         if item is None:
-            raise KeyError(request.path)
+            raise LookupError(request.path)
         what, number, part = item.groups()
         desk = self._desk(request)
         body: dict[str, Any] = msgspec.json.decode(request.body, type=dict[str, Any]) if request.body else {}
@@ -55,7 +55,7 @@ class Control:
             case "GET", "deleted", False, None:
                 return {"tickets": list(desk.shop.deleted().values())}
             case "GET", "tickets", True, None:
-                return {"ticket": desk.shop.document(desk.shop.get(ticket_id))}
+                return {"ticket": desk.shop.ticket(ticket_id)}
             case "PATCH", "tickets", True, None:
                 return {"ticket": desk.update_ticket(ticket_id, **body)}
             case "DELETE", "tickets", True, None:
@@ -69,9 +69,9 @@ class Control:
             case "POST", "quota", False, None:
                 desk.use_quota(int(body["calls"]))
             case "POST", "reset", False, None:
-                self._reset()
+                self._gateway.reset()
             case _:
-                raise KeyError(f"{request.method} {request.path}")
+                raise LookupError(f"{request.method} {request.path}")
         return {}
 
     def _desk(self, request: Request) -> Desk:
@@ -79,7 +79,7 @@ class Control:
         for desk in self._gateway.desks:
             if key in {None, desk.config.key}:
                 return desk
-        raise KeyError(f"shop with the key {key}")
+        raise LookupError(f"shop with the key {key}")
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -95,12 +95,6 @@ class Control:
             ],
             "calls": self._gateway.calls.count(),
         }
-
-    def _reset(self) -> None:
-        self._gateway.calls.clear()
-        for desk in self._gateway.desks:
-            desk.clear_faults()
-            desk.reset_quota()
 
 
 def _refusal(status: int, message: str, request: Request) -> Reply:

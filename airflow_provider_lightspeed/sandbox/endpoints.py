@@ -11,7 +11,7 @@ import msgspec
 from airflow_provider_lightspeed.sandbox.bodies import read_properties
 from airflow_provider_lightspeed.sandbox.properties import read_ticket
 from airflow_provider_lightspeed.sandbox.quota import Quota
-from airflow_provider_lightspeed.sandbox.shop import Query, Shop
+from airflow_provider_lightspeed.sandbox.shop import MissingError, Query, Shop
 from airflow_provider_lightspeed.sandbox.tickets import Ticket, message_document, write_ticket
 from airflow_provider_lightspeed.sandbox.wire import ApiError, Reply, Request
 from airflow_provider_lightspeed.sandbox.zones import parse_zone, read_wall_clock
@@ -57,7 +57,7 @@ class Endpoints:
                     raise ApiError(405, "Method not allowed.")
                 try:
                     return methods[request.method](request, *map(int, found.groups()))
-                except KeyError:
+                except MissingError:
                     raise ApiError(404, "Resource not found.") from None
                 except ValueError as error:
                     raise ApiError(422, f"Invalid data input. {error}") from None

@@ -34,6 +34,13 @@ class Gateway:
         self._by_credentials = dict(zip(credentials, self.desks, strict=True))
         self._by_key = {desk.config.key: desk for desk in self.desks}
 
+    def reset(self) -> None:
+        """Forget calls and faults and give back the quota, in all shops; tickets stay."""
+        self.calls.clear()
+        for desk in self.desks:
+            desk.clear_faults()
+            desk.reset_quota()
+
     def answer(self, request: Request, authorization: str) -> tuple[Reply, float]:
         """Return the answer to a call, and the seconds until it is due."""
         at, monotonic = arrival()

@@ -71,7 +71,7 @@ def _read_text(name: str, value: object) -> str:
 
 
 def _read_customer(value: object) -> int | None:
-    if value in {None, False, ""}:
+    if value is None or value is False or value == "":
         return None
     match = None if value is True else _CUSTOMER.fullmatch(str(value))
     if match is None:

@@ -93,9 +93,9 @@ class SandboxControl:
     def _call(self, method: str, path: str, answer: type[T], body: object = None) -> T:
         address = f"{self._url}/_sandbox/{quote(path)}{self._query}"
         content = None if body is None else msgspec.json.encode(body)
-        request = Request(address, content, {"Content-Type": "application/json"}, method=method)  # ruff: ignore[S310] - http(s) is checked above
+        request = Request(address, content, {"Content-Type": "application/json"}, method=method)  # ruff: ignore[suspicious-url-open-usage] - http(s) is checked above
         try:
-            with urlopen(request, timeout=_TIMEOUT) as response:  # ruff: ignore[S310] - as above
+            with urlopen(request, timeout=_TIMEOUT) as response:  # ruff: ignore[suspicious-url-open-usage] - as above
                 return msgspec.json.decode(response.read(), type=answer)
         except HTTPError as error:
             with error:

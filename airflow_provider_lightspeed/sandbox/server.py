@@ -111,12 +111,13 @@ class Sandbox:
         """The first shop's API secret."""
         return self.desk.config.secret
 
-    def airflow_connection(self) -> str:
-        """Return the connection to the first shop, as ``AIRFLOW_CONN_<ID>`` takes it."""
+    def airflow_connection(self, desk: Desk | None = None) -> str:
+        """Return the connection to a shop (default: the first), as ``AIRFLOW_CONN_<ID>`` takes it."""
+        config = (desk or self.desk).config
         return json.dumps({
             "conn_type": "lightspeed",
-            "login": self.key,
-            "password": self.secret,
+            "login": config.key,
+            "password": config.secret,
             "host": self.url,
         })
 
@@ -132,6 +133,10 @@ class Sandbox:
     def reset_calls(self) -> None:
         """Forget the calls so far."""
         self._gateway.calls.clear()
+
+    def reset(self) -> None:
+        """Forget calls and faults and give back the quota, in all shops; tickets stay."""
+        self._gateway.reset()
 
     def add_tickets(self, count: int = 1, **properties: object) -> list[int]:
         """See :meth:`Desk.add_tickets`."""
@@ -153,10 +158,14 @@ class Sandbox:
         """See :meth:`Desk.inject`."""
         self.desk.inject(*faults)
 
+    def use_quota(self, calls: int) -> None:
+        """See :meth:`Desk.use_quota`."""
+        self.desk.use_quota(calls)
+
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())
-        except BaseException as error:  # ruff: ignore[BLE001] - raised again by start(), in the thread that waits for it
+        except BaseException as error:  # ruff: ignore[blind-except] - raised again by start(), in the thread that waits for it
             self._failure = error
             self._ready.set()
 

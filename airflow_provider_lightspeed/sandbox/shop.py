@@ -26,6 +26,10 @@ from airflow_provider_lightspeed.sandbox.tickets import (
 from airflow_provider_lightspeed.sandbox.zones import parse_zone, write_instant
 
 
+class MissingError(LookupError):
+    """There is no such ticket or message."""
+
+
 class Query(msgspec.Struct, frozen=True, kw_only=True):
     """What a list asks for; instants are epoch seconds."""
 
@@ -100,7 +104,7 @@ class Shop:
     def get(self, ticket_id: int) -> Ticket:
         """Return a live ticket.
 
-        :raises KeyError: there is none with this id.
+        :raises MissingError: there is none with this id.
         """
         with self._lock:
             return self._live(ticket_id)
@@ -129,7 +133,7 @@ class Shop:
     def update(self, ticket_id: int, fields: Mapping[str, Any], *, by: str, method: str = "PUT") -> Ticket:
         """Change a ticket. Where everything is so already, nothing happens, and ``updatedAt`` stays.
 
-        :raises KeyError: there is no such ticket.
+        :raises MissingError: there is no such ticket.
         """
         with self._lock:
             old = self._live(ticket_id)
@@ -144,7 +148,7 @@ class Shop:
     def delete(self, ticket_id: int, *, by: str, method: str = "DELETE") -> None:
         """Delete a ticket.
 
-        :raises KeyError: there is no such ticket.
+        :raises MissingError: there is no such ticket.
         """
         with self._lock:
             ticket = self._live(ticket_id)
@@ -155,7 +159,7 @@ class Shop:
     def messages(self, ticket_id: int) -> list[Message]:
         """Return a ticket's conversation, oldest first.
 
-        :raises KeyError: there is no such ticket.
+        :raises MissingError: there is no such ticket.
         """
         with self._lock:
             ticket = self._live(ticket_id)
@@ -166,19 +170,19 @@ class Shop:
     def message(self, ticket_id: int, message_id: int) -> Message:
         """Return one message.
 
-        :raises KeyError: there is no such ticket or message.
+        :raises MissingError: there is no such ticket or message.
         """
         for message in self.messages(ticket_id):
             if message.id == message_id:
                 return message
-        raise KeyError(message_id)
+        raise MissingError(f"message {message_id} of ticket {ticket_id}")
 
     def add_message(
         self, ticket_id: int, text: str, *, author: Author = "shop", by: str, method: str = "POST"
     ) -> Message:
         """Add to a ticket's conversation.
 
-        :raises KeyError: there is no such ticket.
+        :raises MissingError: there is no such ticket.
         """
         with self._lock:
             old = self._live(ticket_id)
@@ -196,7 +200,7 @@ class Shop:
     def update_message(self, ticket_id: int, message_id: int, text: str) -> Message:
         """Change the text of a message.
 
-        :raises KeyError: there is no such ticket or message.
+        :raises MissingError: there is no such ticket or message.
         """
         with self._lock:
             old = self.message(ticket_id, message_id)
@@ -209,7 +213,7 @@ class Shop:
     def delete_message(self, ticket_id: int, message_id: int) -> None:
         """Delete a message.
 
-        :raises KeyError: there is no such ticket or message.
+        :raises MissingError: there is no such ticket or message.
         """
         with self._lock:
             self.message(ticket_id, message_id)
@@ -249,6 +253,13 @@ class Shop:
         """Return every live ticket by id, oldest first."""
         with self._lock:
             return {id_of(key): self.document(self._ticket(key)) for key in self._by_age.keys}
+
+    def ticket(self, ticket_id: int) -> Document:
+        """Return a live ticket.
+
+        :raises MissingError: there is none with this id.
+        """
+        return self.document(self.get(ticket_id))
 
     def deleted(self) -> dict[int, Document]:
         """Return every deleted ticket by id, as it was last."""
@@ -309,7 +320,7 @@ class Shop:
     def _live(self, ticket_id: int) -> Ticket:
         place = self._by_age.from_id(ticket_id, inclusive=True)
         if place == len(self._by_age) or id_of(key := self._by_age.keys[place]) != ticket_id:
-            raise KeyError(ticket_id)
+            raise MissingError(f"ticket {ticket_id}")
         return self._ticket(key)
 
     def _ticket(self, key: int) -> Ticket:
