@@ -1,0 +1,106 @@
+"""What can go wrong with a shop, one class for each thing that a caller would treat differently."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+
+class LightspeedError(Exception):
+    """Anything this provider raises about a shop."""
+
+
+class LightspeedConfigurationError(LightspeedError, ValueError):
+    """An argument or a connection field is wrong. Nothing was sent; trying again does not help."""
+
+
+class LightspeedConnectionError(LightspeedError):
+    """No answer came: refused, dropped, timed out.
+
+    :param sent: whether the request may have reached the shop.
+    :param retryable: False where the next try would fail alike (a certificate that does not verify).
+    """
+
+    def __init__(self, message: str, *, sent: bool = True, retryable: bool = True) -> None:
+        super().__init__(message)
+        self.sent = sent
+        self.retryable = retryable
+
+
+class LightspeedMalformedAnswerError(LightspeedError):
+    """An answer came that is not what the API promises: HTML, cut-off JSON, a list without its key."""
+
+
+class LightspeedAPIError(LightspeedError):
+    """The shop answered that it will not.
+
+    :param status: HTTP status, or the ``code`` of an ``error`` object that came with a success status.
+    :param message: the vendor's own words, shortened.
+    :param method: HTTP method of the call.
+    :param path: path of the call, without host and query.
+    :param hint: what the reader of the log can do about it.
+    """
+
+    def __init__(self, *, status: int, message: str, method: str, path: str, hint: str = "") -> None:
+        text = f"{method} {path} was answered {status}: {message}"
+        super().__init__(f"{text} {hint}".rstrip())
+        self.status = status
+        self.message = message
+        self.method = method
+        self.path = path
+
+
+class LightspeedAuthenticationError(LightspeedAPIError):
+    """401 or 403: the key, the secret or their rights are wrong. Never tried again."""
+
+
+class LightspeedNotFoundError(LightspeedAPIError):
+    """404: there is no such ticket, or the language is not one of the shop's."""
+
+
+class LightspeedInvalidRequestError(LightspeedAPIError):
+    """Any other 4xx: the shop refused what was asked. Never tried again."""
+
+
+class LightspeedRedirectError(LightspeedAPIError):
+    """3xx: the credentials are not sent elsewhere, so a redirect is an error."""
+
+
+class LightspeedRateLimitError(LightspeedAPIError):
+    """429, again and again."""
+
+
+class LightspeedServerError(LightspeedAPIError):
+    """5xx, again and again."""
+
+
+class LightspeedQuotaExhausted(LightspeedError):  # noqa: N818 - a name that users rely on
+    """The quota is used up for longer than the caller wants to sleep.
+
+    :param until: the instant (with a zone) at which calls are possible again.
+    """
+
+    def __init__(self, message: str, *, until: datetime) -> None:
+        super().__init__(message)
+        self.until = until
+
+
+class LightspeedIncompleteListError(LightspeedError):
+    """It could not be established that a list was read completely.
+
+    :param seen: how many tickets were read.
+    :param expected: how many the shop said there are, if it said so.
+    """
+
+    def __init__(self, message: str, *, seen: int, expected: int | None = None) -> None:
+        expectation = "" if expected is None else f", {expected} expected"
+        super().__init__(f"{message} ({seen} tickets read{expectation})")
+        self.seen = seen
+        self.expected = expected
+
+
+class LightspeedUnknownOutcomeError(LightspeedError):
+    """A POST was sent and its answer was lost: what it should create may or may not exist now.
+
+    It is not repeated, since the API has no idempotency key and a second ticket or message would
+    reach a customer.
+    """

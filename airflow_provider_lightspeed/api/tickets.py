@@ -1,0 +1,247 @@
+"""The ticket resource: its types, its filters, and its endpoints as plain request values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, NotRequired, TypedDict
+
+from airflow_provider_lightspeed.api.errors import (
+    LightspeedConfigurationError,
+    LightspeedMalformedAnswerError,
+)
+
+#: Most tickets that one answer may hold (vendor page: "limit … maximum: 250").
+PAGE_SIZE = 250
+
+Method = Literal["GET", "POST", "PUT", "DELETE"]
+
+
+class Language(TypedDict):
+    """A language of the shop, as a ticket carries it."""
+
+    id: int
+    code: str
+    locale: str
+    title: str
+
+
+class Resource(TypedDict):
+    """The address of a related object. ``id`` is ``false`` for a collection (vendor page)."""
+
+    id: int | Literal[False]
+    url: str
+    link: str
+
+
+class Link(TypedDict):
+    """A relation to another object."""
+
+    resource: Resource | Literal[False]
+
+
+class Ticket(TypedDict):
+    """A support ticket, with the API's own property names (vendor page "Ticket").
+
+    ``false`` stands for null almost anywhere (undocumented: seen in live answers), and properties
+    not listed here may appear at any time; they are kept.
+    """
+
+    id: int
+    createdAt: str
+    updatedAt: NotRequired[str | Literal[False] | None]
+    isAnswered: NotRequired[bool]
+    isClosed: NotRequired[bool]
+    isTodo: NotRequired[bool]
+    subject: NotRequired[str]
+    memo: NotRequired[str]
+    doNotifyAnswered: NotRequired[bool]
+    language: NotRequired[Language | Literal[False]]
+    customer: NotRequired[Link | Literal[False]]
+    messages: NotRequired[Link | Literal[False]]
+
+
+#: ``from`` is a keyword of Python, hence the functional form.
+TicketMessage = TypedDict(
+    "TicketMessage",
+    {
+        "id": int,
+        "createdAt": str,
+        "updatedAt": NotRequired[str | Literal[False] | None],
+        "from": NotRequired[Literal["customer", "shop"]],
+        "message": NotRequired[str],
+    },
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One call, before it knows host, language and credentials.
+
+    :param path: path below the language, such as ``tickets/2546.json``.
+    :param envelope: the key under which the answer holds its data; None where no data comes.
+    """
+
+    method: Method
+    path: str
+    query: Mapping[str, str | int] = field(default_factory=dict)
+    body: Mapping[str, Any] | None = None
+    envelope: str | None = None
+    is_list: bool = False
+
+
+@dataclass(frozen=True)
+class TicketFilter:
+    """Which tickets a list is to hold.
+
+    :param since_id: only tickets with a greater id.
+    :param created_from: only tickets created at or after this instant.
+    :param created_to: only tickets created before this instant.
+    :param email: only tickets of the customer with this e-mail address (decided by the shop).
+    """
+
+    since_id: int | None = None
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+    email: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.since_id is not None and self.since_id < 0:
+            raise LightspeedConfigurationError(f"since_id must not be negative, got {self.since_id}")
+        for name in ("created_from", "created_to"):
+            bound = getattr(self, name)
+            if bound is not None and bound.utcoffset() is None:
+                raise LightspeedConfigurationError(
+                    f"{name} must be an instant with a zone, got {bound.isoformat()!r}; "
+                    "add an offset such as +00:00"
+                )
+        if self.created_from and self.created_to and self.created_from >= self.created_to:
+            raise LightspeedConfigurationError(
+                f"the window is empty or reversed: created_from {self.created_from.isoformat()} is not before "
+                f"created_to {self.created_to.isoformat()}. A cron schedule has data_interval_start == "
+                "data_interval_end in Airflow 3: use CronDataIntervalTimetable, or give explicit bounds"
+            )
+
+    def holds(self, ticket: Ticket) -> bool:
+        """Say whether a ticket belongs, by its own properties (``email`` is the shop's to decide)."""
+        if self.since_id is not None and ticket["id"] <= self.since_id:
+            return False
+        created = created_at(ticket)
+        if self.created_from is not None and created < self.created_from:
+            return False
+        return self.created_to is None or created < self.created_to
+
+
+def created_at(ticket: Ticket) -> datetime:
+    """Read when a ticket was created.
+
+    :raises LightspeedMalformedAnswerError: if it is missing, not ISO 8601, or has no offset (a zone
+        is never assumed).
+    """
+    text = ticket.get("createdAt")
+    try:
+        instant = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        instant = None
+    if instant is None or instant.tzinfo is None:
+        raise LightspeedMalformedAnswerError(
+            f"ticket {ticket['id']} has the createdAt {text!r}, which is not an ISO 8601 instant with an offset"
+        )
+    return instant
+
+
+def list_tickets(
+    *,
+    page: int = 1,
+    limit: int = PAGE_SIZE,
+    since_id: int | None = None,
+    created_at_min: str | None = None,
+    created_at_max: str | None = None,
+    email: str | None = None,
+) -> Request:
+    """Ask for one page of tickets. Date bounds are wall clocks, ``YYYY-MM-DD HH:MM:SS`` (vendor page)."""
+    query: dict[str, str | int] = {"limit": limit}
+    if page > 1:
+        query["page"] = page
+    query |= _filters(since_id, created_at_min, created_at_max, email)
+    return Request("GET", "tickets.json", query, envelope="tickets", is_list=True)
+
+
+def count_tickets(
+    *,
+    since_id: int | None = None,
+    created_at_min: str | None = None,
+    created_at_max: str | None = None,
+    email: str | None = None,
+) -> Request:
+    """Ask how many tickets there are (``email`` is not among the vendor's filters of this endpoint)."""
+    query = _filters(since_id, created_at_min, created_at_max, email)
+    return Request("GET", "tickets/count.json", query, envelope="count")
+
+
+def get_ticket(ticket_id: int) -> Request:
+    """Ask for one ticket."""
+    return Request("GET", f"tickets/{ticket_number(ticket_id)}.json", envelope="ticket")
+
+
+def create_ticket(properties: Mapping[str, Any]) -> Request:
+    """Create a ticket."""
+    return Request("POST", "tickets.json", body={"ticket": dict(properties)}, envelope="ticket")
+
+
+def update_ticket(ticket_id: int, properties: Mapping[str, Any]) -> Request:
+    """Change the given properties of a ticket, and no others."""
+    if not properties:
+        raise LightspeedConfigurationError(f"no property of ticket {ticket_id} to change was given")
+    path = f"tickets/{ticket_number(ticket_id)}.json"
+    return Request("PUT", path, body={"ticket": dict(properties)}, envelope="ticket")
+
+
+def delete_ticket(ticket_id: int) -> Request:
+    """Delete a ticket."""
+    return Request("DELETE", f"tickets/{ticket_number(ticket_id)}.json")
+
+
+def list_messages(ticket_id: int, *, page: int = 1) -> Request:
+    """Ask for one page of a ticket's conversation."""
+    query: dict[str, str | int] = {"limit": PAGE_SIZE}
+    if page > 1:
+        query["page"] = page
+    path = f"tickets/{ticket_number(ticket_id)}/messages.json"
+    return Request("GET", path, query, envelope="ticketMessages", is_list=True)
+
+
+def create_message(ticket_id: int, properties: Mapping[str, Any]) -> Request:
+    """Add a message to a ticket's conversation."""
+    path = f"tickets/{ticket_number(ticket_id)}/messages.json"
+    return Request("POST", path, body={"ticketMessage": dict(properties)}, envelope="ticketMessage")
+
+
+def get_rate_limit() -> Request:
+    """Ask for the quota (undocumented: what client code relies on). Every answer's headers tell it too."""
+    return Request("GET", "account/ratelimit.json", envelope="accountRatelimit")
+
+
+def ticket_number(value: object) -> int:
+    """Read a ticket id from an int or its decimal text.
+
+    :raises LightspeedConfigurationError: for anything else: a wrong id must not become another path.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit() and int(value) > 0:
+        return int(value)
+    raise LightspeedConfigurationError(f"a ticket id is a positive whole number, got {value!r}")
+
+
+def _filters(
+    since_id: int | None, created_at_min: str | None, created_at_max: str | None, email: str | None
+) -> dict[str, str | int]:
+    given = {
+        "since_id": since_id,
+        "created_at_min": created_at_min,
+        "created_at_max": created_at_max,
+        "email": email,
+    }
+    return {name: value for name, value in given.items() if value is not None}
