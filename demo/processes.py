@@ -1,0 +1,72 @@
+"""Child processes that never outlive the program that started them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+
+
+@contextlib.contextmanager
+def running(
+    command: Sequence[str | Path],
+    *,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    directory: Path | None = None,
+    patience: float = 10.0,
+) -> Generator[subprocess.Popen[bytes]]:
+    """Run a command beside this program; at the end of the block end it and all that it started.
+
+    :param log: gets all that the command prints.
+    :param patience: seconds between asking the command to end and killing it; 0 kills at once.
+    """
+    with log.open("ab") as output:
+        # A process group of its own: Ctrl-C in the terminal reaches this program alone, which then ends its
+        # children in the right order, and one signal reaches the grandchildren too.
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            cwd=directory,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        _end(process, patience)
+
+
+def _end(process: subprocess.Popen[bytes], patience: float) -> None:
+    if patience and process.poll() is None:
+        _signal_group(process, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
+    # Also where the command itself has gone: what it started may have stayed.
+    _signal_group(process, signal.SIGKILL)
+    process.wait()
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    # The group bears the leader's id, and the kernel gives that id to nobody else while a member lives.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+
+
+def end_in_order_on_signals() -> None:
+    """Let SIGTERM and a closed terminal end this program as Ctrl-C does: through every `finally`."""
+
+    def leave(number: int, _: FrameType | None) -> None:
+        for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(other, signal.SIG_IGN)  # a second one must not cut the clean-up short
+        sys.exit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, leave)

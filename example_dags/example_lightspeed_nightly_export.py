@@ -1,0 +1,44 @@
+"""Every night: yesterday's tickets to S3, one gzipped JSON Lines object a day."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+
+from airflow.providers.common.compat.sdk import dag
+from airflow.timetables.interval import CronDataIntervalTimetable
+
+from airflow_provider_lightspeed.transfers.tickets_to_s3 import LightspeedTicketsToS3Operator
+
+# What differs between deployments, in one place. The environment rather than Airflow Variables: this file is
+# parsed every few seconds, and a Variable read here would ask the database each time.
+S3_BUCKET = os.environ.get("LIGHTSPEED_S3_BUCKET", "my-support-data")
+LIGHTSPEED_CONN_ID = os.environ.get("LIGHTSPEED_CONN_ID", "lightspeed_default")
+AWS_CONN_ID = os.environ.get("LIGHTSPEED_AWS_CONN_ID", "aws_default")
+
+
+@dag(
+    # A plain cron schedule gives runs of Airflow 3 an empty interval (start == end). This one gives each run
+    # the day before it. Set the zone in which your day begins.
+    schedule=CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    catchup=False,
+    default_args={"retries": 3},
+    tags=["lightspeed"],
+    doc_md=__doc__,
+)
+def example_lightspeed_nightly_export() -> None:
+    LightspeedTicketsToS3Operator(
+        task_id="export_tickets",
+        s3_bucket=S3_BUCKET,
+        s3_key="tickets/date={{ data_interval_start | ds }}/tickets.jsonl.gz",
+        created_from="{{ data_interval_start }}",
+        created_to="{{ data_interval_end }}",
+        # One object a day: clearing the run exports the day again, into the same object.
+        replace=True,
+        lightspeed_conn_id=LIGHTSPEED_CONN_ID,
+        aws_conn_id=AWS_CONN_ID,
+    )
+
+
+example_lightspeed_nightly_export()

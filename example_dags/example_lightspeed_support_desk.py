@@ -1,0 +1,112 @@
+"""A support desk's day: export yesterday's tickets, close what has gone stale, wait for what comes in today.
+
+```text
+export_tickets ──┬── find_stale_tickets ── close_stale_tickets
+                 └── wait_for_new_tickets ── put_on_todo_list
+```
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Any
+
+from airflow.providers.common.compat.sdk import dag, task
+from airflow.timetables.interval import CronDataIntervalTimetable
+
+from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
+from airflow_provider_lightspeed.operators.tickets import CloseTicketsOperator
+from airflow_provider_lightspeed.sensors.tickets import NewTicketSensor
+from airflow_provider_lightspeed.transfers.tickets_to_s3 import LightspeedTicketsToS3Operator
+
+# What differs between deployments, in one place. The environment rather than Airflow Variables: this file is
+# parsed every few seconds, and a Variable read here would ask the database each time.
+S3_BUCKET = os.environ.get("LIGHTSPEED_S3_BUCKET", "my-support-data")
+LIGHTSPEED_CONN_ID = os.environ.get("LIGHTSPEED_CONN_ID", "lightspeed_default")
+AWS_CONN_ID = os.environ.get("LIGHTSPEED_AWS_CONN_ID", "aws_default")
+# Each look at the shop costs a call, and a shop's key has 12,000 a day.
+POLL_SECONDS = float(os.environ.get("LIGHTSPEED_POLL_SECONDS", "60"))
+
+IDLE = timedelta(days=14)
+# Each ticket costs a call, and a shop's key has 300 in five minutes. The rest is closed next time.
+MAX_CLOSED_A_RUN = 200
+
+log = logging.getLogger(__name__)
+
+
+def stale_tickets(tickets: Iterator[dict[str, Any]], idle_since: datetime) -> Iterator[int]:
+    """Pick the ids of tickets that wait for nobody: answered, open, no to-do, unchanged for long."""
+    for ticket in tickets:
+        # A ticket that was never changed may have no time of change.
+        changed = datetime.fromisoformat(ticket["updatedAt"] or ticket["createdAt"])
+        waits = ticket["isTodo"] or not ticket["isAnswered"]
+        if changed < idle_since and not waits and not ticket["isClosed"]:
+            yield ticket["id"]
+
+
+@dag(
+    # A plain cron schedule gives runs of Airflow 3 an empty interval (start == end). This one gives each run
+    # the day before it. Set the zone in which your day begins.
+    schedule=CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    catchup=False,
+    # Two runs at once would pick the same tickets.
+    max_active_runs=1,
+    default_args={"retries": 3},
+    tags=["lightspeed"],
+    doc_md=__doc__,
+)
+def example_lightspeed_support_desk() -> None:
+    export = LightspeedTicketsToS3Operator(
+        task_id="export_tickets",
+        s3_bucket=S3_BUCKET,
+        s3_key="tickets/date={{ data_interval_start | ds }}/tickets.jsonl.gz",
+        created_from="{{ data_interval_start }}",
+        created_to="{{ data_interval_end }}",
+        # One object a day: clearing the run exports the day again, into the same object.
+        replace=True,
+        lightspeed_conn_id=LIGHTSPEED_CONN_ID,
+        aws_conn_id=AWS_CONN_ID,
+    )
+
+    @task
+    def find_stale_tickets() -> list[int]:
+        idle_since = datetime.now(UTC) - IDLE
+        # Tickets created later can't be stale, so that they need not be fetched.
+        tickets = LightspeedHook(LIGHTSPEED_CONN_ID).iter_tickets(created_to=idle_since)
+        return list(islice(stale_tickets(tickets, idle_since), MAX_CLOSED_A_RUN))
+
+    stale = find_stale_tickets()
+    CloseTicketsOperator(
+        task_id="close_stale_tickets", ticket_ids=stale, lightspeed_conn_id=LIGHTSPEED_CONN_ID
+    )
+
+    wait = NewTicketSensor(
+        task_id="wait_for_new_tickets",
+        # New is what came after the newest ticket in the export.
+        since_id="{{ ti.xcom_pull(task_ids='export_tickets')['max_id'] }}",
+        # Between two looks the task gives its worker slot back.
+        mode="reschedule",
+        poke_interval=POLL_SECONDS,
+        timeout=timedelta(hours=20),
+        # A quiet day is no failure.
+        soft_fail=True,
+        lightspeed_conn_id=LIGHTSPEED_CONN_ID,
+    )
+
+    @task
+    def put_on_todo_list(new: dict[str, Any]) -> None:
+        hook = LightspeedHook(LIGHTSPEED_CONN_ID)
+        for ticket_id in new["ticket_ids"]:
+            ticket = hook.update_ticket(ticket_id, is_todo=True)
+            log.info("New ticket %s: %s", ticket_id, ticket["subject"])
+
+    export >> [stale, wait]
+    put_on_todo_list(wait.output)
+
+
+example_lightspeed_support_desk()
