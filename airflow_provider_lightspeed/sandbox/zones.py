@@ -18,11 +18,11 @@ def parse_zone(name: str) -> tzinfo:
     """Return the zone for an IANA name (``Europe/Amsterdam``) or a fixed offset (``+14:00``)."""
     if name == "UTC":
         return UTC
-    if offset := _OFFSET.fullmatch(name):
-        sign, hours, minutes = offset.groups()
-        shift = timedelta(hours=int(hours), minutes=int(minutes))
-        return timezone(-shift if sign == "-" else shift)
     try:
+        if offset := _OFFSET.fullmatch(name):
+            sign, hours, minutes = offset.groups()
+            shift = timedelta(hours=int(hours), minutes=int(minutes))
+            return timezone(-shift if sign == "-" else shift)
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError) as error:
         raise ValueError(f"Unknown time zone {name!r}: give an IANA name or an offset like +02:00") from error
