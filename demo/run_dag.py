@@ -1,0 +1,39 @@
+"""Run one DAG of the DAGs folder to its end and write the outcome: `python -m demo.run_dag DAG_ID FILE`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import msgspec
+from airflow.configuration import conf
+from airflow.dag_processing.dagbag import DagBag
+
+from demo.outcome import Outcome, TaskOutcome
+
+
+def main(dag_id: str, outcome: Path) -> None:
+    """Run the DAG."""
+    bag = DagBag(dag_folder=conf.get("core", "dags_folder"))
+    if dag_id not in bag.dags:
+        sys.exit(f"There is no DAG {dag_id!r}. Files that failed: {bag.import_errors or 'none'}")
+    run = bag.dags[dag_id].test()
+    outcome.write_bytes(
+        msgspec.json.encode(
+            Outcome(
+                state=run.state,
+                data_interval_start=run.data_interval_start,
+                data_interval_end=run.data_interval_end,
+                tasks={
+                    instance.task_id: TaskOutcome(
+                        instance.state, instance.xcom_pull(task_ids=instance.task_id)
+                    )
+                    for instance in run.get_task_instances()
+                },
+            )
+        )
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

