@@ -71,6 +71,9 @@ From Airflow:
 
 def _config(options: argparse.Namespace) -> ShopConfig:
     return ShopConfig(
+        key=options.key,
+        secret=options.secret,
+        languages=tuple(options.languages.split(",")),
         tickets=options.tickets,
         seed=options.seed,
         end=options.end,
@@ -86,6 +89,7 @@ def _config(options: argparse.Namespace) -> ShopConfig:
         max_inclusive=options.bounds == "inclusive",
         since_id_inclusive=options.since_id_inclusive,
         count_reads_email=options.count_reads_email,
+        messages_touch_tickets=not options.messages_do_not_touch,
         limits=options.quota,
         window_seconds=options.window_seconds,
         burst_limit=options.burst_limit,
@@ -112,6 +116,11 @@ def _parser() -> argparse.ArgumentParser:
     server.add_argument("--port", type=int, default=8100, help="0 finds a free one and prints it")
     server.add_argument(
         "--latency", type=float, metavar="SECONDS", default=0.0, help="what each answer takes"
+    )
+    server.add_argument("--key", default=_DEFAULT.key, help="API key")
+    server.add_argument("--secret", default=_DEFAULT.secret, help="API secret")
+    server.add_argument(
+        "--languages", metavar="CODES", default=",".join(_DEFAULT.languages), help="active ones"
     )
 
     tickets = parser.add_argument_group("tickets")
@@ -148,6 +157,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     lists.add_argument("--since-id-inclusive", action="store_true", help="since_id also gives that ticket")
     lists.add_argument("--count-reads-email", action="store_true", help="count.json heeds the filter email")
+    lists.add_argument(
+        "--messages-do-not-touch", action="store_true", help="a message leaves isAnswered and updatedAt alone"
+    )
 
     quota = parser.add_argument_group("quota")
     quota.add_argument(

@@ -29,7 +29,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CallLog:
-    """Keeps calls in the order in which they were answered. Safe to use from several threads."""
+    """Keeps calls in the order in which they arrived. Safe to use from several threads."""
 
     def __init__(self) -> None:
         self._lock = Lock()

@@ -28,8 +28,11 @@ class Desk:
         self.endpoints = Endpoints(self.shop, self.quota)
 
     def add_tickets(self, count: int = 1, **properties: object) -> list[int]:
-        """Let customers open tickets, with the API's property names (``customer=7``, ``isClosed=True``); also
-        ``createdAt`` and ``language``. What is left open is made up."""
+        """Let customers open tickets, and return their ids.
+
+        :param properties: by the API's names, such as ``customer=7`` or ``isClosed=True``; also ``createdAt``
+            and ``language``. What is left open is made up.
+        """
         fields = read_staff_ticket(properties)
         return [self.shop.receive(fields, by=_STAFF).id for _ in range(count)]
 

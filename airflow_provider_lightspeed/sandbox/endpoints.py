@@ -23,7 +23,13 @@ _Endpoint = Callable[..., Reply]
 
 
 class Endpoints:
-    """Answers the API's calls from one shop."""
+    """Answers the API's calls from one shop.
+
+    Where the documents are silent: a write's properties that are read-only or unknown are ignored, values of
+    the wrong kind are a 422, a body without its envelope a 400. A new ticket needs a subject; any customer
+    will do. In filters, a malformed number or date is a 422, an empty one as good as none; ``limit`` and
+    ``page`` say nothing to a count. Lists of messages take ``limit``, ``page`` and ``since_id``.
+    """
 
     def __init__(self, shop: Shop, quota: Quota) -> None:
         self._shop = shop

@@ -53,7 +53,7 @@ def expected(shop: Shop, query: Query) -> list[int]:
     return ids
 
 
-# Bounds lie at, just before and just after tickets: (place of the ticket, seconds off).
+# Bounds lie at, just before and just after tickets: (place of the ticket, by how much off).
 bounds = st.none() | st.tuples(st.integers(0, 59), st.integers(-1, 1))
 
 
@@ -71,7 +71,7 @@ bounds = st.none() | st.tuples(st.integers(0, 59), st.integers(-1, 1))
         "oddities": st.booleans(),
         "churn": st.builds(Churn, inserts=st.just(0.7), changes=st.just(1.0), deletes=st.just(0.9)),
     }),
-    since_id=st.integers(0, 2_700),
+    since=bounds,
     created_from=bounds,
     created_to=bounds,
     limit=st.integers(1, 20),
@@ -80,7 +80,7 @@ bounds = st.none() | st.tuples(st.integers(0, 59), st.integers(-1, 1))
 )
 def test_pages_of_any_list_are_the_whole_list_in_its_order(
     options: dict[str, Any],
-    since_id: int,
+    since: tuple[int, int] | None,
     created_from: tuple[int, int] | None,
     created_to: tuple[int, int] | None,
     limit: int,
@@ -91,9 +91,9 @@ def test_pages_of_any_list_are_the_whole_list_in_its_order(
     customer = shop.get(shop.id_at(0)).customer if by_email and len(shop) else None
     query = Query(
         email=email_of(customer) if customer else None,
-        since_id=since_id,
-        created_min=bound(shop, created_from),
-        created_max=bound(shop, created_to),
+        since_id=bound(shop, since, "id") or 0,
+        created_min=bound(shop, created_from, "created_at"),
+        created_max=bound(shop, created_to, "created_at"),
     )
     shop.find(query)  # so that the changes meet indexes that are already there
     churner = Churner(shop)
@@ -122,12 +122,11 @@ def test_pages_of_any_list_are_the_whole_list_in_its_order(
             assert [t.updated_at for t in listed] == sorted(t.updated_at for t in listed)
 
 
-def bound(shop: Shop, place: tuple[int, int] | None) -> int | None:
-    if place is None:
+def bound(shop: Shop, place: tuple[int, int] | None, field: str) -> int | None:
+    if place is None or not len(shop):
         return None
-    number, seconds_off = place
-    created_at = shop.get(shop.id_at(number % len(shop))).created_at if len(shop) else 0
-    return created_at + seconds_off
+    number, off = place
+    return int(getattr(shop.get(shop.id_at(number % len(shop))), field)) + off
 
 
 def as_dict(query: Query) -> dict[str, Any]:
