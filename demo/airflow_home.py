@@ -9,9 +9,11 @@ import sqlite3
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Generator, Mapping
+import time
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -19,6 +21,10 @@ from demo.outcome import Outcome
 from demo.processes import running
 
 PROJECT = Path(__file__).resolve().parent.parent
+
+OnChange = Callable[[str, str], None]
+
+_GIVE_UP_AFTER = 120.0
 
 
 @dataclass(frozen=True)
@@ -93,17 +99,35 @@ class AirflowHome:
             )
         return done.stdout
 
-    @contextlib.contextmanager
-    def running_dag(self, dag_id: str) -> Generator[DagRun]:
-        """Run a DAG in a process of its own, as `dag.test()` does: real tasks, one after another."""
-        outcome = self.directory / f"{dag_id}.json"
-        outcome.unlink(missing_ok=True)
+    def run_dag(self, dag_id: str, on_change: OnChange = lambda _task_id, _state: None) -> Outcome:
+        """Run a DAG in a process of its own, as `dag.test()` does: real tasks, one after another.
+
+        :param on_change: called with a task's id and its new state, while the DAG runs.
+        :raises RuntimeError: the run does not end, or ends without a word.
+        """
+        file = self.directory / f"{dag_id}.json"
+        file.unlink(missing_ok=True)
+        before = self._newest_run()
+        seen: dict[str, str | None] = {}
+        give_up = time.monotonic() + _GIVE_UP_AFTER
         with running(
-            [sys.executable, "-m", "demo.run_dag", dag_id, outcome],
-            log=self.log,
-            environment=self.environment,
+            [sys.executable, "-m", "demo.run_dag", dag_id, file], log=self.log, environment=self.environment
         ) as process:
-            yield DagRun(dag_id, outcome, process, self)
+            is_over = False
+            while not is_over:
+                # In this order, so that the states at the very end are seen too.
+                is_over = process.poll() is not None
+                states = self._task_states(dag_id, before)
+                for task_id, state in states.items():
+                    if state is not None and state != seen.get(task_id):
+                        on_change(task_id, state)
+                seen = states
+                if time.monotonic() > give_up:
+                    raise RuntimeError(f"{dag_id} does not end; the log: {self.log}")
+                time.sleep(0.1)
+        if not file.exists():
+            raise RuntimeError(f"{dag_id} could not be run; the log: {self.log}")
+        return msgspec.json.decode(file.read_bytes(), type=Outcome)
 
     @contextlib.contextmanager
     def standalone(self) -> Generator[subprocess.Popen[bytes]]:
@@ -113,43 +137,26 @@ class AirflowHome:
         ) as process:
             yield process
 
-    def task_states(self, dag_id: str) -> dict[str, str | None]:
-        """Return the state of each task in the DAG's runs, straight from the database."""
-        # Airflow's own ways would load all of Airflow into this process, with settings read once and for all.
+    def _newest_run(self) -> int:
+        newest: int = self._query("select coalesce(max(id), 0) from dag_run")[0][0]
+        return newest
+
+    def _task_states(self, dag_id: str, after_run: int) -> dict[str, str | None]:
+        return dict(
+            self._query(
+                "select task_id, task_instance.state from task_instance join dag_run using (dag_id, run_id)"
+                " where dag_id = ? and dag_run.id > ?",
+                dag_id,
+                after_run,
+            )
+        )
+
+    def _query(self, sql: str, *values: object) -> list[Any]:
+        # Airflow's own ways to ask would load all of Airflow into this process, with its settings fixed for good.
         with contextlib.closing(
             sqlite3.connect(f"file:{self.directory}/airflow.db?mode=ro", uri=True)
         ) as database:
-            rows = database.execute("select task_id, state from task_instance where dag_id = ?", (dag_id,))
-            return dict(rows.fetchall())
-
-
-@dataclass(frozen=True)
-class DagRun:
-    """A DAG that is running."""
-
-    dag_id: str
-    _outcome: Path
-    _process: subprocess.Popen[bytes]
-    _home: AirflowHome
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the process has ended."""
-        return self._process.poll() is not None
-
-    def task_states(self) -> dict[str, str | None]:
-        """Return the state of each task so far."""
-        return self._home.task_states(self.dag_id)
-
-    def wait(self, timeout: float | None = None) -> Outcome:
-        """Wait for the end and return what came of it.
-
-        :raises RuntimeError: the process ended without a word.
-        """
-        self._process.wait(timeout)
-        if not self._outcome.exists():
-            raise RuntimeError(f"{self.dag_id} was not run; the log: {self._home.log}")
-        return msgspec.json.decode(self._outcome.read_bytes(), type=Outcome)
+            return database.execute(sql, values).fetchall()
 
 
 def _script(name: str) -> Path:

@@ -10,9 +10,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from airflow_provider_lightspeed.sandbox import Call
-from demo.airflow_home import PROJECT
+from demo.airflow_home import PROJECT, OnChange
 from demo.screen import cut, heading, paint, say, table
-from demo.support_desk import Day, Event, Ticket, Tickets
+from demo.support_desk import Day, Ticket, Tickets
 from demo.world import BUCKET, World
 
 _WIDTH = 110
@@ -51,19 +51,18 @@ def tell_world(here: World) -> None:
     ])
 
 
-def event_teller() -> Callable[[Event], None]:
-    """Return what tells each event of a run as it comes."""
+def change_teller() -> OnChange:
+    """Return what tells each change in a run as it comes."""
     start = time.monotonic()
-    told: set[Event] = set()
+    told: set[tuple[str, str]] = set()
 
-    def tell(event: Event) -> None:
-        who, what = event
-        # A task that looks again and again waits only once in the story.
-        if what in {"scheduled", "queued", "running"} or event in told:
+    def tell(task_id: str, state: str) -> None:
+        # A sensor that looks again and again waits only once in the story.
+        if state in {"scheduled", "queued", "running"} or (task_id, state) in told:
             return
-        told.add(event)
-        line = f"{time.monotonic() - start:5.1f} s  {who:<22} {_WORDS.get(what, what)}"
-        say(f"  {paint(line, 'red') if what in {'failed', 'upstream_failed'} else line}")
+        told.add((task_id, state))
+        line = f"{time.monotonic() - start:5.1f} s  {task_id:<22} {_WORDS.get(state, state)}"
+        say(f"  {paint(line, 'red') if state.endswith('failed') else line}")
 
     return tell
 

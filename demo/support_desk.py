@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import gzip
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_lightspeed.sandbox import Call
+from demo.airflow_home import OnChange
 from demo.outcome import Outcome
 from demo.world import BUCKET, World
 
@@ -22,10 +21,6 @@ CUSTOMERS_ASK = (
 
 Ticket = dict[str, Any]
 Tickets = dict[int, Ticket]
-Event = tuple[str, str]
-"""A task (or "customers") and what has become of it."""
-
-_GIVE_UP_AFTER = 120.0
 
 
 @dataclass(frozen=True)
@@ -38,10 +33,8 @@ class Day:
     """The tickets that customers opened while the sensor waited."""
     calls: list[Call]
     outcome: Outcome
-    key: str
-    """Where the export says it lies in the bucket."""
     exported: bytes
-    """That object's content."""
+    """The object where the export says that it lies."""
 
     def result(self, task_id: str) -> Any:
         """Return what a task returned."""
@@ -52,37 +45,27 @@ class Day:
         return gzip.decompress(self.exported).decode().splitlines()
 
 
-def spend_day(world: World, on_event: Callable[[Event], None] = lambda _: None) -> Day:
-    """Run the DAG while customers write.
+def spend_day(world: World, on_change: OnChange = lambda _task_id, _state: None) -> Day:
+    """Run the DAG; when its sensor waits, let customers write.
 
     :raises RuntimeError: the run has failed, or does not end.
     """
     before = world.shop.shop.tickets()
     world.shop.reset_calls()
     asked: list[int] = []
-    give_up = time.monotonic() + _GIVE_UP_AFTER
-    with world.airflow.running_dag(DAG_ID) as run:
-        seen: dict[str, str | None] = {}
-        while True:
-            # In this order: what happened up to the end must still be seen.
-            is_over = run.is_over
-            states = run.task_states()
-            for task_id, state in states.items():
-                if state is not None and seen.get(task_id) != state:
-                    on_event((task_id, state))
-            seen = states
-            if not asked and states.get("wait_for_new_tickets") == "up_for_reschedule":
-                asked = [i for subject in CUSTOMERS_ASK for i in world.shop.add_tickets(subject=subject)]
-                on_event(("customers", f"open {len(asked)} tickets"))
-            if is_over:
-                break
-            if time.monotonic() > give_up:
-                raise RuntimeError(f"The run does not end; its log: {world.airflow.log}")
-            time.sleep(0.1)
-        outcome = run.wait()
+
+    def live(task_id: str, state: str) -> None:
+        on_change(task_id, state)
+        if not asked and (task_id, state) == ("wait_for_new_tickets", "up_for_reschedule"):
+            asked.extend(
+                number for subject in CUSTOMERS_ASK for number in world.shop.add_tickets(subject=subject)
+            )
+            on_change("customers", f"open {len(asked)} tickets")
+
+    outcome = world.airflow.run_dag(DAG_ID, live)
     if outcome.state != "success":
-        states = {task_id: task.state for task_id, task in outcome.tasks.items()}
-        raise RuntimeError(f"The run has ended as {outcome.state}: {states}; its log: {world.airflow.log}")
+        states = ", ".join(f"{task_id} {task.state}" for task_id, task in outcome.tasks.items())
+        raise RuntimeError(f"The run has ended as {outcome.state} ({states}); its log: {world.airflow.log}")
     key = str(outcome.tasks["export_tickets"].result["uri"]).removeprefix(f"s3://{BUCKET}/")
     return Day(
         before=before,
@@ -90,6 +73,5 @@ def spend_day(world: World, on_event: Callable[[Event], None] = lambda _: None) 
         asked=asked,
         calls=world.shop.calls,
         outcome=outcome,
-        key=key,
         exported=world.s3.client().get_object(Bucket=BUCKET, Key=key)["Body"].read(),
     )
