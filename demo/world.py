@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 
 from airflow_provider_lightspeed.sandbox import Sandbox, ShopConfig
 from demo.airflow_home import AirflowHome
@@ -25,8 +26,14 @@ class World:
 
 
 @contextlib.contextmanager
-def world(directory: Path, *, poll_seconds: float = 2.0) -> Generator[World]:
-    """Build the world below a directory; it ends with the block."""
+def world(
+    directory: Path, *, poll_seconds: float = 2.0, settings: Mapping[str, str] = MappingProxyType({})
+) -> Generator[World]:
+    """Build the world below a directory; it ends with the block.
+
+    :param poll_seconds: how often the sensors of the example DAGs look for new tickets.
+    :param settings: environment variables for Airflow.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     with S3Server(directory) as s3, Sandbox(_busy_shop()) as shop:
         airflow = AirflowHome.create(
@@ -35,7 +42,11 @@ def world(directory: Path, *, poll_seconds: float = 2.0) -> Generator[World]:
                 "lightspeed_default": shop.airflow_connection(),
                 "aws_default": s3.airflow_connection(),
             },
-            settings={"LIGHTSPEED_S3_BUCKET": BUCKET, "LIGHTSPEED_POLL_SECONDS": str(poll_seconds)},
+            settings={
+                "LIGHTSPEED_S3_BUCKET": BUCKET,
+                "LIGHTSPEED_POLL_SECONDS": str(poll_seconds),
+                **settings,
+            },
         )
         airflow.run("db", "migrate")
         s3.wait_until_ready()

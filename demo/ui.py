@@ -1,0 +1,120 @@
+"""`make ui`: the demo's world in Airflow's web interface, until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+from demo.airflow_home import PROJECT
+from demo.processes import end_in_order_on_signals
+from demo.screen import heading, paint, say
+from demo.story import short, tell_world
+from demo.support_desk import CUSTOMERS_ASK
+from demo.world import World, world
+
+DIRECTORY = PROJECT / ".demo" / "ui"
+
+_READY_WITHIN = 180.0
+_A_CUSTOMER_EVERY = 30.0
+
+
+def main() -> int:
+    """Run the world until a signal ends it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--directory", type=Path, default=DIRECTORY)
+    options = parser.parse_args()
+    port: int = options.port
+    end_in_order_on_signals()
+    if not _is_free(port):
+        say(f"Port {port} is taken, perhaps by another Airflow. Choose a free one: make ui PORT={port + 1}")
+        return 1
+    say(paint("Lightspeed eCom tickets in Airflow's web interface", "bold"))
+    heading("The world")
+    try:
+        # A look every 15 seconds: two sensors wait here at the same time, for hours, with one key's quota.
+        with (
+            world(options.directory, poll_seconds=15, settings=_settings(port)) as here,
+            here.airflow.standalone() as airflow,
+        ):
+            tell_world(here)
+            say("\n  Airflow starts, which takes a minute …")
+            _wait_until_healthy(here, port, airflow)
+            _tell_way_on(here, port)
+            _live(here, airflow)
+    except RuntimeError as error:
+        say(paint(f"\n✗ {error}", "red"))
+    return 1
+
+
+def _settings(port: int) -> dict[str, str]:
+    return {
+        # This Airflow asks nobody for a password, so that nobody else may reach it.
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+    }
+
+
+def _wait_until_healthy(here: World, port: int, airflow: subprocess.Popen[bytes]) -> None:
+    """Return when the web interface shows the DAGs and the scheduler runs them.
+
+    :raises RuntimeError: that does not come to be.
+    """
+    give_up = time.monotonic() + _READY_WITHIN
+    while time.monotonic() < give_up and airflow.poll() is None:
+        time.sleep(1)
+        try:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{port}/api/v2/monitor/health", timeout=5
+            ) as answer:
+                health = json.load(answer)
+        except OSError:
+            continue
+        if all(health[part]["status"] == "healthy" for part in ("scheduler", "dag_processor", "triggerer")):
+            return
+    raise RuntimeError(f"Airflow does not start; its log: {here.airflow.log}")
+
+
+def _tell_way_on(here: World, port: int) -> None:
+    heading(f"Open http://127.0.0.1:{port}  (no password is asked)")
+    say("  Dags          the example DAGs have begun: yesterday's export, closing, waiting for new tickets")
+    say("  Connections   Admin → Connections → Add: choose the type Lightspeed eCom")
+    say(f"  S3            {here.s3.endpoint}, {here.s3.access_key} / {here.s3.secret_key}")
+    say(f"  shop          {here.shop.url}, {here.shop.key} / {here.shop.secret}")
+    say(f"  DAG files     {short(here.airflow.dags)}/: change them and watch")
+    say(f"  log           {short(here.airflow.log)}")
+    heading("Ctrl-C ends all of it. Meanwhile customers write")
+
+
+def _live(here: World, airflow: subprocess.Popen[bytes]) -> None:
+    """Let customers write until Airflow ends.
+
+    :raises RuntimeError: it has.
+    """
+    for subject in itertools.cycle(CUSTOMERS_ASK):
+        (number,) = here.shop.add_tickets(subject=subject)
+        say(f"  {time.strftime('%H:%M:%S')}  {number}  {subject}")
+        try:
+            airflow.wait(_A_CUSTOMER_EVERY)
+        except subprocess.TimeoutExpired:
+            continue
+        raise RuntimeError(f"Airflow has ended; its log: {here.airflow.log}")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
