@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -24,6 +23,8 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 OnChange = Callable[[str, str], None]
 
+_SCRIPTS = Path(sysconfig.get_path("scripts"))
+_AIRFLOW = _SCRIPTS / "airflow"
 _GIVE_UP_AFTER = 120.0
 
 
@@ -44,12 +45,11 @@ class AirflowHome:
         connections: Mapping[str, str],
         settings: Mapping[str, str],
     ) -> AirflowHome:
-        """Make an empty home.
+        """Make a new home.
 
         :param connections: Airflow connections as JSON, by id.
         :param settings: further environment variables.
         """
-        shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
         # Nothing of the Airflow or AWS set-up of whoever runs this may leak in, and no proxy may come between.
         inherited = {
@@ -67,6 +67,8 @@ class AirflowHome:
                 "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
                 "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
                 **{f"AIRFLOW_CONN_{name.upper()}": connection for name, connection in connections.items()},
+                # `airflow standalone` looks for `airflow` there.
+                "PATH": f"{_SCRIPTS}{os.pathsep}{os.environ.get('PATH', '')}",
                 "NO_PROXY": "*",
                 "PYTHONPATH": str(PROJECT),
                 "PYTHONDONTWRITEBYTECODE": "1",
@@ -85,7 +87,7 @@ class AirflowHome:
         :raises RuntimeError: it fails.
         """
         done = subprocess.run(
-            [_script("airflow"), *arguments],
+            [_AIRFLOW, *arguments],
             env=self.environment,
             capture_output=True,
             text=True,
@@ -133,7 +135,7 @@ class AirflowHome:
     def standalone(self) -> Generator[subprocess.Popen[bytes]]:
         """Run `airflow standalone`: web server, scheduler, DAG processor and triggerer."""
         with running(
-            [_script("airflow"), "standalone"], log=self.log, environment=self.environment, patience=20
+            [_AIRFLOW, "standalone"], log=self.log, environment=self.environment, patience=20
         ) as process:
             yield process
 
@@ -157,7 +159,3 @@ class AirflowHome:
             sqlite3.connect(f"file:{self.directory}/airflow.db?mode=ro", uri=True)
         ) as database:
             return database.execute(sql, values).fetchall()
-
-
-def _script(name: str) -> Path:
-    return Path(sysconfig.get_path("scripts"), name)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import random
-import socket
 import subprocess
 import sysconfig
 import time
@@ -13,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from demo.ports import free_ports
 from demo.processes import running
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ class S3Server:
         self.secret_key = secret_key
         self.log = directory / "s3.log"
         self._data = directory / "s3"
-        self._ports = _free_ports(len(_SERVICES))
+        self._ports = free_ports(len(_SERVICES), pair_distance=_GRPC_OFFSET)
         self._running = contextlib.ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -161,19 +160,3 @@ class S3Server:
             "-master.volumeSizeLimitMB=64",
             "-volume.max=64",
         ]
-
-
-def _free_ports(count: int) -> list[int]:
-    # Below the range from which systems take ports for outgoing connections, with the second ports too.
-    candidates = random.sample(range(11_000, 22_000), 500)
-    ports = [port for port in candidates if _is_free(port) and _is_free(port + _GRPC_OFFSET)]
-    return ports[:count]
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

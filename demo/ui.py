@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from pathlib import Path
 
 from demo.airflow_home import PROJECT
+from demo.ports import free_ports, is_free
 from demo.processes import end_in_order_on_signals
 from demo.screen import heading, paint, say
 from demo.story import short, tell_world
@@ -29,11 +28,9 @@ def main() -> int:
     """Run the world until a signal ends it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=8080)
-    parser.add_argument("--directory", type=Path, default=DIRECTORY)
-    options = parser.parse_args()
-    port: int = options.port
+    port: int = parser.parse_args().port
     end_in_order_on_signals()
-    if not _is_free(port):
+    if not is_free(port):
         say(f"Port {port} is taken, perhaps by another Airflow. Choose a free one: make ui PORT={port + 1}")
         return 1
     say(paint("Lightspeed eCom tickets in Airflow's web interface", "bold"))
@@ -41,7 +38,7 @@ def main() -> int:
     try:
         # A look every 15 seconds: two sensors wait here at the same time, for hours, with one key's quota.
         with (
-            world(options.directory, poll_seconds=15, settings=_settings(port)) as here,
+            world(DIRECTORY, poll_seconds=15, settings=_settings(port)) as here,
             here.airflow.standalone() as airflow,
         ):
             tell_world(here)
@@ -55,11 +52,16 @@ def main() -> int:
 
 
 def _settings(port: int) -> dict[str, str]:
+    log_ports = free_ports(2)
     return {
         # This Airflow asks nobody for a password, so that nobody else may reach it.
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": str(port),
         "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
+        # Fixed ones otherwise, which another Airflow on this machine may use.
+        "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(log_ports[0]),
+        "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(log_ports[1]),
+        "AIRFLOW__CORE__PARALLELISM": "8",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
     }
@@ -109,11 +111,6 @@ def _live(here: World, airflow: subprocess.Popen[bytes]) -> None:
         except subprocess.TimeoutExpired:
             continue
         raise RuntimeError(f"Airflow has ended; its log: {here.airflow.log}")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,12 +30,13 @@ class World:
 def world(
     directory: Path, *, poll_seconds: float = 2.0, settings: Mapping[str, str] = MappingProxyType({})
 ) -> Generator[World]:
-    """Build the world below a directory; it ends with the block.
+    """Build a new world below a directory, in place of what was there; it ends with the block.
 
     :param poll_seconds: how often the sensors of the example DAGs look for new tickets.
     :param settings: environment variables for Airflow.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
     with S3Server(directory) as s3, Sandbox(_busy_shop()) as shop:
         airflow = AirflowHome.create(
             directory / "airflow",
