@@ -73,7 +73,7 @@ class LightspeedServerError(LightspeedAPIError):
     """5xx, again and again."""
 
 
-class LightspeedQuotaExhausted(LightspeedError):  # noqa: N818 - a name that users rely on
+class LightspeedQuotaExhausted(LightspeedError):  # ruff: ignore[error-suffix-on-exception-name] - a name that users rely on
     """The quota is used up for longer than the caller wants to sleep.
 
     :param until: the instant (with a zone) at which calls are possible again.

@@ -1,0 +1,68 @@
+"""Chooses the walk that fits the list."""
+
+from __future__ import annotations
+
+from airflow_provider_lightspeed.api.errors import LightspeedIncompleteListError
+from airflow_provider_lightspeed.api.paging.newest_first import newest_first
+from airflow_provider_lightspeed.api.paging.oldest_first import oldest_first
+from airflow_provider_lightspeed.api.paging.reading import (
+    Cursor,
+    NotInOrder,
+    Reading,
+    Steps,
+    ascending,
+    descending,
+)
+from airflow_provider_lightspeed.api.paging.unordered import unordered
+from airflow_provider_lightspeed.api.paging.zone import FilterZone, find_offset
+from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, TicketFilter
+
+
+def walk(
+    wanted: TicketFilter, filter_timezone: str | None = None, cursor: Cursor | None = None
+) -> Steps[None]:
+    """Read every ticket that matches and exists from the first call to the last, each exactly once.
+
+    :param filter_timezone: zone in which the shop reads date filters, where known; else it is found
+        out if that saves calls, or the dates are asked for so widely that any zone is right.
+    :param cursor: of a page of an earlier walk with the same filter; goes on after that page.
+    :raises LightspeedIncompleteListError: if completeness can't be established.
+    """
+    if cursor is not None:
+        yield from _resume(Reading(wanted, FilterZone.from_json(cursor["zone"])), cursor)
+        return
+    reading = Reading(wanted, FilterZone(name=filter_timezone))
+    rows = yield from reading.list()
+    if len(rows) >= PAGE_SIZE and reading.zone_matters:
+        offset = yield from find_offset(reading, rows)
+        if offset is not None:
+            reading = Reading(wanted, FilterZone(offset=offset))
+            rows = yield from reading.list()
+    if len(rows) < PAGE_SIZE:
+        yield reading.page(rows, None)
+        return
+    ids = [row["id"] for row in rows]
+    in_order = oldest_first if ascending(ids) else newest_first if descending(ids) else None
+    if in_order is not None:
+        try:
+            yield from in_order(reading, rows)
+        except NotInOrder:
+            pass
+        else:
+            return
+    yield from unordered(reading)
+
+
+def _resume(reading: Reading, cursor: Cursor) -> Steps[None]:
+    if cursor["order"] == "none":
+        yield from unordered(reading, cursor)
+        return
+    ordered = oldest_first if cursor["order"] == "oldest" else newest_first
+    try:
+        yield from ordered(reading, [], cursor)
+    except NotInOrder:
+        raise LightspeedIncompleteListError(
+            "the list is not in the order in which its first pages came, and what the earlier try "
+            "read can't be told apart any more; start again from the beginning",
+            seen=cursor["seen"],
+        ) from None

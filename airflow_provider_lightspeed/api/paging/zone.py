@@ -1,0 +1,134 @@
+"""The zone in which the shop reads date filters: unknown, known by name, or found out.
+
+Undocumented: a filter's wall clock may be UTC's or the shop's own. So bounds are always asked for
+such that they are right in every zone that is still possible; what decides is each ticket's own
+``createdAt``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from airflow_provider_lightspeed.api.tickets import Request, Ticket, created_at
+
+if TYPE_CHECKING:
+    from airflow_provider_lightspeed.api.paging.reading import Reading
+
+#: Offsets in use in the world.
+_LOWEST = timedelta(hours=-12)
+_HIGHEST = timedelta(hours=14)
+_QUARTER = timedelta(minutes=15)
+#: Bounds may be exclusive, and hold whole seconds only.
+_TICK = timedelta(seconds=2)
+#: How far an offset found at one date may be off at another (clock changes; 2 h in one zone).
+_CLOCK_CHANGE = timedelta(hours=2)
+#: A clock that is set back repeats the time before; look this far around a bound for that.
+_NEARBY = timedelta(hours=3)
+
+
+@dataclass(frozen=True)
+class FilterZone:
+    """What is known of the zone.
+
+    :param name: IANA name, from the connection.
+    :param offset: offset from UTC, found out at some ticket.
+    """
+
+    name: str | None = None
+    offset: timedelta | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether there is nothing left to find out."""
+        return self.name is not None or self.offset is not None
+
+    def earliest_wall_clock(self, instant: datetime) -> str:
+        """Return a wall clock that no ticket created at or after this instant lies before."""
+        lowest = min(self._offsets(instant, instant + _NEARBY))
+        return _wall_clock(instant, lowest - _TICK)
+
+    def latest_wall_clock(self, instant: datetime) -> str:
+        """Return a wall clock that no ticket created before this instant lies after."""
+        highest = max(self._offsets(instant - _NEARBY, instant))
+        return _wall_clock(instant, highest + _TICK)
+
+    def guess(self, instant: datetime) -> timedelta:
+        """Return the likeliest offset at an instant."""
+        offsets = self._offsets(instant, instant)
+        return sorted(offsets)[len(offsets) // 2] if self.known else timedelta(0)
+
+    def to_json(self) -> list[Any]:
+        """Return plain values for a checkpoint."""
+        return [self.name, None if self.offset is None else self.offset.total_seconds()]
+
+    @classmethod
+    def from_json(cls, value: list[Any]) -> FilterZone:
+        """Read what `to_json` wrote."""
+        name, seconds = value
+        return cls(name, None if seconds is None else timedelta(seconds=seconds))
+
+    def _offsets(self, first: datetime, last: datetime) -> list[timedelta]:
+        """Return the offsets that may be in force between two instants."""
+        if self.name is not None:
+            zone = ZoneInfo(self.name)
+            steps = int((last - first) / _QUARTER) + 1
+            moments = [first.astimezone(UTC) + step * _QUARTER for step in range(steps)]
+            return [moment.astimezone(zone).utcoffset() or timedelta(0) for moment in moments]
+        if self.offset is not None:
+            return [self.offset - _CLOCK_CHANGE, self.offset, self.offset + _CLOCK_CHANGE]
+        return [_LOWEST, _HIGHEST]
+
+
+def wall_clock_seconds(seconds: float) -> str:
+    """Write seconds since 1970 of some wall clock as the filters want them."""
+    moment = datetime.fromtimestamp(max(0.0, seconds), UTC)
+    return f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
+def _wall_clock(instant: datetime, offset: timedelta) -> str:
+    wall_clock = instant.astimezone(UTC).replace(tzinfo=None) + offset
+    return f"{wall_clock:%Y-%m-%d %H:%M:%S}"
+
+
+def find_offset(reading: Reading, rows: Sequence[Ticket]) -> Generator[Request | Any, Any, timedelta | None]:
+    """Find the offset at which filters are read, with at most ten calls; one where it is that of the answers.
+
+    A ticket of known creation that a filter two seconds wide lets through proves the offset. Which to
+    prove: first that of the answers, then UTC, then what halving the 105 possible ones points to. If
+    the proof fails (the ticket may be gone meanwhile) nothing is known, and the caller asks widely.
+    """
+    witness = max(rows, key=lambda row: row["id"])
+    created = created_at(witness)
+
+    def shown(lowest: timedelta, highest: timedelta) -> Generator[Any, Any, list[int]]:
+        found = yield from reading.list(
+            since_id=witness["id"] - 1,
+            bounds={
+                "created_at_min": _wall_clock(created, lowest),
+                "created_at_max": _wall_clock(created, highest),
+            },
+        )
+        return [row["id"] for row in found]
+
+    def proven(offset: timedelta) -> Generator[Any, Any, bool]:
+        found = yield from shown(offset - _TICK, offset + _TICK)
+        return witness["id"] in found
+
+    likely = [created.utcoffset() or timedelta(0), timedelta(0)]
+    for offset in dict.fromkeys(likely):
+        if (yield from proven(offset)):
+            return offset
+    low, high = 0, (_HIGHEST - _LOWEST) // _QUARTER
+    while low < high:
+        middle = (low + high) // 2
+        found = yield from shown(_LOWEST - _TICK, _LOWEST + middle * _QUARTER + _TICK)
+        if any(ticket_id >= witness["id"] for ticket_id in found):
+            high = middle
+        else:
+            low = middle + 1
+    offset = _LOWEST + low * _QUARTER
+    return offset if (yield from proven(offset)) else None

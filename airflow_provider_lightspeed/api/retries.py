@@ -1,0 +1,81 @@
+"""Whether a failed call may be tried again, and how long to wait before: one table for all methods.
+
+The rows are also the table in docs/failures.md and the cases of its tests.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from airflow_provider_lightspeed.api.errors import (
+    LightspeedAPIError,
+    LightspeedConnectionError,
+    LightspeedError,
+    LightspeedMalformedAnswerError,
+)
+
+#: Tries for one call, the first included.
+MAX_TRIES = 6
+#: Refusals by 429 that one call puts up with; a wait for a known reset comes before each.
+MAX_REFUSALS = 10
+#: Exponential back-off with full jitter, in seconds.
+FIRST_BACKOFF = 0.5
+LONGEST_BACKOFF = 30.0
+
+
+class Failure(Enum):
+    """What went wrong, as far as the next step depends on it."""
+
+    NOT_CONNECTED = "no connection was made"
+    UNTRUSTED = "the certificate does not verify, or the address is no address"
+    DROPPED = "the connection broke, or the answer did not come in time"
+    MALFORMED = "a success whose body is cut off, empty, HTML, broken JSON, or lacks its key"
+    REFUSED_FOR_NOW = "429"
+    SERVER = "5xx, or a success with an error object that names none or a 5xx code"
+    REFUSED = "3xx, 400, 401, 403, 404, 405, 409, 422 and any other"
+
+
+class Verdict(Enum):
+    """What the client does about it."""
+
+    RETRY = "tries again, with back-off"
+    WAIT = "waits as the answer says, then tries again"
+    RAISE = "fails at once"
+    UNKNOWN = "fails with LightspeedUnknownOutcomeError: it may have happened"
+
+
+_ALWAYS = {
+    Failure.NOT_CONNECTED: Verdict.RETRY,
+    Failure.UNTRUSTED: Verdict.RAISE,
+    Failure.REFUSED_FOR_NOW: Verdict.WAIT,
+    Failure.REFUSED: Verdict.RAISE,
+}
+_REPEATABLE = _ALWAYS | dict.fromkeys((Failure.DROPPED, Failure.MALFORMED, Failure.SERVER), Verdict.RETRY)
+_ONCE_ONLY = _ALWAYS | dict.fromkeys((Failure.DROPPED, Failure.MALFORMED, Failure.SERVER), Verdict.UNKNOWN)
+
+#: GET, PUT and DELETE may be repeated; a POST only where it surely did not happen.
+VERDICTS = {"GET": _REPEATABLE, "PUT": _REPEATABLE, "DELETE": _REPEATABLE, "POST": _ONCE_ONLY}
+
+
+def classify(error: LightspeedError) -> Failure:
+    """Say what kind of failure an error is."""
+    if isinstance(error, LightspeedConnectionError):
+        if not error.retryable:
+            return Failure.UNTRUSTED
+        return Failure.DROPPED if error.sent else Failure.NOT_CONNECTED
+    if isinstance(error, LightspeedMalformedAnswerError):
+        return Failure.MALFORMED
+    if isinstance(error, LightspeedAPIError):
+        if error.status == 429:
+            return Failure.REFUSED_FOR_NOW
+        if error.status >= 500:
+            return Failure.SERVER
+    return Failure.REFUSED
+
+
+def backoff(tries: int, chance: float) -> float:
+    """How long to wait after so many failed tries.
+
+    :param chance: a random number from 0 to 1 (full jitter).
+    """
+    return min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** (tries - 1)) * chance
