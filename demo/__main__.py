@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from demo.airflow_home import PROJECT
 from demo.checks import CHECKS
@@ -15,14 +16,14 @@ from demo.world import World, world
 DIRECTORY = PROJECT / ".demo" / "demo"
 
 
-def main() -> int:
+def main(directory: Path = DIRECTORY) -> int:
     """Tell the story and return the exit status: 1 if anything is not as it must be."""
     end_in_order_on_signals()
     say(paint("Lightspeed eCom tickets on Apache Airflow: a day at the support desk", "bold"))
     say("All of it runs on this machine, with no shop and no cloud account, and takes half a minute.")
     heading("The world")
     try:
-        with world(DIRECTORY) as here:
+        with world(directory) as here:
             return _tell(here)
     except RuntimeError as error:
         say(paint(f"\n✗ {error}", "red"))

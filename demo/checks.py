@@ -16,11 +16,7 @@ def wrong_in_export(day: Day) -> Iterator[str]:
     if start is None or end is None:
         yield "the run has no data interval"
         return
-    truth = {
-        number: ticket
-        for number, ticket in day.before.items()
-        if start <= datetime.fromisoformat(ticket["createdAt"]) < end
-    }
+    truth = created_between(day.before, start, end)
     lines = day.exported_lines()
     exported: Tickets = {ticket["id"]: ticket for ticket in map(msgspec.json.decode, lines)}
     if not truth:
@@ -54,16 +50,15 @@ def wrong_in_closing(day: Day) -> Iterator[str]:
         yield f"not all tickets could be closed: {report}"
     if gone := day.before.keys() - day.after.keys():
         yield f"tickets are gone: {sorted(gone)}"
-    changed = {
-        number for number in day.before.keys() & day.after.keys() if day.before[number] != day.after[number]
-    }
+    changes = changed_tickets(day.before, day.after)
+    changed = changes.keys()
     if unreported := changed - closed:
         yield f"tickets changed that are not reported: {sorted(unreported)}"
     if untouched := closed - changed:
         yield f"tickets reported as closed that are unchanged: {sorted(untouched)}"
     for number in sorted(changed & closed):
-        if _changes(day.before[number], day.after[number]) != {"isClosed": True}:
-            yield f"ticket {number} was changed beyond closing: {_changes(day.before[number], day.after[number])}"
+        if changes[number] != {"isClosed": True}:
+            yield f"ticket {number} was changed beyond closing: {changes[number]}"
 
 
 def wrong_in_waiting(day: Day) -> Iterator[str]:
@@ -86,6 +81,23 @@ CHECKS: dict[str, Callable[[Day], Iterator[str]]] = {
     "The sensor saw exactly the tickets that came in while it waited": wrong_in_waiting,
 }
 """What the day has to keep, and who says where it does not."""
+
+
+def created_between(tickets: Tickets, start: datetime, end: datetime) -> Tickets:
+    """Return the tickets created in a window; its end is not part of it."""
+    return {
+        number: ticket
+        for number, ticket in tickets.items()
+        if start <= datetime.fromisoformat(ticket["createdAt"]) < end
+    }
+
+
+def changed_tickets(before: Tickets, after: Tickets) -> dict[int, Ticket]:
+    """Return what has changed in tickets that were there before, by id."""
+    both = sorted(before.keys() & after.keys())
+    return {
+        number: _changes(before[number], after[number]) for number in both if before[number] != after[number]
+    }
 
 
 def _new(day: Day) -> Tickets:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 
 from demo.airflow_home import PROJECT
 from demo.ports import free_ports, is_free
@@ -24,11 +25,8 @@ _READY_WITHIN = 180.0
 _A_CUSTOMER_EVERY = 30.0
 
 
-def main() -> int:
+def main(port: int, directory: Path = DIRECTORY) -> int:
     """Run the world until a signal ends it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, default=8080)
-    port: int = parser.parse_args().port
     end_in_order_on_signals()
     if not is_free(port):
         say(f"Port {port} is taken, perhaps by another Airflow. Choose a free one: make ui PORT={port + 1}")
@@ -38,7 +36,7 @@ def main() -> int:
     try:
         # A look every 15 seconds: two sensors wait here at the same time, for hours, with one key's quota.
         with (
-            world(DIRECTORY, poll_seconds=15, settings=_settings(port)) as here,
+            world(directory, poll_seconds=15, settings=_settings(port)) as here,
             here.airflow.standalone() as airflow,
         ):
             tell_world(here)
@@ -114,4 +112,6 @@ def _live(here: World, airflow: subprocess.Popen[bytes]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=8080)
+    sys.exit(main(parser.parse_args().port))

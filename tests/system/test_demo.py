@@ -1,0 +1,125 @@
+"""`make demo` and `make ui` as programs: what they leave behind, above all."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from demo.airflow_home import PROJECT
+from demo.ports import free_ports
+
+_DEMO = "import sys, pathlib; from demo.__main__ import main; sys.exit(main(pathlib.Path(sys.argv[1])))"
+_UI = "import sys, pathlib; from demo.ui import main; sys.exit(main(int(sys.argv[2]), pathlib.Path(sys.argv[1])))"
+
+_PATIENCE = 180.0
+
+
+class Program:
+    """A program of the demo, with what it has printed so far."""
+
+    def __init__(self, code: str, directory: Path, *arguments: str) -> None:
+        self._output = directory.with_suffix(".out")
+        with self._output.open("wb") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", code, directory, *arguments],
+                cwd=PROJECT,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PYTHONPATH": str(PROJECT)},
+            )
+
+    @property
+    def output(self) -> str:
+        return self._output.read_text()
+
+    def wait_for(self, text: str) -> None:
+        wait_until(lambda: text in self.output or self._process.poll() is not None)
+        assert text in self.output, self.output
+
+    def end(self, number: signal.Signals) -> int:
+        """Send the signal, and return the exit status once all children have gone too."""
+        children = psutil.Process(self._process.pid).children(recursive=True)
+        assert children
+        self._process.send_signal(number)
+        status = self._process.wait(_PATIENCE)
+        _, alive = psutil.wait_procs(children, timeout=1)
+        assert alive == []
+        return status
+
+    def wait(self) -> int:
+        return self._process.wait(_PATIENCE)
+
+    def kill(self) -> None:
+        """Leave nothing behind after a failed test."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait(_PATIENCE)
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + _PATIENCE
+    while not is_so():
+        assert time.monotonic() < give_up
+        time.sleep(0.2)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_demo_ends_with_all_its_children_on_a_signal(tmp_path: Path, number: signal.Signals) -> None:
+    demo = Program(_DEMO, tmp_path / "demo")
+    try:
+        demo.wait_for("Airflow starts")
+        assert demo.end(number) == 128 + number
+    finally:
+        demo.kill()
+
+
+def test_the_demo_tells_its_story_and_fails_when_one_check_does(tmp_path: Path) -> None:
+    code = f"from demo.checks import CHECKS; CHECKS['It is dry'] = lambda day: ['it rains']; {_DEMO}"
+    demo = Program(code, tmp_path / "demo")
+    try:
+        assert demo.wait() == 1
+    finally:
+        demo.kill()
+    assert demo.output.count("✓") == 3, demo.output
+    assert "✗ It is dry\n      it rains\n" in demo.output
+    assert "\033" not in demo.output
+
+
+def test_the_ui_refuses_a_port_that_is_taken(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ui = Program(_UI, tmp_path / "ui", str(port))
+        assert ui.wait() == 1
+    assert f"Port {port} is taken" in ui.output
+
+
+def test_a_dag_runs_in_the_ui(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    ui = Program(_UI, tmp_path / "ui", str(port))
+    dag = f"http://127.0.0.1:{port}/api/v2/dags/example_lightspeed_nightly_export"
+    try:
+        ui.wait_for("Ctrl-C")
+        wait_until(lambda: requests.get(dag, timeout=30).ok)
+        assert requests.get(dag, timeout=30).json()["is_paused"] is False
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        started = requests.post(f"{dag}/dagRuns", json={"logical_date": now}, timeout=30)
+        started.raise_for_status()
+        run = f"{dag}/dagRuns/{started.json()['dag_run_id']}"
+        wait_until(lambda: requests.get(run, timeout=30).json()["state"] in {"success", "failed"})
+        assert requests.get(run, timeout=30).json()["state"] == "success"
+        assert ui.end(signal.SIGINT) == 128 + signal.SIGINT
+    finally:
+        ui.kill()

@@ -1,0 +1,94 @@
+"""Each of the smaller example DAGs on real Airflow, as a user copies it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+
+from demo.airflow_home import OnChange
+from demo.checks import changed_tickets, created_between
+from demo.outcome import Outcome
+from demo.support_desk import DAG_ID as SUPPORT_DESK
+from demo.world import BUCKET, World
+
+EXPORT = "example_lightspeed_nightly_export"
+CLOSE = "example_lightspeed_close_stale_tickets"
+REACT = "example_lightspeed_react_to_new_tickets"
+
+_PARSE = """
+import json, pathlib, sys
+from airflow.dag_processing.dagbag import DagBag
+bag = DagBag(sys.argv[1])
+found = {"dags": sorted(bag.dags), "errors": bag.import_errors, "warnings": bag.captured_warnings}
+pathlib.Path(sys.argv[2]).write_text(json.dumps(found))
+"""
+
+
+def test_they_are_parsed_with_no_error_and_no_warning(here: World, tmp_path: Path) -> None:
+    answer = tmp_path / "found.json"
+    subprocess.run(
+        [sys.executable, "-W", "always", "-c", _PARSE, here.airflow.dags, answer],
+        env=here.airflow.environment,
+        check=True,
+        capture_output=True,
+    )
+    assert json.loads(answer.read_text()) == {
+        "dags": sorted([EXPORT, CLOSE, REACT, SUPPORT_DESK]),
+        "errors": {},
+        "warnings": {},
+    }
+
+
+def test_nightly_export(here: World) -> None:
+    outcome = _succeed(here, EXPORT)
+    report = outcome.tasks["export_tickets"].result
+    start, end = outcome.data_interval_start, outcome.data_interval_end
+    assert start is not None
+    assert end is not None
+    assert report["uri"] == f"s3://{BUCKET}/tickets/date={start:%Y-%m-%d}/tickets.jsonl.gz"
+    key = report["uri"].removeprefix(f"s3://{BUCKET}/")
+    content = here.s3.client().get_object(Bucket=BUCKET, Key=key)["Body"].read()
+    exported = [msgspec.json.decode(line) for line in gzip.decompress(content).splitlines()]
+    truth = created_between(here.shop.shop.tickets(), start, end)
+    assert truth
+    assert sorted(exported, key=lambda ticket: ticket["id"]) == [truth[number] for number in sorted(truth)]
+
+
+def test_close_stale_tickets(here: World) -> None:
+    before = here.shop.shop.tickets()
+    closed = _succeed(here, CLOSE).tasks["close_stale_tickets"].result["closed"]
+    assert closed
+    assert changed_tickets(before, here.shop.shop.tickets()) == {
+        number: {"isClosed": True} for number in sorted(closed)
+    }
+    assert all(before[number]["isAnswered"] and not before[number]["isTodo"] for number in closed)
+
+
+def test_react_to_new_tickets_hands_each_over_once(here: World) -> None:
+    first: list[int] = []
+
+    def customers_write(task_id: str, state: str) -> None:
+        if not first and (task_id, state) == ("wait_for_new_tickets", "up_for_reschedule"):
+            first.extend(here.shop.add_tickets(2))
+
+    seen = _succeed(here, REACT, customers_write).tasks["wait_for_new_tickets"].result
+    assert first
+    assert seen["ticket_ids"] == first
+
+    between_runs = here.shop.add_tickets(3)
+    seen = _succeed(here, REACT).tasks["wait_for_new_tickets"].result
+    assert seen["ticket_ids"] == between_runs
+
+    after = here.shop.shop.tickets()
+    assert all(after[number]["isTodo"] for number in first + between_runs)
+
+
+def _succeed(here: World, dag_id: str, on_change: OnChange = lambda _task_id, _state: None) -> Outcome:
+    outcome = here.airflow.run_dag(dag_id, on_change)
+    assert outcome.state == "success", here.airflow.log.read_text()[-5_000:]
+    return outcome
