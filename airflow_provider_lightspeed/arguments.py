@@ -1,0 +1,126 @@
+"""Arguments as users and templates write them, read into values. Pure functions."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
+from airflow_provider_lightspeed.api.tickets import TicketFilter, ticket_number
+
+# What a template renders to when the run has no such value.
+_NOTHING = {"", "None"}
+_SHOWN = 5
+
+
+def parse_instant(name: str, value: datetime | str | None) -> datetime | None:
+    """Read an instant from ISO 8601 text or a datetime (pendulum's are); None is no bound.
+
+    :param name: of the argument, for the error.
+    :raises LightspeedConfigurationError: if it has no zone, is no instant, or is what a template
+        renders to when a run has no data interval: that must not mean "no bound".
+    """
+    if value is None:
+        return None
+    if isinstance(value, datetime):
+        instant = value
+    else:
+        text = str(value).strip()
+        if text in _NOTHING:
+            raise LightspeedConfigurationError(
+                f"{name} is empty after rendering: this run has no data interval (manual and asset-triggered runs of "
+                "Airflow 3 have none). Use CronDataIntervalTimetable, or give explicit bounds"
+            )
+        try:
+            instant = datetime.fromisoformat(text)
+        except ValueError:
+            raise LightspeedConfigurationError(
+                f"{name} must be an ISO 8601 instant such as 2026-01-31T00:00:00+00:00, got {text!r}"
+            ) from None
+    if instant.utcoffset() is None:
+        raise LightspeedConfigurationError(
+            f"{name} must be an instant with a zone, got {instant.isoformat()!r}; add an offset such as +00:00"
+        )
+    return instant
+
+
+def parse_ticket_filter(
+    *,
+    since_id: int | str | None = None,
+    created_from: datetime | str | None = None,
+    created_to: datetime | str | None = None,
+    email: str | None = None,
+) -> TicketFilter:
+    """Read which tickets are meant.
+
+    :raises LightspeedConfigurationError: if one of them cannot be read, or the window is empty or reversed.
+    """
+    if email is not None and email.strip() in _NOTHING:
+        raise LightspeedConfigurationError(
+            "the customer's e-mail address is empty after rendering: leave it out for every customer"
+        )
+    return TicketFilter(
+        since_id=None if since_id is None else _parse_since_id(since_id),
+        created_from=parse_instant("created_from", created_from),
+        created_to=parse_instant("created_to", created_to),
+        email=email,
+    )
+
+
+def parse_ticket_ids(value: Any) -> list[int]:
+    """Read ticket ids, each once, in the order given.
+
+    :param value: ids (ints or their decimal text), one id, text such as ``1,2,3`` or ``[1, 2]``, or a mapping
+        with ``ticket_ids``, as a sensor returns it; also as the text that a template makes of any of these.
+    :raises LightspeedConfigurationError: if anything in it is not an id, naming the first few.
+    """
+    if isinstance(value, str):
+        value = _parse_text(value)
+    if isinstance(value, Mapping):
+        if "ticket_ids" not in value:
+            raise LightspeedConfigurationError(
+                f"a mapping of ticket ids needs the key 'ticket_ids', got {sorted(map(str, value))}"
+            )
+        value = value["ticket_ids"]
+    if isinstance(value, int):
+        value = [value]
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise LightspeedConfigurationError(f"ticket_ids must be a list of ticket ids, got {value!r}")
+    ids: dict[int, None] = {}
+    wrong: list[str] = []
+    for item in value:
+        try:
+            ids[ticket_number(item)] = None
+        except LightspeedConfigurationError:
+            wrong.append(repr(item))
+    if wrong:
+        shown = ", ".join(wrong[:_SHOWN]) + (", …" if len(wrong) > _SHOWN else "")
+        raise LightspeedConfigurationError(
+            f"{len(wrong)} of the ticket ids are not positive whole numbers: {shown}. No ticket was touched"
+        )
+    return list(ids)
+
+
+def _parse_since_id(value: int | str) -> int:
+    text = str(value).strip()
+    if not (text.isascii() and text.isdigit()):
+        raise LightspeedConfigurationError(f"since_id must be a ticket id (or 0), got {value!r}")
+    return int(text)
+
+
+def _parse_text(text: str) -> Any:
+    text = text.strip()
+    if text in _NOTHING:
+        raise LightspeedConfigurationError("ticket_ids is empty after rendering; an empty list is written []")
+    if not text.startswith(("[", "(", "{")):
+        return [part.strip() for part in text.split(",")]
+    # A template writes a list as Python does, with single quotes.
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(text)
+        except (ValueError, SyntaxError):
+            continue
+    raise LightspeedConfigurationError(f"ticket_ids cannot be read as a list: {text[:80]!r}")

@@ -1,0 +1,40 @@
+"""What a task raises, and which errors Airflow need not try again."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+
+from airflow_provider_lightspeed.api.errors import LightspeedAuthenticationError, LightspeedConfigurationError
+
+
+class LightspeedTaskFailed(AirflowFailException):
+    """The task fails for good: another try would end the same way."""
+
+
+class LightspeedTicketsFailed(AirflowException):
+    """Some tickets could not be changed; the others were. A retry takes up only what is left.
+
+    :param failed: the reason for each ticket id.
+    """
+
+    def __init__(self, message: str, failed: Mapping[str, str]) -> None:
+        super().__init__(message)
+        self.failed = dict(failed)
+
+
+@contextmanager
+def fail_without_retry() -> Generator[None]:
+    """Turn wrong credentials and wrong arguments into a failure that Airflow does not retry.
+
+    Usable as a decorator on ``execute`` and ``poke``. Retrying wrong credentials could get the key blocked.
+
+    :raises LightspeedTaskFailed: from a :class:`LightspeedAuthenticationError` or
+        :class:`LightspeedConfigurationError`.
+    """
+    try:
+        yield
+    except (LightspeedAuthenticationError, LightspeedConfigurationError) as error:
+        raise LightspeedTaskFailed(str(error)) from error

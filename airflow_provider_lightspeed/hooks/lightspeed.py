@@ -1,0 +1,341 @@
+"""From an Airflow connection to a shop's tickets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow.providers.common.compat.sdk import BaseHook, mask_secret
+
+from airflow_provider_lightspeed.api import tickets as api
+from airflow_provider_lightspeed.api.client import CLUSTERS, ClientSettings, LightspeedClient
+from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedError
+from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Ticket, TicketMessage
+from airflow_provider_lightspeed.arguments import parse_ticket_filter
+from airflow_provider_lightspeed.provider_info import (
+    CONNECTION_FIELDS,
+    CONNECTION_TYPE,
+    HOOK_NAME,
+    UI_FIELD_BEHAVIOUR,
+)
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Connection
+
+    from airflow_provider_lightspeed.api.quota import Quota
+
+_NUMBERS = ("quota_reserve", "timeout", "max_wait", "calls_per_second")
+
+
+class LightspeedHook(BaseHook):
+    """Read and change the support tickets of a Lightspeed eCom shop.
+
+    Tickets are plain dicts with the API's own property names. Every option is taken from the argument, else
+    from the connection's extra, else from its default.
+
+    :param lightspeed_conn_id: the connection: login is the API key, password the API secret.
+    :param cluster: ``us1`` (default) or ``eu1``; a host in the connection has precedence.
+    :param language: two-letter code of one of the shop's languages (default ``en``).
+    :param filter_timezone: IANA name of the zone in which the shop reads date filters, if known. Saves calls.
+    :param quota_reserve: share of each quota window that is left to other programs, 0 to 0.9 (default 0).
+    :param timeout: seconds that one call may take (default 30).
+    :param max_wait: seconds to sleep at most until quota comes back (default 60).
+    :param calls_per_second: speed limit, 0 for none (default 20).
+
+    Each method that calls the shop raises a subclass of
+    :class:`~airflow_provider_lightspeed.api.errors.LightspeedError`: ``LightspeedConfigurationError`` for what can
+    be known to be wrong beforehand, ``LightspeedAuthenticationError`` for wrong credentials,
+    ``LightspeedNotFoundError`` for a ticket that is not there, ``LightspeedQuotaExhausted`` for a quota that is
+    used up for longer than ``max_wait``.
+    """
+
+    conn_name_attr = "lightspeed_conn_id"
+    default_conn_name = "lightspeed_default"
+    conn_type = CONNECTION_TYPE
+    hook_name = HOOK_NAME
+
+    def __init__(
+        self,
+        lightspeed_conn_id: str = default_conn_name,
+        *,
+        cluster: str | None = None,
+        language: str | None = None,
+        filter_timezone: str | None = None,
+        quota_reserve: float | None = None,
+        timeout: float | None = None,
+        max_wait: float | None = None,
+        calls_per_second: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.lightspeed_conn_id = lightspeed_conn_id
+        self._arguments: dict[str, str | float | None] = {
+            "cluster": cluster,
+            "language": language,
+            "filter_timezone": filter_timezone,
+            "quota_reserve": quota_reserve,
+            "timeout": timeout,
+            "max_wait": max_wait,
+            "calls_per_second": calls_per_second,
+        }
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Build the extra fields of the connection form for Airflow before 3.2."""
+        from flask_appbuilder.fieldwidgets import (  # type: ignore[import-not-found]  # not part of Airflow 3
+            BS3PasswordFieldWidget,
+            BS3TextFieldWidget,
+        )
+        from wtforms import BooleanField, PasswordField, StringField  # type: ignore[import-untyped]
+
+        widgets: dict[str, Any] = {}
+        for name, definition in CONNECTION_FIELDS.items():
+            label, description, schema = definition["label"], definition["description"], definition["schema"]
+            if "boolean" in schema["type"]:
+                widgets[name] = BooleanField(label, description=description)
+            elif schema.get("format") == "password":
+                widgets[name] = PasswordField(label, description=description, widget=BS3PasswordFieldWidget())
+            else:
+                widgets[name] = StringField(label, description=description, widget=BS3TextFieldWidget())
+        return widgets
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Say how the fixed fields of the connection form look, for Airflow before 3.2."""
+        return {name.replace("-", "_"): value for name, value in UI_FIELD_BEHAVIOUR.items()}
+
+    def get_conn(self) -> LightspeedClient:
+        """Return the client of the shop, always the same one.
+
+        :raises LightspeedConfigurationError: if the connection or an argument cannot be right.
+        """
+        return self._client
+
+    @cached_property
+    def _client(self) -> LightspeedClient:
+        connection = self.get_connection(self.lightspeed_conn_id)
+        try:
+            settings = _read_settings(connection, self._arguments)
+        except LightspeedConfigurationError as error:
+            raise LightspeedConfigurationError(f"connection {self.lightspeed_conn_id!r}: {error}") from None
+        _mask_credentials(settings)
+        return LightspeedClient(settings)
+
+    def iter_tickets(
+        self,
+        *,
+        since_id: int | str | None = None,
+        created_from: datetime | str | None = None,
+        created_to: datetime | str | None = None,
+        email: str | None = None,
+    ) -> Iterator[Ticket]:
+        """Go through all tickets that match, in no promised order, each exactly once.
+
+        Arguments are checked at once; calls are made as tickets are taken.
+
+        :param since_id: only tickets with a greater id.
+        :param created_from: only tickets created at or after this instant (with a zone).
+        :param created_to: only tickets created before this instant (with a zone).
+        :param email: only tickets of the customer with this e-mail address.
+        :raises LightspeedIncompleteListError: (while going through) if the list cannot be shown to be complete.
+        """
+        wanted = parse_ticket_filter(
+            since_id=since_id, created_from=created_from, created_to=created_to, email=email
+        )
+        return self.get_conn().iter_tickets(wanted)
+
+    def count_tickets(
+        self,
+        *,
+        since_id: int | str | None = None,
+        created_from: datetime | str | None = None,
+        created_to: datetime | str | None = None,
+        email: str | None = None,
+    ) -> int:
+        """Count the tickets that match.
+
+        Without a filter this is one call. With one, the tickets are gone through (one call for 250): the
+        shop's own count reads dates in a zone that is not documented, and no e-mail address.
+
+        :param since_id: see :meth:`iter_tickets`, as for the other arguments.
+        """
+        if since_id is created_from is created_to is email is None:
+            return int(self.get_conn().call(api.count_tickets()))
+        tickets = self.iter_tickets(
+            since_id=since_id, created_from=created_from, created_to=created_to, email=email
+        )
+        return sum(1 for _ in tickets)
+
+    def newest_ticket_id(self) -> int:
+        """Return the greatest ticket id of the shop (0: there are no tickets), whatever the order of its lists.
+
+        It takes two calls where lists are newest first, four where they are oldest first, a few more otherwise.
+        The tickets above the greatest id seen are asked for, at both ends of the list, until there are none.
+        """
+        call = self.get_conn().call
+        newest = 0
+        while True:
+            page: list[Ticket] = call(api.list_tickets(since_id=newest))
+            if max((ticket["id"] for ticket in page), default=0) <= newest:
+                return newest
+            newest = max(ticket["id"] for ticket in page)
+            above = int(call(api.count_tickets(since_id=newest)))
+            last_page = -(-above // PAGE_SIZE)
+            if last_page > 1:
+                page = call(api.list_tickets(since_id=newest, page=last_page))
+                newest = max([newest, *(ticket["id"] for ticket in page)])
+
+    def get_ticket(self, ticket_id: int | str) -> Ticket:
+        """Return one ticket."""
+        ticket: Ticket = self.get_conn().call(api.get_ticket(api.ticket_number(ticket_id)))
+        return ticket
+
+    def create_ticket(self, properties: Mapping[str, Any]) -> Ticket:
+        """Create a ticket and return it.
+
+        :param properties: by the API's names: ``subject``, ``memo``, ``customer`` (an id), ``isAnswered``,
+            ``isTodo``, ``isClosed``, ``doNotifyAnswered``.
+        :raises LightspeedUnknownOutcomeError: if the answer was lost: the ticket may exist now.
+        """
+        ticket: Ticket = self.get_conn().call(api.create_ticket(properties))
+        return ticket
+
+    def update_ticket(self, ticket_id: int | str, properties: Mapping[str, Any]) -> Ticket:
+        """Change the given properties of a ticket, and no others; return it.
+
+        :param properties: by the API's names, see :meth:`create_ticket`.
+        """
+        ticket: Ticket = self.get_conn().call(api.update_ticket(api.ticket_number(ticket_id), properties))
+        return ticket
+
+    def close_ticket(self, ticket_id: int | str) -> Ticket:
+        """Close a ticket and return it."""
+        return self.update_ticket(ticket_id, {"isClosed": True})
+
+    def delete_ticket(self, ticket_id: int | str) -> None:
+        """Delete a ticket, for good."""
+        self.get_conn().call(api.delete_ticket(api.ticket_number(ticket_id)))
+
+    def iter_ticket_messages(self, ticket_id: int | str) -> Iterator[TicketMessage]:
+        """Go through a ticket's conversation, each message once."""
+        number = api.ticket_number(ticket_id)
+        return self._iter_messages(number)
+
+    def _iter_messages(self, ticket_id: int) -> Iterator[TicketMessage]:
+        seen: set[int] = set()
+        page = 1
+        while True:
+            messages: list[TicketMessage] = self.get_conn().call(api.list_messages(ticket_id, page=page))
+            fresh = [message for message in messages if message["id"] not in seen]
+            yield from fresh
+            seen.update(message["id"] for message in fresh)
+            # Nothing new on a full page: paging of this list is undocumented, and seems to be ignored.
+            if len(messages) < PAGE_SIZE or not fresh:
+                return
+            page += 1
+
+    def create_ticket_message(
+        self, ticket_id: int | str, message: str, from_: Literal["shop", "customer"] = "shop"
+    ) -> TicketMessage:
+        """Add a message to a ticket's conversation and return it. The shop may mail it to the customer.
+
+        :raises LightspeedUnknownOutcomeError: if the answer was lost: the message may exist now.
+        """
+        properties = {"message": message, "from": from_}
+        created: TicketMessage = self.get_conn().call(
+            api.create_message(api.ticket_number(ticket_id), properties)
+        )
+        return created
+
+    def quota(self) -> Quota | None:
+        """Return what is left of the quota, as the last answer told it; a call is made if there was none yet."""
+        client = self.get_conn()
+        if client.quota is None:
+            self.count_tickets()
+        return client.quota
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Try the connection with one cheap call, and say in plain words how it went."""
+        try:
+            count = self.count_tickets()
+        except LightspeedError as error:
+            return False, str(error)
+        client = self.get_conn()
+        return True, (
+            f"{client.settings.base_url} answers in language {client.settings.language!r}: {count} tickets; "
+            f"quota: {client.quota or 'not told'}"
+        )
+
+
+def _read_settings(connection: Connection, arguments: Mapping[str, str | float | None]) -> ClientSettings:
+    given = {**_read_extra(connection), **_present(arguments)}
+    if not connection.login or not connection.password:
+        missing = "login (the API key)" if not connection.login else "password (the API secret)"
+        raise LightspeedConfigurationError(f"the {missing} is missing")
+    cluster = str(given.pop("cluster", "us1"))
+    if cluster not in CLUSTERS:
+        raise LightspeedConfigurationError(f"unknown cluster {cluster!r}: use {' or '.join(CLUSTERS)}")
+    for name in _NUMBERS:
+        if name in given:
+            given[name] = _number(name, given[name])
+    if "allow_http" in given:
+        given["allow_http"] = str(given["allow_http"]).strip().lower() == "true"
+    return ClientSettings(
+        base_url=_base_url(connection) or CLUSTERS[cluster],
+        key=connection.login,
+        secret=connection.password,
+        **given,
+    )
+
+
+def _read_extra(connection: Connection) -> dict[str, Any]:
+    extra = connection.extra_dejson
+    # Airflow reads what is not JSON as if it were empty, which would send the key to the wrong shop.
+    if not isinstance(extra, dict) or (
+        not extra and (connection.extra or "").strip() not in {"", "{}", "null"}
+    ):
+        raise LightspeedConfigurationError("the extra is not a JSON object")
+    unknown = sorted(extra.keys() - CONNECTION_FIELDS.keys())
+    if unknown:
+        raise LightspeedConfigurationError(
+            f"unknown extra {', '.join(unknown)}: known are {', '.join(CONNECTION_FIELDS)}"
+        )
+    return _present(extra)
+
+
+def _present(options: Mapping[str, Any]) -> dict[str, Any]:
+    # The connection form saves a field that was left empty as an empty text.
+    return {name: value for name, value in options.items() if value is not None and value != ""}
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise LightspeedConfigurationError(f"{name} must be a number, got {value!r}") from None
+
+
+def _base_url(connection: Connection) -> str:
+    host = (connection.host or "").strip()
+    if not host:
+        return ""
+    if "://" not in host:
+        host = f"{connection.schema or 'https'}://{host}"
+    scheme, _, rest = host.partition("://")
+    authority, slash, path = rest.partition("/")
+    if connection.port and ":" not in authority.rpartition("]")[2]:
+        authority = f"{authority}:{connection.port}"
+    return f"{scheme}://{authority}{slash}{path}"
+
+
+def _mask_credentials(settings: ClientSettings) -> None:
+    """Keep everything that would let somebody in out of the logs, in the form in which it is sent too."""
+    for secret in (
+        settings.secret,
+        settings.app_token,
+        settings.password,
+        settings.authorization.removeprefix("Basic "),
+    ):
+        if secret:
+            mask_secret(secret)

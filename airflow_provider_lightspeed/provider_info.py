@@ -1,0 +1,123 @@
+"""What Airflow reads about this provider. It is imported before Airflow is ready, so it imports none of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_provider_lightspeed import __version__
+
+PACKAGE_NAME = "airflow-provider-lightspeed"
+CONNECTION_TYPE = "lightspeed"
+HOOK_NAME = "Lightspeed eCom"
+HOOK_CLASS = "airflow_provider_lightspeed.hooks.lightspeed.LightspeedHook"
+_INTEGRATION = "Lightspeed eCom"
+
+#: The extra fields of a connection. The hook builds the form of older Airflow versions from them too,
+#: and refuses an extra that is not among them.
+CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
+    "cluster": {
+        "label": "Cluster",
+        "description": "Where the shop lives, unless Host says so: us1 (default) or eu1.",
+        "schema": {"type": ["string", "null"], "enum": ["us1", "eu1", None]},
+    },
+    "language": {
+        "label": "Language",
+        "description": "Two-letter code of one of the shop's languages (default: en).",
+        "schema": {"type": ["string", "null"]},
+    },
+    "filter_timezone": {
+        "label": "Time zone of date filters",
+        "description": "IANA name of the zone in which the shop reads date filters. "
+        "Only saves calls; leave empty when unknown.",
+        "schema": {"type": ["string", "null"]},
+    },
+    "quota_reserve": {
+        "label": "Quota reserve",
+        "description": "Share of each quota window left to other programs, 0 to 0.9 (default: 0).",
+        "schema": {"type": ["number", "null"], "minimum": 0, "maximum": 0.9},
+    },
+    "timeout": {
+        "label": "Timeout",
+        "description": "Seconds that one call may take (default: 30).",
+        "schema": {"type": ["number", "null"], "exclusiveMinimum": 0},
+    },
+    "max_wait": {
+        "label": "Longest wait",
+        "description": "Seconds that a task sleeps at most for the quota to come back (default: 60).",
+        "schema": {"type": ["number", "null"], "minimum": 0},
+    },
+    "calls_per_second": {
+        "label": "Calls per second",
+        "description": "Speed limit, 0 for none (default: 20, which is the vendor's).",
+        "schema": {"type": ["number", "null"], "minimum": 0},
+    },
+    "allow_http": {
+        "label": "Allow http",
+        "description": "Send the credentials unencrypted to a host other than this machine.",
+        "schema": {"type": ["boolean", "null"]},
+    },
+    "app_token": {
+        "label": "App token",
+        "description": "Only for an app that is installed in many shops: the token of this shop. "
+        "Key and secret are then the app's.",
+        "schema": {"type": ["string", "null"], "format": "password"},
+    },
+}
+
+#: How the fixed fields of the connection form look.
+UI_FIELD_BEHAVIOUR: dict[str, Any] = {
+    "hidden-fields": ["schema", "port", "extra"],
+    "relabeling": {"login": "API key", "password": "API secret"},
+    "placeholders": {
+        "host": "empty: from the cluster; http://127.0.0.1:8100 for the sandbox",
+        "login": "32 characters, from the shop's back office",
+    },
+}
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Describe this provider to Airflow (entry point ``apache_airflow_provider``)."""
+    return {
+        "package-name": PACKAGE_NAME,
+        "name": HOOK_NAME,
+        "description": "Support tickets of Lightspeed eCom shops: export to S3, bulk changes, new-ticket sensors.",
+        "versions": [__version__],
+        "integrations": [
+            {
+                "integration-name": _INTEGRATION,
+                "external-doc-url": "https://developers.lightspeedhq.com/ecom/",
+                "tags": ["service"],
+            },
+            {
+                "integration-name": "Amazon Simple Storage Service (S3)",
+                "external-doc-url": "https://aws.amazon.com/s3/",
+                "tags": ["aws"],
+            },
+        ],
+        "hooks": [_modules("hooks.lightspeed")],
+        "operators": [_modules("operators.tickets")],
+        "sensors": [_modules("sensors.tickets")],
+        "transfers": [
+            {
+                "source-integration-name": _INTEGRATION,
+                "target-integration-name": "Amazon Simple Storage Service (S3)",
+                "python-module": "airflow_provider_lightspeed.transfers.tickets_to_s3",
+            }
+        ],
+        "connection-types": [
+            {
+                "connection-type": CONNECTION_TYPE,
+                "hook-class-name": HOOK_CLASS,
+                "hook-name": HOOK_NAME,
+                "ui-field-behaviour": UI_FIELD_BEHAVIOUR,
+                "conn-fields": CONNECTION_FIELDS,
+            }
+        ],
+    }
+
+
+def _modules(*names: str) -> dict[str, Any]:
+    return {
+        "integration-name": _INTEGRATION,
+        "python-modules": [f"airflow_provider_lightspeed.{name}" for name in names],
+    }
