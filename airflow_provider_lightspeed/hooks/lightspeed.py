@@ -14,6 +14,7 @@ from airflow_provider_lightspeed.api.client import CLUSTERS, ClientSettings, Lig
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedError
 from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Ticket, TicketMessage
 from airflow_provider_lightspeed.arguments import parse_ticket_filter
+from airflow_provider_lightspeed.hooks.metrics import AirflowMeter
 from airflow_provider_lightspeed.provider_info import (
     CONNECTION_FIELDS,
     CONNECTION_TYPE,
@@ -120,7 +121,7 @@ class LightspeedHook(BaseHook):
         except LightspeedConfigurationError as error:
             raise LightspeedConfigurationError(f"connection {self.lightspeed_conn_id!r}: {error}") from None
         _mask_credentials(settings)
-        return LightspeedClient(settings)
+        return LightspeedClient(settings, meter=AirflowMeter(self.lightspeed_conn_id))
 
     def iter_tickets(
         self,
@@ -181,6 +182,8 @@ class LightspeedHook(BaseHook):
                 return newest
             newest = max(ticket["id"] for ticket in page)
             above = int(call(api.count_tickets(since_id=newest)))
+            if above == 0:
+                return newest
             last_page = -(-above // PAGE_SIZE)
             if last_page > 1:
                 page = call(api.list_tickets(since_id=newest, page=last_page))
