@@ -9,7 +9,7 @@ from demo.airflow_home import PROJECT
 from demo.checks import CHECKS
 from demo.processes import end_in_order_on_signals
 from demo.screen import heading, paint, say
-from demo.story import change_teller, short, tell_calls, tell_object, tell_tickets, tell_world
+from demo.story import change_teller, short, tell_calls, tell_log, tell_object, tell_tickets, tell_world
 from demo.support_desk import DAG_ID, Day, spend_day
 from demo.world import World, world
 
@@ -35,6 +35,7 @@ def _tell(here: World) -> int:
     heading(f"The run: {short(here.airflow.dags)}/{DAG_ID}.py")
     say("    0.0 s  Airflow starts")
     day = spend_day(here, change_teller())
+    tell_log(here)
     tell_tickets(day)
     tell_object(here, day)
     tell_calls(day)

@@ -26,6 +26,10 @@ _COUNTS: dict[str, Callable[[Ticket], bool]] = {
     "on the to-do list": lambda ticket: bool(ticket["isTodo"]),
 }
 
+_TASK_LOG = re.compile(
+    r"\S+ \[info +\] (?P<message>.*?) +\[airflow\.task\.operators\.airflow_provider_lightspeed\..*"
+)
+
 _WORDS = {
     "up_for_reschedule": "waits, without a worker slot",
     "up_for_retry": "will be tried again",
@@ -59,6 +63,14 @@ def change_teller() -> OnChange:
         say(f"  {paint(line, 'red') if state.endswith('failed') else line}")
 
     return tell
+
+
+def tell_log(here: World) -> None:
+    """Show what the provider's tasks have logged, out of all that Airflow has."""
+    heading("What the tasks have logged")
+    for line in here.airflow.log.read_text().splitlines():
+        if found := _TASK_LOG.fullmatch(line):
+            say(f"  {paint(cut(found['message'], _WIDTH), 'dim')}")
 
 
 def tell_tickets(day: Day) -> None:

@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import Any
 
 from airflow.providers.common.compat.sdk import dag, task
 
+from airflow_provider_lightspeed.api.tickets import Ticket
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.operators.tickets import CloseTicketsOperator
 
@@ -18,17 +18,17 @@ from airflow_provider_lightspeed.operators.tickets import CloseTicketsOperator
 LIGHTSPEED_CONN_ID = os.environ.get("LIGHTSPEED_CONN_ID", "lightspeed_default")
 
 IDLE = timedelta(days=14)
-# Each ticket costs a call, and a shop's key has 300 in five minutes. The rest is closed next time.
-MAX_A_RUN = 200
+# Each ticket costs two calls, and a shop's key has 300 in five minutes. The rest is closed next time.
+MAX_A_RUN = 100
 
 
-def stale_tickets(tickets: Iterator[dict[str, Any]], idle_since: datetime) -> Iterator[int]:
+def stale_tickets(tickets: Iterator[Ticket], idle_since: datetime) -> Iterator[int]:
     """Pick the ids of tickets that wait for nobody: answered, open, no to-do, unchanged for long."""
     for ticket in tickets:
         # A ticket that was never changed may have no time of change.
-        changed = datetime.fromisoformat(ticket["updatedAt"] or ticket["createdAt"])
-        waits = ticket["isTodo"] or not ticket["isAnswered"]
-        if changed < idle_since and not waits and not ticket["isClosed"]:
+        changed = datetime.fromisoformat(ticket.get("updatedAt") or ticket["createdAt"])
+        waits = ticket.get("isTodo") or not ticket.get("isAnswered")
+        if changed < idle_since and not waits and not ticket.get("isClosed"):
             yield ticket["id"]
 
 
