@@ -58,7 +58,7 @@ class CreateTicketOperator(BaseOperator):
         self.lightspeed_conn_id = lightspeed_conn_id
 
     @fail_without_retry()
-    def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002 - Airflow passes it
+    def execute(self, context: Context) -> dict[str, Any]:  # ruff: ignore[unused-method-argument] - Airflow passes it
         """Create the ticket."""
         if not str(self.customer_id).strip().isdecimal():
             raise LightspeedConfigurationError(

@@ -102,7 +102,7 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         ]
 
     @fail_without_retry()
-    def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002 - Airflow passes it
+    def execute(self, context: Context) -> dict[str, Any]:  # ruff: ignore[unused-method-argument] - Airflow passes it
         """Export the tickets."""
         filters = self._filters()
         bucket, key = _locate(self.s3_bucket, self.s3_key)

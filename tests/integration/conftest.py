@@ -1,0 +1,33 @@
+"""A shop to call, and the connection to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+from airflow_provider_lightspeed.sandbox import NO_LIMITS, Sandbox, ShopConfig
+from demo.s3_server import S3Server
+
+
+@pytest.fixture
+def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    """A shop of 600 tickets without limits, which ``lightspeed_default`` leads to."""
+    config = ShopConfig(
+        tickets=600,
+        end=datetime(2026, 6, 1, tzinfo=UTC),
+        days=60,
+        limits=NO_LIMITS,
+        burst_limit=0,
+        order="newest",
+    )
+    with Sandbox(config) as shop:
+        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", shop.airflow_connection())
+        yield shop
+
+
+@pytest.fixture
+def aws(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection ``aws_default`` to the S3 server."""
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", s3_server.airflow_connection())

@@ -1,0 +1,163 @@
+"""Exports from a shop over HTTP to a real S3 server."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from airflow_provider_lightspeed.api.errors import LightspeedServerError
+from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed
+from airflow_provider_lightspeed.sandbox import Fault, Sandbox
+from airflow_provider_lightspeed.transfers import s3_object
+from airflow_provider_lightspeed.transfers.tickets_to_s3 import LightspeedTicketsToS3Operator
+from demo.s3_server import S3Server
+
+pytestmark = pytest.mark.usefixtures("aws")
+
+
+def _export(**arguments: Any) -> dict[str, Any]:
+    result: dict[str, Any] = LightspeedTicketsToS3Operator(task_id="export", **arguments).execute({})
+    return result
+
+
+def _left(server: S3Server, bucket: str) -> tuple[list[str], int]:
+    """Return the keys in a bucket, and how many uploads are open."""
+    client = server.client()
+    keys = [item["Key"] for item in client.list_objects_v2(Bucket=bucket).get("Contents", [])]
+    return keys, len(client.list_multipart_uploads(Bucket=bucket).get("Uploads", []))
+
+
+def _read(server: S3Server, bucket: str, key: str) -> bytes:
+    return server.client().get_object(Bucket=bucket, Key=key)["Body"].read()
+
+
+def test_everything_gzipped(sandbox: Sandbox, s3_server: S3Server, s3_bucket: str) -> None:
+    result = _export(s3_key=f"s3://{s3_bucket}/tickets.jsonl.gz")
+    data = _read(s3_server, s3_bucket, "tickets.jsonl.gz")
+    tickets = [json.loads(line) for line in gzip.decompress(data).splitlines()]
+    assert {ticket["id"]: ticket for ticket in tickets} == sandbox.shop.tickets()
+    assert len(tickets) == 600
+    ids = sandbox.shop.ids()
+    assert result == {
+        "uri": f"s3://{s3_bucket}/tickets.jsonl.gz",
+        "tickets": 600,
+        "min_id": min(ids),
+        "max_id": max(ids),
+        "bytes": len(data),
+        "calls": len(sandbox.calls),
+    }
+    assert _left(s3_server, s3_bucket) == (["tickets.jsonl.gz"], 0)
+    _export(s3_key=f"s3://{s3_bucket}/again.jsonl.gz")
+    assert _read(s3_server, s3_bucket, "again.jsonl.gz") == data
+
+
+def test_a_window_in_many_parts(
+    sandbox: Sandbox, s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_object, "_PART_SIZE", 5 * 1024 * 1024)
+    sandbox.add_tickets(6, subject="é" * 1_000_000)
+    sandbox.add_tickets(1, subject="last")
+    _export(s3_bucket=s3_bucket, s3_key="a/b.jsonl", since_id=max(sandbox.shop.ids()) - 7)
+    lines = _read(s3_server, s3_bucket, "a/b.jsonl").splitlines()
+    assert {json.loads(line)["id"] for line in lines} == set(sandbox.shop.ids()[-7:])
+
+
+@pytest.mark.parametrize("key", ["empty.jsonl", "empty.jsonl.gz"])
+def test_an_empty_window_is_a_valid_file(
+    sandbox: Sandbox, s3_server: S3Server, s3_bucket: str, key: str
+) -> None:
+    window = {"created_from": "2020-01-01T00:00:00Z", "created_to": "2020-01-02T00:00:00Z"}
+    result = _export(s3_bucket=s3_bucket, s3_key=key, **window)
+    assert (result["tickets"], result["min_id"], result["max_id"]) == (0, None, None)
+    data = _read(s3_server, s3_bucket, key)
+    assert (gzip.decompress(data) if key.endswith(".gz") else data) == b""
+
+
+def test_a_shop_that_fails_midway_leaves_nothing(
+    sandbox: Sandbox, s3_server: S3Server, s3_bucket: str
+) -> None:
+    sandbox.inject(Fault("500", path="tickets.json", after=2, times=0))
+    with pytest.raises(LightspeedServerError):
+        _export(s3_bucket=s3_bucket, s3_key="tickets.jsonl.gz")
+    assert _left(s3_server, s3_bucket) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({"created_from": "2026-01-01T00:00:00"}, "zone"),
+        ({"created_from": "", "created_to": ""}, "CronDataIntervalTimetable"),
+        ({"created_from": "None"}, "CronDataIntervalTimetable"),
+        ({"created_from": "2026-01-02T00:00:00Z", "created_to": "2026-01-01T00:00:00Z"}, "reversed"),
+        ({"created_from": "2026-01-02T00:00:00Z", "created_to": "2026-01-02T00:00:00Z"}, "empty"),
+        ({"since_id": "x"}, "since_id"),
+        ({"s3_bucket": None}, "bucket"),
+        ({"s3_bucket": "no-such-bucket"}, "no S3 bucket 'no-such-bucket'"),
+        ({"s3_key": "s3://elsewhere/tickets.jsonl"}, "s3_bucket"),
+    ],
+)
+def test_bad_input(
+    sandbox: Sandbox, s3_server: S3Server, s3_bucket: str, arguments: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(LightspeedTaskFailed, match=complaint):
+        _export(**{"s3_bucket": s3_bucket, "s3_key": "tickets.jsonl", **arguments})
+    assert not sandbox.calls
+    assert _left(s3_server, s3_bucket) == ([], 0)
+
+
+def test_a_native_template_that_renders_to_none(sandbox: Sandbox, s3_bucket: str) -> None:
+    operator = LightspeedTicketsToS3Operator(
+        task_id="export", s3_bucket=s3_bucket, s3_key="k", created_from="{{ data_interval_start }}"
+    )
+    operator.created_from = None
+    with pytest.raises(LightspeedTaskFailed, match="created_from is empty after rendering"):
+        operator.execute({})
+    assert not sandbox.calls
+
+
+def test_wrong_secrets(
+    sandbox: Sandbox, s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = {**json.loads(sandbox.airflow_connection()), "password": "wrong-secret"}
+    monkeypatch.setenv("AIRFLOW_CONN_WRONG", json.dumps(wrong))
+    with pytest.raises(LightspeedTaskFailed, match="401") as caught:
+        _export(s3_bucket=s3_bucket, s3_key="k", lightspeed_conn_id="wrong")
+    assert "wrong-secret" not in str(caught.value)
+    wrong = {**json.loads(s3_server.airflow_connection()), "password": "wrong-secret"}
+    monkeypatch.setenv("AIRFLOW_CONN_WRONG_AWS", json.dumps(wrong))
+    with pytest.raises(LightspeedTaskFailed, match="S3 refuses"):
+        _export(s3_bucket=s3_bucket, s3_key="k", aws_conn_id="wrong_aws")
+    assert _left(s3_server, s3_bucket) == ([], 0)
+
+
+def test_an_object_is_not_replaced_unless_asked(
+    sandbox: Sandbox, s3_server: S3Server, s3_bucket: str
+) -> None:
+    target = {"s3_bucket": s3_bucket, "s3_key": "tickets.jsonl"}
+    _export(**target)
+    before = _read(s3_server, s3_bucket, "tickets.jsonl")
+    sandbox.reset_calls()
+    with pytest.raises(LightspeedTaskFailed, match="exists already"):
+        _export(**target)
+    assert not sandbox.calls
+    sandbox.add_tickets(1)
+    _export(**target, replace=True)
+    assert _read(s3_server, s3_bucket, "tickets.jsonl") != before
+
+
+def test_of_two_exports_at_once_one_wins(sandbox: Sandbox, s3_server: S3Server, s3_bucket: str) -> None:
+    def attempt(_: int) -> str:
+        try:
+            return str(_export(s3_bucket=s3_bucket, s3_key="race.jsonl")["uri"])
+        except LightspeedTaskFailed as error:
+            return str(error)
+
+    with ThreadPoolExecutor(4) as pool:
+        told = list(pool.map(attempt, range(4)))
+    assert told.count(f"s3://{s3_bucket}/race.jsonl") == 1
+    assert sum("exists already" in text for text in told) == 3
+    assert _left(s3_server, s3_bucket) == (["race.jsonl"], 0)

@@ -1,0 +1,128 @@
+"""Changes of tickets, seen from the shop."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, LightspeedTicketsFailed
+from airflow_provider_lightspeed.operators.tickets import (
+    CloseTicketsOperator,
+    CreateTicketOperator,
+    UpdateTicketsOperator,
+)
+from airflow_provider_lightspeed.sandbox import Fault, Sandbox
+
+
+class _Xcom:
+    """The task instance of a context, as far as operators use it."""
+
+    def __init__(self) -> None:
+        self.pushed: dict[str, Any] = {}
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.pushed[key] = json.loads(json.dumps(value))
+
+
+def _close(ticket_ids: Any, **arguments: Any) -> dict[str, Any]:
+    result: dict[str, Any] = CloseTicketsOperator(
+        task_id="close", ticket_ids=ticket_ids, **arguments
+    ).execute({})
+    return result
+
+
+@pytest.fixture
+def some(sandbox: Sandbox) -> list[int]:
+    """An open ticket, a closed one, one that is deleted, and another open one."""
+    ids = sandbox.add_tickets(4, isClosed=False)
+    sandbox.update_ticket(ids[1], isClosed=True)
+    sandbox.delete_ticket(ids[2])
+    return ids
+
+
+def test_close(sandbox: Sandbox, some: list[int]) -> None:
+    before = sandbox.shop.tickets()
+    outcome = _close({"ticket_ids": some, "count": 4})
+    assert outcome == {
+        "closed": [some[0], some[3]],
+        "already": [some[1]],
+        "missing": [some[2]],
+        "failed": {},
+        "dry_run": False,
+        "calls": 6,
+    }
+    puts = [call for call in sandbox.calls if call.method == "PUT"]
+    assert [json.loads(call.body) for call in puts] == [{"ticket": {"isClosed": True}}] * 2
+    after = sandbox.shop.tickets()
+    changed = {ticket_id for ticket_id, ticket in after.items() if ticket != before[ticket_id]}
+    assert changed == {some[0], some[3]}
+    assert _close(some)["already"] == [some[0], some[1], some[3]]
+
+
+def test_dry_run(sandbox: Sandbox, some: list[int]) -> None:
+    outcome = _close(some, dry_run=True)
+    assert (outcome["closed"], outcome["dry_run"]) == ([some[0], some[3]], True)
+    assert {call.method for call in sandbox.calls} == {"GET"}
+
+
+def test_nothing_to_do(sandbox: Sandbox) -> None:
+    assert _close([])["closed"] == []
+    assert not sandbox.calls
+
+
+@pytest.mark.parametrize(
+    "ticket_ids", [None, "", [None], ["12a"], [2546, "x"], {"ids": []}, list(range(1, 1002))]
+)
+def test_bad_ids_touch_nothing(sandbox: Sandbox, ticket_ids: Any) -> None:
+    with pytest.raises(LightspeedTaskFailed):
+        _close(ticket_ids)
+    assert not sandbox.calls
+
+
+def test_one_failure_does_not_stop_the_others(sandbox: Sandbox, some: list[int]) -> None:
+    sandbox.inject(Fault("500", method="PUT", path=str(some[0]), times=0))
+    ti = _Xcom()
+    operator = CloseTicketsOperator(task_id="close", ticket_ids=some)
+    with pytest.raises(LightspeedTicketsFailed, match="1 of 4 tickets failed") as caught:
+        operator.execute({"ti": ti})  # type: ignore[typeddict-item]
+    assert list(caught.value.failed) == [str(some[0])]
+    assert ti.pushed["return_value"]["closed"] == [some[3]]
+    assert list(ti.pushed["return_value"]["failed"]) == [str(some[0])]
+    sandbox.reset()
+    assert _close(some)["closed"] == [some[0]]
+
+
+def test_wrong_secret_stops_at_once(
+    sandbox: Sandbox, some: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = {**json.loads(sandbox.airflow_connection()), "password": "wrong-secret"}
+    monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", json.dumps(wrong))
+    with pytest.raises(LightspeedTaskFailed, match="401"):
+        _close(some)
+    assert len(sandbox.calls) == 1
+
+
+def test_update_writes_only_what_differs(sandbox: Sandbox) -> None:
+    (ticket_id,) = sandbox.add_tickets(1, isTodo=False, memo="")
+    operator = UpdateTicketsOperator(task_id="u", ticket_ids=[ticket_id], is_todo=True, memo="")
+    assert operator.execute({})["updated"] == [ticket_id]
+    (put,) = [call for call in sandbox.calls if call.method == "PUT"]
+    assert json.loads(put.body) == {"ticket": {"isTodo": True}}
+
+
+def test_update_of_nothing(sandbox: Sandbox) -> None:
+    with pytest.raises(LightspeedTaskFailed, match="nothing to change"):
+        UpdateTicketsOperator(task_id="u", ticket_ids=[2546]).execute({})
+    assert not sandbox.calls
+
+
+def test_create(sandbox: Sandbox) -> None:
+    customer = next(t["customer"]["resource"]["id"] for t in sandbox.shop.tickets().values() if t["customer"])
+    ticket = CreateTicketOperator(
+        task_id="c", subject="Late", customer_id=str(customer), memo="m"
+    ).execute({})
+    assert sandbox.shop.ticket(ticket["id"])["subject"] == "Late"
+    with pytest.raises(LightspeedTaskFailed, match="customer_id"):
+        CreateTicketOperator(task_id="c", subject="Late", customer_id="nobody").execute({})

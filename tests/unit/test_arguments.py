@@ -1,0 +1,106 @@
+"""What users and templates write is read as meant, or refused in words that help."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pendulum
+import pytest
+
+from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
+from airflow_provider_lightspeed.arguments import parse_instant, parse_ticket_filter, parse_ticket_ids
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "2026-01-31T12:00:00+00:00",
+        "2026-01-31 12:00:00+00:00",
+        "2026-01-31T12:00:00Z",
+        "2026-01-31T14:00:00+02:00",
+        NOON,
+        pendulum.datetime(2026, 1, 31, 13, tz="Europe/Amsterdam"),
+    ],
+)
+def test_instants(value: Any) -> None:
+    assert parse_instant("created_from", value) == NOON
+
+
+@pytest.mark.parametrize(
+    ("value", "complaint"),
+    [
+        ("2026-01-31T12:00:00", "zone"),
+        ("2026-01-31", "zone"),
+        (datetime(2026, 1, 31), "zone"),  # ruff: ignore[call-datetime-without-tzinfo] - the case that is tested
+        ("", "CronDataIntervalTimetable"),
+        ("None", "CronDataIntervalTimetable"),
+        ("yesterday", "ISO 8601"),
+    ],
+)
+def test_no_instants(value: Any, complaint: str) -> None:
+    with pytest.raises(LightspeedConfigurationError, match=f"created_from .*{complaint}"):
+        parse_instant("created_from", value)
+
+
+@pytest.mark.parametrize("to", ["2026-01-31T12:00:00Z", "2026-01-31T11:59:59Z"])
+def test_an_empty_or_reversed_window(to: str) -> None:
+    with pytest.raises(LightspeedConfigurationError, match="empty or reversed"):
+        parse_ticket_filter(created_from=NOON, created_to=to)
+
+
+@pytest.mark.parametrize("since_id", ["", "None", "abc", "-1", -1, 1.5, True])
+def test_no_since_id(since_id: Any) -> None:
+    with pytest.raises(LightspeedConfigurationError, match="since_id"):
+        parse_ticket_filter(since_id=since_id)
+
+
+@pytest.mark.parametrize(
+    ("value", "ids"),
+    [
+        ([3, 1, 3, 2], [3, 1, 2]),
+        (("3", 1, "1"), [3, 1]),
+        ("3,1, 2", [3, 1, 2]),
+        ("[3, 1]", [3, 1]),
+        ("['3', '1']", [3, 1]),
+        ({"ticket_ids": [3, 1], "count": 2}, [3, 1]),
+        ("{'ticket_ids': [3, 1], 'count': None}", [3, 1]),
+        ('{"ticket_ids": [3], "max_id": null}', [3]),
+        (iter([3, 1]), [3, 1]),
+        (3, [3]),
+        ("3", [3]),
+        ([], []),
+        ("[]", []),
+        ({"ticket_ids": []}, []),
+    ],
+)
+def test_ticket_ids(value: Any, ids: list[int]) -> None:
+    assert parse_ticket_ids(value) == ids
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        "",
+        "None",
+        "abc",
+        "1,,2",
+        "[1",
+        [1, None],
+        [1, "x"],
+        [0],
+        [-1],
+        [1.0],
+        [True],
+        True,
+        {"ids": [1]},
+        ["1/../2"],
+        {"ticket_ids": "1"},
+    ],
+)
+def test_no_ticket_ids(value: Any) -> None:
+    with pytest.raises(LightspeedConfigurationError):
+        parse_ticket_ids(value)

@@ -1,0 +1,88 @@
+"""The connection as the hook reads it. No call is made here."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
+from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
+
+SECRET = "not-a-real-secret-at-all"
+
+
+@pytest.fixture
+def connect(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def set_connection(**fields: Any) -> None:
+        connection = {"conn_type": "lightspeed", "login": "key-of-the-shop", "password": SECRET, **fields}
+        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", json.dumps(connection))
+
+    return set_connection
+
+
+@pytest.mark.parametrize(
+    ("fields", "address"),
+    [
+        ({}, "https://api.shoplightspeed.com/"),
+        ({"extra": {"cluster": "eu1"}}, "https://api.webshopapp.com/"),
+        ({"extra": {"cluster": ""}}, "https://api.shoplightspeed.com/"),
+        ({"host": "api.example.com"}, "https://api.example.com"),
+        ({"host": "https://api.example.com/shop/"}, "https://api.example.com/shop/"),
+        ({"host": "127.0.0.1", "schema": "http", "port": 8100}, "http://127.0.0.1:8100"),
+        ({"host": "http://127.0.0.1:8100", "port": 1}, "http://127.0.0.1:8100"),
+        ({"host": "http://[::1]", "port": 8100}, "http://[::1]:8100"),
+        ({"host": "http://shop.example.com", "extra": {"allow_http": True}}, "http://shop.example.com"),
+    ],
+)
+def test_addresses(connect: Any, fields: dict[str, Any], address: str) -> None:
+    connect(**fields)
+    assert LightspeedHook().get_conn().settings.base_url == address
+
+
+def test_argument_over_extra_over_default(connect: Any) -> None:
+    connect(extra={"language": "nl", "timeout": "12.5", "quota_reserve": ""})
+    settings = LightspeedHook(timeout=3).get_conn().settings
+    assert (settings.language, settings.timeout, settings.quota_reserve) == ("nl", 3, 0)
+
+
+def test_numbers_may_be_text(connect: Any) -> None:
+    connect(extra={"quota_reserve": "0.25", "calls_per_second": "5"})
+    settings = LightspeedHook().get_conn().settings
+    assert (settings.quota_reserve, settings.calls_per_second) == (0.25, 5)
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ({"login": ""}, "API key"),
+        ({"password": ""}, "API secret"),
+        ({"extra": {"cluster": "us2"}}, "unknown cluster 'us2': use us1 or eu1"),
+        ({"extra": {"langauge": "en"}}, "unknown extra langauge: known are cluster, language"),
+        ({"extra": {"language": "eng"}}, "language must be two"),
+        ({"extra": {"timeout": "soon"}}, "timeout must be a number"),
+        ({"extra": {"quota_reserve": 1}}, "quota_reserve"),
+        ({"extra": {"filter_timezone": "Mars"}}, "filter_timezone"),
+        ({"extra": "{not json"}, "not a JSON object"),
+        ({"host": "http://shop.example.com"}, "allow_http"),
+        ({"host": "ftp://shop.example.com"}, "http"),
+    ],
+)
+def test_what_cannot_be_right(connect: Any, fields: dict[str, Any], complaint: str) -> None:
+    connect(**fields)
+    with pytest.raises(LightspeedConfigurationError, match=complaint) as caught:
+        LightspeedHook().get_conn()
+    assert str(caught.value).startswith("connection 'lightspeed_default': ")
+    assert SECRET not in str(caught.value)
+    assert LightspeedHook().test_connection() == (False, str(caught.value))
+
+
+def test_credentials_are_masked(connect: Any) -> None:
+    from airflow.sdk.log import redact
+
+    connect(extra={"app_token": "token-of-the-shop"})
+    settings = LightspeedHook().get_conn().settings
+    for secret in (SECRET, "token-of-the-shop", settings.password, settings.authorization):
+        assert secret not in str(redact(f"so {secret} it is"))
+    assert SECRET not in repr(settings)
