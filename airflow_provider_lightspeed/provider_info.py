@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_provider_lightspeed import __version__
-
 PACKAGE_NAME = "airflow-provider-lightspeed"
 CONNECTION_TYPE = "lightspeed"
 HOOK_NAME = "Lightspeed eCom"
@@ -81,7 +79,6 @@ def get_provider_info() -> dict[str, Any]:
         "package-name": PACKAGE_NAME,
         "name": HOOK_NAME,
         "description": "Support tickets of Lightspeed eCom shops: export to S3, bulk changes, new-ticket sensors.",
-        "versions": [__version__],
         "integrations": [
             {
                 "integration-name": _INTEGRATION,

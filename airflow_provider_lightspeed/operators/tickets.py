@@ -185,7 +185,10 @@ class UpdateTicketsOperator(BaseOperator):
             if differing and not self.only_plan:
                 hook.update_ticket(ticket_id, differing)
             outcome[self.changed_key if differing else "already"].append(ticket_id)
-        except LightspeedNotFoundError:
+        except LightspeedNotFoundError as error:
+            # A language that the shop lacks is answered 404 too, and would make every ticket "missing".
+            if "language" in error.message.lower():
+                raise LightspeedConfigurationError(str(error)) from error
             outcome["missing"].append(ticket_id)
         except (LightspeedAuthenticationError, LightspeedConfigurationError, LightspeedQuotaExhausted):
             # The others would end the same way.

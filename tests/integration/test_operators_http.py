@@ -104,6 +104,16 @@ def test_wrong_secret_stops_at_once(
     assert len(sandbox.calls) == 1
 
 
+def test_an_unknown_language_is_not_a_missing_ticket(
+    sandbox: Sandbox, some: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    french = {**json.loads(sandbox.airflow_connection()), "extra": {"language": "fr"}}
+    monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", json.dumps(french))
+    with pytest.raises(LightspeedTaskFailed, match="language"):
+        _close(some)
+    assert len(sandbox.calls) == 1
+
+
 def test_update_writes_only_what_differs(sandbox: Sandbox) -> None:
     (ticket_id,) = sandbox.add_tickets(1, isTodo=False, memo="")
     operator = UpdateTicketsOperator(task_id="u", ticket_ids=[ticket_id], is_todo=True, memo="")
