@@ -244,6 +244,8 @@ class LightspeedClient(Conversation):
         from airflow_provider_lightspeed.api.transport import Transport
 
         self._transport = Transport()
+        #: How this client sleeps; a job that can be stopped puts a sleep that can be woken in its place.
+        self.sleep: Callable[[float], None] = time.sleep
 
     def call(self, request: Request) -> Any:
         """Make a call and return its data.
@@ -260,7 +262,7 @@ class LightspeedClient(Conversation):
 
     def _carry_out(self, wish: Send | Sleep) -> Answer | LightspeedError | None:
         if isinstance(wish, Sleep):
-            time.sleep(wish.seconds)
+            self.sleep(wish.seconds)
             return None
         try:
             return self._transport.send(wish)
