@@ -1,0 +1,49 @@
+"""State between tries, and deferral."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import BaseOperator, TaskDeferred
+
+from airflow_provider_lightspeed.checkpoint import Checkpoint, defer_until
+
+
+class Store(dict[str, Any]):
+    """Airflow's store, as far as it is used."""
+
+    def set(self, key: str, value: Any) -> None:
+        self[key] = value
+
+    def delete(self, key: str) -> None:
+        self.pop(key, None)
+
+
+def test_the_next_try_finds_what_was_saved_last() -> None:
+    context = {"task_state_store": Store()}
+    assert Checkpoint(context).load() is None
+    Checkpoint(context).save({"page": 1})
+    Checkpoint(context).save({"page": 2})
+    assert Checkpoint(context).load() == {"page": 2}
+    Checkpoint(context).clear()
+    Checkpoint(context).clear()
+    assert Checkpoint(context).load() is None
+
+
+def test_without_a_store_nothing_is_kept() -> None:
+    checkpoint = Checkpoint({})
+    checkpoint.save({"page": 1})
+    checkpoint.clear()
+    assert not checkpoint.is_kept
+    assert checkpoint.load() is None
+
+
+def test_a_deferral_carries_instant_method_and_state() -> None:
+    until = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    with pytest.raises(TaskDeferred) as deferred:
+        defer_until(BaseOperator(task_id="t"), until, "go_on", {"page": 1})
+    assert deferred.value.method_name == "go_on"
+    assert deferred.value.kwargs == {"state": {"page": 1}}
+    assert deferred.value.trigger.moment == until
