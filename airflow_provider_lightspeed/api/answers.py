@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ import msgspec
 from airflow_provider_lightspeed.api.errors import (
     LightspeedAPIError,
     LightspeedAuthenticationError,
+    LightspeedConnectionError,
     LightspeedInvalidRequestError,
     LightspeedMalformedAnswerError,
     LightspeedNotFoundError,
@@ -21,6 +23,14 @@ from airflow_provider_lightspeed.api.errors import (
 from airflow_provider_lightspeed.api.tickets import Request
 
 _MESSAGE_LENGTH = 200
+_GZIP = 16 + zlib.MAX_WBITS
+_LARGEST_ID = 2**63 - 1
+#: Most bytes that an answer may have, unpacked.
+MAX_BODY = 64 * 1024 * 1024
+#: What an ``error`` key may hold where there is none: PHP's and JSON's ways to say null.
+_NO_ERROR = (None, False, "")
+
+_ALWAYS_THERE = {"tickets.json", "tickets/count.json"}
 
 _HINTS = {
     401: "Check the API key and secret of the connection.",
@@ -33,16 +43,18 @@ class Answer:
     """What came back over the wire.
 
     :param headers: names in lower case.
+    :param body: as it came; it may be compressed.
     """
 
     status: int
     headers: Mapping[str, str]
-    body: bytes
+    body: bytes = field(repr=False)
 
 
-def read_answer(request: Request, answer: Answer) -> Any:
+def read_answer(request: Request, answer: Answer, max_body: int = MAX_BODY) -> Any:
     """Read the data that a call asked for.
 
+    :param max_body: most bytes that the body may unpack to.
     :return: the object or list under the request's envelope, with the API's own property names.
     :raises LightspeedAPIError: (one of its subclasses) if the shop refused, be it by status or by an
         ``error`` key in a success (undocumented: the vendor's own client treats that as a failure).
@@ -50,13 +62,17 @@ def read_answer(request: Request, answer: Answer) -> Any:
         for the end of a list.
     """
     if not 200 <= answer.status < 300:
-        raise _refusal(request, answer.status, _vendor_message(answer.body))
-    if request.envelope is None:
-        _raise_embedded_error(request, _decoded_or_none(answer.body))
+        raise _refusal(request, answer.status, _error_object(answer, max_body))
+    if request.envelope is None and answer.status == 204:
         return None
-    data = _decode(request, answer)
-    _raise_embedded_error(request, data)
-    if not isinstance(data, dict) or request.envelope not in data:
+    data = _decode(request, answer, max_body)
+    if not isinstance(data, dict):
+        raise _malformed(request, answer, "is not an object")
+    if data.get("error") not in _NO_ERROR:
+        raise _refusal(request, _embedded_status(data["error"]), data["error"])
+    if request.envelope is None:
+        return None
+    if request.envelope not in data:
         raise _malformed(request, answer, f"has no key {request.envelope!r}")
     content = data[request.envelope]
     if request.envelope == "count":
@@ -74,27 +90,62 @@ def read_answer(request: Request, answer: Answer) -> Any:
     return content
 
 
-def _decode(request: Request, answer: Answer) -> Any:
+def _decode(request: Request, answer: Answer, max_body: int) -> Any:
+    body = _unpack(request, answer, max_body)
     try:
-        return msgspec.json.decode(answer.body)
-    except msgspec.DecodeError as error:
-        kind = "is empty" if not answer.body.strip() else f"is not JSON ({error})"
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        kind = "is empty" if not body.strip() else f"is not JSON ({error})"
         raise _malformed(request, answer, kind) from None
 
 
-def _decoded_or_none(body: bytes) -> Any:
+def _unpack(request: Request, answer: Answer, max_body: int) -> bytes:
+    encoding = answer.headers.get("content-encoding", "").strip().lower()
+    if encoding in {"", "identity"}:
+        return answer.body
+    if encoding not in {"gzip", "x-gzip"}:
+        raise _malformed(request, answer, f"is compressed by {encoding[:20]!r}, which was not asked for")
+    unpacker = zlib.decompressobj(_GZIP)
     try:
-        return msgspec.json.decode(body)
-    except msgspec.DecodeError:
-        return None
+        body = unpacker.decompress(answer.body, max_body + 1)
+    except zlib.error as error:
+        raise _malformed(request, answer, f"is not gzip ({error})") from None
+    if len(body) > max_body:
+        raise too_large(max_body)
+    if not unpacker.eof:
+        raise _malformed(request, answer, "is cut off")
+    return body
+
+
+def too_large(max_body: int) -> LightspeedConnectionError:
+    """Build the error for a body over the limit."""
+    return LightspeedConnectionError(f"the answer is larger than {max_body} bytes", retryable=False)
+
+
+def _error_object(answer: Answer, max_body: int) -> Any:
+    """Return what the API says of a refusal; else a note on what came in its place."""
+    try:
+        data = msgspec.json.decode(_unpack(Request("GET", ""), answer, max_body))
+    except (msgspec.DecodeError, RecursionError, LightspeedMalformedAnswerError, LightspeedConnectionError):
+        data = None
+    if isinstance(data, dict) and data.get("error") not in _NO_ERROR:
+        return data["error"]
+    return None
+
+
+def _embedded_status(error: Any) -> int:
+    code = error.get("code") if isinstance(error, dict) else None
+    if isinstance(code, str) and code.isascii() and code.isdigit():
+        code = int(code[:3])
+    return code if isinstance(code, int) and 400 <= code < 600 else 500
 
 
 def _check_object(request: Request, answer: Answer, item: Any) -> None:
     if not isinstance(item, dict):
         raise _malformed(request, answer, "holds something that is not an object")
     identity = item.get("id")
-    if isinstance(identity, bool) or not isinstance(identity, int):
-        raise _malformed(request, answer, "holds an object whose id is not a number")
+    if isinstance(identity, bool) or not isinstance(identity, int) or not 0 < identity <= _LARGEST_ID:
+        raise _malformed(request, answer, "holds an object whose id is not a positive number")
 
 
 def _malformed(request: Request, answer: Answer, what: str) -> LightspeedMalformedAnswerError:
@@ -105,29 +156,19 @@ def _malformed(request: Request, answer: Answer, what: str) -> LightspeedMalform
     )
 
 
-def _raise_embedded_error(request: Request, data: Any) -> None:
-    if isinstance(data, dict) and data.get("error"):
-        error = data["error"]
-        code = error.get("code") if isinstance(error, dict) else None
-        status = code if isinstance(code, int) and 400 <= code < 600 else 500
-        raise _refusal(request, status, _error_text(error) or "an error without a message")
-
-
-def _vendor_message(body: bytes) -> str:
-    data = _decoded_or_none(body)
-    if isinstance(data, dict) and "error" in data:
-        return _error_text(data["error"]) or "no message"
-    if body.lstrip()[:1] == b"<":
-        return "(an HTML page: maintenance, or a proxy in between)"
-    return "(no readable message)"
-
-
 def _error_text(error: Any) -> str:
     text = error.get("message") if isinstance(error, dict) else error
     return " ".join(text.split())[:_MESSAGE_LENGTH] if isinstance(text, str) else ""
 
 
-def _refusal(request: Request, status: int, message: str) -> LightspeedAPIError:
+def _refusal(request: Request, status: int, error: Any) -> LightspeedAPIError:
+    """Build the exception for an error status.
+
+    :param error: what the API's ``error`` key held; None where the body was none of the API's.
+    """
+    message = _error_text(error) or (
+        "(no message)" if error else "(not the API's own error: a page of a proxy?)"
+    )
     kind: type[LightspeedAPIError]
     hint = _HINTS.get(status, "")
     if status < 400:
@@ -145,4 +186,9 @@ def _refusal(request: Request, status: int, message: str) -> LightspeedAPIError:
         kind = LightspeedServerError
     else:
         kind = LightspeedInvalidRequestError
-    return kind(status=status, message=message, method=request.method, path=f"/{request.path}", hint=hint)
+    refusal = kind(status=status, message=message, method=request.method, path=f"/{request.path}", hint=hint)
+    if isinstance(refusal, LightspeedNotFoundError):
+        # Transient 404s were seen on other resources, and the list of all tickets is always there.
+        unknown_language = "language" in message.lower()
+        refusal.certain = unknown_language or (bool(error) and request.path not in _ALWAYS_THERE)
+    return refusal

@@ -2,53 +2,56 @@
 
 from __future__ import annotations
 
+import ssl
+
 import aiohttp
 from yarl import URL
 
 from airflow_provider_lightspeed.api.answers import Answer
 from airflow_provider_lightspeed.api.client import Send
+from airflow_provider_lightspeed.api.environment import proxy_for, tls_context
 from airflow_provider_lightspeed.api.errors import LightspeedConnectionError
 
 
 class AsyncTransport:
-    """One kept-alive session."""
+    """One kept-alive session with one shop. Made outside the event loop: reading certificates takes a while."""
 
-    def __init__(self) -> None:
-        self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trust_env=True)
+    def __init__(self, base_url: str) -> None:
+        self._proxy = proxy_for(base_url)
+        self._tls = tls_context(base_url)
+        self._session: aiohttp.ClientSession | None = None
 
     async def send(self, send: Send) -> Answer:
-        """Send, and read the whole answer."""
+        """Send, and read the whole answer as it came (it may be compressed)."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False)
+            # aiohttp would send again by itself on a stale connection, unseen by quota and log.
+            self._session._retry_connection = False
+        body = bytearray()
         try:
             async with self._session.request(
                 send.method,
                 URL(send.url, encoded=True),
                 headers=send.headers,
                 data=send.body,
-                timeout=aiohttp.ClientTimeout(total=None, connect=send.timeout, sock_read=send.timeout),
+                timeout=aiohttp.ClientTimeout(send.longest, connect=send.timeout, sock_read=send.timeout),
                 allow_redirects=False,
+                proxy=self._proxy,
+                ssl=self._tls or True,
             ) as response:
-                body = b""
                 async for chunk in response.content.iter_any():
                     body += chunk
-                    if len(body) > send.max_body:
-                        raise LightspeedConnectionError(
-                            f"the answer is larger than {send.max_body} bytes", retryable=False
-                        )
+                    send.check(len(body))
                 headers = {name.lower(): value for name, value in response.headers.items()}
-                return Answer(response.status, headers, body)
+                return Answer(response.status, headers, bytes(body))
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise _failure(error) from error
+            reason = getattr(error, "certificate_error", error)
+            untrusted = isinstance(reason, ssl.SSLCertVerificationError | aiohttp.InvalidURL)
+            never = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+            sent = not (never or untrusted or isinstance(error, aiohttp.ClientConnectorCertificateError))
+            raise LightspeedConnectionError.of(reason, sent=sent, retryable=not untrusted) from None
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._session.close()
-
-
-def _failure(error: Exception) -> LightspeedConnectionError:
-    untrusted = isinstance(error, aiohttp.ClientSSLError | aiohttp.InvalidURL)
-    never_connected = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
-    return LightspeedConnectionError(
-        f"no complete answer from the shop ({type(error).__name__})",
-        sent=not never_connected,
-        retryable=not untrusted,
-    )
+        if self._session is not None:
+            await self._session.close()

@@ -1,7 +1,7 @@
 """The client: what retries, waits and walks, once for sync and async.
 
-`Conversation.exchange` is a generator. It yields what is to be done (`Send`, `Sleep`) and is sent what
-came of it; it never touches a socket or sleeps. `LightspeedClient` and `AsyncLightspeedClient` carry
+`Conversation.exchange` is a generator. It yields what is to be done (`Send`, `Read`, `Sleep`) and is sent
+what came of it; it never touches a socket or sleeps. `LightspeedClient` and `AsyncLightspeedClient` carry
 its wishes out with their transports, and hold nothing that decides anything.
 """
 
@@ -13,15 +13,18 @@ import random
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlencode
 
 import msgspec
 
-from airflow_provider_lightspeed.api.answers import Answer, read_answer
+from airflow_provider_lightspeed.api import retries
+from airflow_provider_lightspeed.api.answers import Answer, read_answer, too_large
 from airflow_provider_lightspeed.api.errors import (
+    LightspeedConnectionError,
     LightspeedError,
     LightspeedNotFoundError,
     LightspeedQuotaExhausted,
@@ -29,16 +32,12 @@ from airflow_provider_lightspeed.api.errors import (
 )
 from airflow_provider_lightspeed.api.paging import Cursor, Page, walk
 from airflow_provider_lightspeed.api.quota import Pacer, Quota, retry_after
-from airflow_provider_lightspeed.api.retries import (
-    MAX_REFUSALS,
-    MAX_TRIES,
-    VERDICTS,
-    Verdict,
-    backoff,
-    classify,
-)
+from airflow_provider_lightspeed.api.retries import VERDICTS, Failure, Verdict
 from airflow_provider_lightspeed.api.settings import CLUSTERS, ClientSettings
 from airflow_provider_lightspeed.api.tickets import Request, Ticket, TicketFilter
+
+if TYPE_CHECKING:
+    from airflow_provider_lightspeed.api.async_transport import AsyncTransport
 
 __all__ = ["CLUSTERS", "AsyncLightspeedClient", "ClientSettings", "LightspeedClient", "Meter", "Send"]
 
@@ -46,9 +45,17 @@ log = logging.getLogger(__name__)
 
 #: Waits shorter than this are not worth a line in the log.
 _QUIET_WAIT = 1.0
+#: Waits up to this are for the calls a second, and no reason to give up.
+_SHORT_WAIT = 1.0
+#: How many times its timeout a whole answer may take, so that one that drips does not take for ever.
+_LONGEST = 10
 #: A body larger than this is read outside the event loop, which it would hold up.
-_LARGE_BODY = 256 * 1024
-_REQUIRED_HEADERS = {"Accept": "application/json", "User-Agent": "airflow-provider-lightspeed"}
+_LARGE_BODY = 64 * 1024
+_REQUIRED_HEADERS = {
+    "Accept": "application/json",
+    "Accept-Encoding": "gzip",
+    "User-Agent": "airflow-provider-lightspeed",
+}
 
 
 class Meter(Protocol):
@@ -69,14 +76,45 @@ class _NoMeter:
 
 @dataclass(frozen=True)
 class Send:
-    """Send this over the wire; answered by an `Answer` or a `LightspeedConnectionError`."""
+    """Send this over the wire; answered by an `Answer` or a `LightspeedConnectionError`.
+
+    :param timeout: seconds to wait for a connection, and for each part of the answer.
+    :param longest: seconds that the whole answer may take.
+    """
 
     method: str
     url: str
-    headers: Mapping[str, str]
-    body: bytes | None
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes | None = field(repr=False)
     timeout: float
+    longest: float
     max_body: int
+
+    def check(self, size: int, *, overdue: bool = False) -> None:
+        """Refuse to read on.
+
+        :param size: bytes of the body so far.
+        """
+        if size > self.max_body:
+            raise too_large(self.max_body)
+        if overdue:
+            raise LightspeedConnectionError(f"the answer was not complete after {self.longest:.0f} s")
+
+
+@dataclass(frozen=True)
+class Read:
+    """Read an answer; answered by its data or a `LightspeedError`."""
+
+    request: Request
+    answer: Answer
+    max_body: int
+
+    def carry_out(self) -> Any:
+        """Read it. A large body is worth a thread of its own."""
+        try:
+            return read_answer(self.request, self.answer, self.max_body)
+        except LightspeedError as error:
+            return error
 
 
 @dataclass(frozen=True)
@@ -86,7 +124,7 @@ class Sleep:
     seconds: float
 
 
-Exchange = Generator[Send | Sleep, "Answer | LightspeedError | None", Any]
+Exchange = Generator[Send | Read | Sleep, Any, Any]
 
 
 class Conversation:
@@ -109,6 +147,7 @@ class Conversation:
         self._pacer = Pacer(reserve=settings.quota_reserve, calls_per_second=settings.calls_per_second)
         # The threads of a bulk job share one conversation.
         self._lock = threading.Lock()
+        self._told_until = 0.0
 
     @property
     def quota(self) -> Quota | None:
@@ -124,40 +163,75 @@ class Conversation:
         with self._lock:
             return self._pacer.plan(calls, self._clock())
 
+    def announce(self, calls: int, job: str) -> timedelta:
+        """Say in the log how many calls a job needs and how long they take, and return how long.
+
+        :param job: what is to be done, such as ``Closing 4000 tickets``.
+        """
+        duration = self.plan(calls)
+        left = self.quota or "not told yet"
+        log.info("%s takes %d calls, about %s. Quota: %s", job, calls, _in_words(duration), left)
+        return duration
+
     def exchange(self, request: Request) -> Exchange:
         """Make one call, whatever it takes: wait for the quota, send, read, try again where that is safe."""
         send = self._send(request)
+        name = f"{request.method} /{request.path}"
         tries = refusals = 0
+        trying = 0.0
+        maybe_done = False
         while True:
             yield from self._wait_for_turn()
-            reply = yield send
-            answer = reply if isinstance(reply, Answer) else None
-            self._take_note(answer)
-            error = self._read(request, reply, repeated=tries > 0)
-            if not isinstance(error, LightspeedError):
-                return error
-            tries += 1
-            verdict = VERDICTS[request.method][classify(error)]
+            begun = self._clock()
+            reply = yield from self._sent(send)
+            if isinstance(reply, Answer):
+                answer, result = reply, (yield Read(request, reply, send.max_body))
+            else:
+                answer, result = None, reply
+            if not isinstance(result, LightspeedError):
+                return result
+            if maybe_done and isinstance(result, LightspeedNotFoundError) and result.certain:
+                return None  # the try whose answer was lost had deleted it
+            failure = retries.classify(result)
+            verdict = VERDICTS[request.method][failure]
             if verdict is Verdict.RAISE:
-                raise error
+                raise result
             if verdict is Verdict.UNKNOWN:
                 raise LightspeedUnknownOutcomeError(
-                    f"{request.method} /{request.path}: what it should create may or may not exist now. "
-                    f"It is not sent again; look in the shop before you do. What happened: {error}"
-                ) from error
+                    f"{name}: what it should create may or may not exist now. It is not sent again; look in "
+                    f"the shop before you do. What happened: {result}"
+                ) from result
             if verdict is Verdict.WAIT and answer is not None:
                 refusals += 1
-                tries -= 1
-                if refusals >= MAX_REFUSALS:
-                    raise error
+                if refusals >= retries.MAX_REFUSALS:
+                    raise result
                 self._block(answer, refusals)
                 continue
-            if tries >= MAX_TRIES:
-                raise error
-            pause = backoff(tries, random.random())  # ruff: ignore[suspicious-non-cryptographic-random-usage] - jitter, no secret
-            log.warning("Try %d of %d failed, next in %.1f s: %s", tries, MAX_TRIES, pause, error)
+            tries += 1
+            maybe_done = maybe_done or (request.method == "DELETE" and failure is not Failure.NOT_CONNECTED)
+            pause = self._pause(answer, tries)
+            trying += self._clock() - begun + pause
+            if tries >= retries.MAX_TRIES or trying > retries.LONGEST_TRYING:
+                raise result
+            log.warning(
+                "%s failed (try %d of %d), next try in %.1f s: %s",
+                *(name, tries, retries.MAX_TRIES, pause, result),
+            )
             self._meter.count("retries")
             yield Sleep(pause)
+
+    def _sent(self, send: Send) -> Generator[Send, Any, Any]:
+        started = self._clock()
+        reply = None
+        try:
+            reply = yield send
+        finally:  # also where the caller is cancelled: the call is under way no more
+            self._take_note(reply if isinstance(reply, Answer) else None, started)
+        return reply
+
+    def _pause(self, answer: Answer | None, tries: int) -> float:
+        asked = retry_after(answer.headers, datetime.now(UTC)) if answer else None
+        return max(_jittered(tries), min(asked or 0.0, self.settings.max_wait))
 
     def _send(self, request: Request) -> Send:
         headers = dict(_REQUIRED_HEADERS, Authorization=self.settings.authorization)
@@ -168,61 +242,68 @@ class Conversation:
         url = self.settings.url(request.path)
         if request.query:
             url += "?" + urlencode(request.query)
-        return Send(request.method, url, headers, body, self.settings.timeout, self.settings.max_body)
+        timeout = self.settings.timeout
+        return Send(request.method, url, headers, body, timeout, timeout * _LONGEST, self.settings.max_body)
 
     def _wait_for_turn(self) -> Generator[Sleep, Any, None]:
         while True:
             with self._lock:
-                wait = self._pacer.admit(self._clock())
+                now = self._clock()
+                wait = self._pacer.admit(now)
                 if wait.seconds <= 0:
                     self.calls += 1
+                # Of the threads that wait for the same, one says so.
+                tell = wait.seconds >= _QUIET_WAIT and now + wait.seconds > self._told_until + _QUIET_WAIT
+                if tell:
+                    self._told_until = now + wait.seconds
             if wait.seconds <= 0:
                 self._meter.count("calls")
                 return
             until = datetime.now(UTC) + timedelta(seconds=wait.seconds)
-            if wait.seconds > self.settings.max_wait:
+            if wait.seconds > max(self.settings.max_wait, _SHORT_WAIT):
                 raise LightspeedQuotaExhausted(
                     f"{wait.reason}; calls are possible again at {until:%Y-%m-%d %H:%M:%S} UTC, in "
                     f"{wait.seconds:.0f} s, which is longer than max_wait ({self.settings.max_wait:.0f} s)",
                     until=until,
                 )
-            if wait.seconds >= _QUIET_WAIT:
+            if tell:
                 log.info("Waiting %.0f s, until %s UTC: %s", wait.seconds, f"{until:%H:%M:%S}", wait.reason)
             self._meter.count("seconds_waited", round(wait.seconds))
             yield Sleep(wait.seconds)
 
-    def _take_note(self, answer: Answer | None) -> None:
+    def _take_note(self, answer: Answer | None, started: float) -> None:
         with self._lock:
-            self._pacer.answered(self._clock(), answer.headers if answer else None)
+            self._pacer.answered(self._clock(), answer.headers if answer else None, started)
             quota = self._pacer.quota
         if quota is not None:
             for window in quota.windows:
                 self._meter.gauge(f"quota_left.{window.name.replace(' ', '_')}", window.remaining)
-
-    def _read(self, request: Request, reply: Any, *, repeated: bool) -> Any:
-        if isinstance(reply, LightspeedError):
-            return reply
-        try:
-            return read_answer(request, reply)
-        except LightspeedNotFoundError as error:
-            if request.method == "DELETE" and repeated:
-                return None  # the try whose answer was lost had deleted it
-            return error
-        except LightspeedError as error:
-            return error
 
     def _block(self, answer: Answer, refusals: int) -> None:
         """Hold all calls up after a 429, for as long as the shop says; else by back-off."""
         seconds = retry_after(answer.headers, datetime.now(UTC))
         with self._lock:
             now = self._clock()
-            window = self._pacer.used_up(now)
-            if seconds is None and window is None:
-                # The limit of calls a second, which no header shows.
-                seconds = 1.0 + backoff(refusals, random.random())  # ruff: ignore[suspicious-non-cryptographic-random-usage] - jitter, no secret
             if seconds is not None:
-                self._pacer.block(now + seconds)
+                why = "the shop refused a call (429) and said when to try again (Retry-After)"
+                self._pacer.block(now + max(seconds, _jittered(refusals)), why)
+            elif self._pacer.used_up(now) is None:
+                # The limit of calls a second, which no header shows.
+                why = "the shop refused a call (429) though its quota is not used up: too many in one second"
+                self._pacer.block(now + retries.SHORTEST_REFUSAL + _jittered(refusals), why)
         self._meter.count("refusals")
+
+
+def _jittered(tries: int) -> float:
+    return retries.backoff(tries, random.random())  # ruff: ignore[suspicious-non-cryptographic-random-usage] - jitter, no secret
+
+
+def _in_words(duration: timedelta) -> str:
+    seconds = round(duration.total_seconds())
+    if seconds < 120:
+        return f"{seconds} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
 class LightspeedClient(Conversation):
@@ -243,7 +324,7 @@ class LightspeedClient(Conversation):
         # requests is loaded with the first client, not with the DAG file.
         from airflow_provider_lightspeed.api.transport import Transport
 
-        self._transport = Transport()
+        self._transport = Transport(settings.base_url)
         #: How this client sleeps; a job that can be stopped puts a sleep that can be woken in its place.
         self.sleep: Callable[[float], None] = time.sleep
 
@@ -252,18 +333,19 @@ class LightspeedClient(Conversation):
 
         :raises LightspeedError: one of its subclasses says what went wrong.
         """
-        exchange = self.exchange(request)
-        try:
-            wish = next(exchange)
-            while True:
-                wish = exchange.send(self._carry_out(wish))
-        except StopIteration as end:
-            return end.value
+        with closing(self.exchange(request)) as exchange:
+            try:
+                wish = next(exchange)
+                while True:
+                    wish = exchange.send(self._carry_out(wish))
+            except StopIteration as end:
+                return end.value
 
-    def _carry_out(self, wish: Send | Sleep) -> Answer | LightspeedError | None:
+    def _carry_out(self, wish: Send | Read | Sleep) -> Any:
         if isinstance(wish, Sleep):
-            self.sleep(wish.seconds)
-            return None
+            return self.sleep(wish.seconds)
+        if isinstance(wish, Read):
+            return wish.carry_out()
         try:
             return self._transport.send(wish)
         except LightspeedError as error:
@@ -301,33 +383,34 @@ class AsyncLightspeedClient(Conversation):
     """The client of triggers; use it as an async context manager."""
 
     async def __aenter__(self) -> AsyncLightspeedClient:
+        self._transport = await asyncio.to_thread(self._open)
+        return self
+
+    def _open(self) -> AsyncTransport:
         # aiohttp is loaded with the first client, not with the DAG file.
         from airflow_provider_lightspeed.api.async_transport import AsyncTransport
 
-        self._transport = AsyncTransport()
-        return self
+        return AsyncTransport(self.settings.base_url)
 
     async def __aexit__(self, *_: object) -> None:
         await self._transport.close()
 
     async def call(self, request: Request) -> Any:
         """Make a call and return its data. See `LightspeedClient.call`."""
-        exchange = self.exchange(request)
-        try:
-            wish = next(exchange)
-            while True:
-                reply = await self._carry_out(wish)
-                if isinstance(reply, Answer) and len(reply.body) > _LARGE_BODY:
-                    wish = await asyncio.to_thread(_resume, exchange, reply)
-                else:
-                    wish = exchange.send(reply)
-        except (StopIteration, _Ended) as end:
-            return end.value
+        with closing(self.exchange(request)) as exchange:
+            try:
+                wish = next(exchange)
+                while True:
+                    wish = exchange.send(await self._carry_out(wish))
+            except StopIteration as end:
+                return end.value
 
-    async def _carry_out(self, wish: Send | Sleep) -> Answer | LightspeedError | None:
+    async def _carry_out(self, wish: Send | Read | Sleep) -> Any:
         if isinstance(wish, Sleep):
-            await asyncio.sleep(wish.seconds)
-            return None
+            return await asyncio.sleep(wish.seconds)
+        if isinstance(wish, Read):
+            large = len(wish.answer.body) > _LARGE_BODY or "content-encoding" in wish.answer.headers
+            return await asyncio.to_thread(wish.carry_out) if large else wish.carry_out()
         try:
             return await self._transport.send(wish)
         except LightspeedError as error:
@@ -353,16 +436,3 @@ class AsyncLightspeedClient(Conversation):
         async for page in self.iter_pages(tickets):
             for ticket in page.tickets:
                 yield ticket
-
-
-class _Ended(Exception):  # ruff: ignore[error-suffix-on-exception-name] - not an error; StopIteration can't cross a thread into a coroutine
-    def __init__(self, value: Any) -> None:
-        super().__init__()
-        self.value = value
-
-
-def _resume(exchange: Exchange, reply: Answer) -> Send | Sleep:
-    try:
-        return exchange.send(reply)
-    except StopIteration as end:
-        raise _Ended(end.value) from None

@@ -25,6 +25,16 @@ class LightspeedConnectionError(LightspeedError):
         self.sent = sent
         self.retryable = retryable
 
+    @classmethod
+    def of(cls, reason: object, *, sent: bool, retryable: bool) -> LightspeedConnectionError:
+        """Build it from a transport's exception, of which only the kind is told: its text may hold anything."""
+        untrusted = ": the shop's certificate does not verify" if not sent and not retryable else ""
+        return cls(
+            f"no complete answer from the shop ({type(reason).__name__}{untrusted})",
+            sent=sent,
+            retryable=retryable,
+        )
+
 
 class LightspeedMalformedAnswerError(LightspeedError):
     """An answer came that is not what the API promises: HTML, cut-off JSON, a list without its key."""
@@ -54,7 +64,13 @@ class LightspeedAuthenticationError(LightspeedAPIError):
 
 
 class LightspeedNotFoundError(LightspeedAPIError):
-    """404: there is no such ticket, or the language is not one of the shop's."""
+    """404: there is no such ticket, or the language is not one of the shop's.
+
+    ``certain`` is False where it can't be the truth: for a list or a count of all tickets, or without the
+    API's own error object.
+    """
+
+    certain = True
 
 
 class LightspeedInvalidRequestError(LightspeedAPIError):

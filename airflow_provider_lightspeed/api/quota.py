@@ -7,6 +7,7 @@ of 20 requests a second, which no header shows.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,8 +17,12 @@ from email.utils import parsedate_to_datetime
 #: The windows in the order of the headers, with their nominal lengths in seconds.
 WINDOWS = (("5 minutes", 300.0), ("1 hour", 3600.0), ("1 day", 86400.0))
 
-#: Two answers speak of the same window if their resets lie this close (whole seconds, and the way).
-_SAME_RESET = 2.0
+#: Resets are told in whole seconds, rounded up or down.
+_ROUNDING = 1.0
+#: How soon to ask again when only calls under way keep the next one from starting.
+_MOMENT = 0.02
+#: Digits of the largest number that a header may hold.
+_DIGITS = 12
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,8 @@ class Window:
     :param length: its nominal length in seconds.
     :param limit: calls that it allows.
     :param remaining: calls left; the shop may say -1.
-    :param resets_at: when the budget comes back, on the caller's clock, in seconds.
+    :param resets_at: when the budget comes back at the latest, on the caller's clock, in seconds.
+    :param resets_from: when it may come back at the earliest: an answer may have been long on its way.
     """
 
     name: str
@@ -36,6 +42,24 @@ class Window:
     limit: int
     remaining: int
     resets_at: float
+    resets_from: float
+
+    def after(self, newer: Window) -> Window:
+        """Take in what another answer says; answers of parallel calls may arrive out of order."""
+        if newer.resets_from > self.resets_at:
+            return newer
+        if newer.resets_at < self.resets_from:
+            return self
+        return replace(
+            newer,
+            remaining=min(self.remaining, newer.remaining),
+            resets_at=min(self.resets_at, newer.resets_at),
+            resets_from=max(self.resets_from, newer.resets_from),
+        )
+
+    def left(self, now: float) -> int:
+        """How many calls are left; all of them once the budget is back."""
+        return self.limit if self.resets_at <= now else self.remaining
 
 
 @dataclass(frozen=True)
@@ -48,39 +72,46 @@ class Quota:
         return ", ".join(f"{max(0, w.remaining)} of {w.limit} calls left in {w.name}" for w in self.windows)
 
     @classmethod
-    def from_headers(cls, headers: Mapping[str, str], now: float) -> Quota | None:
+    def from_headers(
+        cls, headers: Mapping[str, str], now: float, started: float | None = None
+    ) -> Quota | None:
         """Read the triple; None where it is missing or malformed (the last one heard of goes on to count).
 
         :param headers: names in any case.
         :param now: the caller's clock.
+        :param started: when the call was sent, on the same clock.
         """
         lower = {name.lower(): value for name, value in headers.items()}
         triples = [_numbers(lower.get(f"x-ratelimit-{part}", "")) for part in ("limit", "remaining", "reset")]
-        if any(len(numbers) != len(WINDOWS) for numbers in triples):
+        if any(len(numbers) != len(WINDOWS) for numbers in triples) or min(triples[0]) < 1:
             return None
-        windows = tuple(
-            Window(name, length, limit, remaining, now + max(0, reset))
-            for (name, length), limit, remaining, reset in zip(WINDOWS, *triples, strict=True)
+        return cls(
+            tuple(
+                _window(name, length, limit, remaining, min(max(0, reset), length), now, started)
+                for (name, length), limit, remaining, reset in zip(WINDOWS, *triples, strict=True)
+            )
         )
-        return cls(windows)
 
     def after(self, newer: Quota) -> Quota:
-        """Take in what a newer answer says; answers of parallel calls may arrive out of order."""
-        merged = []
-        for old, new in zip(self.windows, newer.windows, strict=True):
-            same = abs(old.resets_at - new.resets_at) <= _SAME_RESET and old.limit == new.limit
-            if same:
-                merged.append(replace(new, remaining=min(old.remaining, new.remaining)))
-            else:
-                merged.append(new if new.resets_at >= old.resets_at else old)
-        return Quota(tuple(merged))
+        """Take in what another answer says."""
+        return Quota(tuple(old.after(new) for old, new in zip(self.windows, newer.windows, strict=True)))
+
+    def without_one(self) -> Quota:
+        """Take a call off whose answer did not say what is left: it may have counted."""
+        return Quota(tuple(replace(window, remaining=window.remaining - 1) for window in self.windows))
+
+
+def _window(
+    name: str, length: float, limit: int, remaining: int, reset: float, now: float, started: float | None
+) -> Window:
+    earliest = (now if started is None else started) + reset - _ROUNDING
+    return Window(name, length, limit, remaining, now + reset, earliest)
 
 
 def _numbers(text: str) -> Sequence[int]:
-    try:
-        return [int(part) for part in text.split("/")]
-    except ValueError:
-        return []
+    parts = [part.strip() for part in text.split("/")]
+    well_formed = all(re.fullmatch(rf"-?[0-9]{{1,{_DIGITS}}}", part) for part in parts)
+    return [int(part) for part in parts] if well_formed else []
 
 
 @dataclass(frozen=True)
@@ -98,98 +129,113 @@ class Wait:
 class Pacer:
     """Decides when the next call may start. It has no clock: the caller passes the time.
 
+    A call counts at the shop at some moment between its start and its answer. So as long as it is under
+    way it takes up one call of each window and one of the calls a second; and until the first answer has
+    told what is left, one call goes alone.
+
     :param reserve: the part of each window (0.0–0.9) that is left to other programs on the key.
-    :param calls_per_second: most calls that may start in any one second; 0 for no such limit.
+    :param calls_per_second: most calls that may count in any one second; 0 for no such limit.
     """
 
     def __init__(self, *, reserve: float = 0.0, calls_per_second: float = 20) -> None:
         self.quota: Quota | None = None
         self._reserve = reserve
         self._burst = int(calls_per_second)
-        self._starts: deque[float] = deque(maxlen=max(1, self._burst))
+        self._ends: deque[float] = deque(maxlen=self._burst)
         self._in_flight = 0
+        self._answered = False
         self._blocked_until = 0.0
+        self._blocked_why = ""
 
     def admit(self, now: float) -> Wait:
         """Let a call start (no wait), or say how long to wait before asking again."""
         wait = max(self._quota_wait(now), self._burst_wait(now), key=lambda wait: wait.seconds)
         if wait.seconds <= 0:
-            self._starts.append(now)
             self._in_flight += 1
         return wait
 
-    def answered(self, now: float, headers: Mapping[str, str] | None) -> None:
+    def answered(self, now: float, headers: Mapping[str, str] | None, started: float | None = None) -> None:
         """Take note that a call has ended, and of what its answer says; None where no answer came."""
         self._in_flight -= 1
-        heard = Quota.from_headers(headers, now) if headers is not None else None
+        self._ends.append(now)
+        self._answered = self._answered or headers is not None
+        heard = Quota.from_headers(headers, now, started) if headers is not None else None
         if heard is not None:
             self.quota = self.quota.after(heard) if self.quota else heard
+        elif self.quota is not None:
+            self.quota = self.quota.without_one()
 
-    def block(self, until: float) -> None:
+    def block(self, until: float, why: str) -> None:
         """Start no call before this instant: the shop has just refused one."""
-        self._blocked_until = max(self._blocked_until, until)
+        if until > self._blocked_until:
+            self._blocked_until, self._blocked_why = until, why
 
     def used_up(self, now: float) -> Window | None:
-        """Name the window that holds calls up longest, if one does."""
-        if self.quota is None:
-            return None
-        closed = [
-            w for w in self.quota.windows if w.resets_at > now and self._spare(w) - self._in_flight <= 0
-        ]
+        """Name the window with no calls left that holds calls up longest, if there is one."""
+        windows = self.quota.windows if self.quota else ()
+        closed = [window for window in windows if self._spare(window, now) <= 0]
         return max(closed, key=lambda window: window.resets_at, default=None)
 
     def plan(self, calls: int, now: float) -> timedelta:
         """Estimate how long so many calls take with what is left, if no other program uses the key."""
         at_full_speed = calls / self._burst if self._burst else 0.0
-        if self.quota is None:
-            return timedelta(seconds=at_full_speed)
-        longest = max((self._time_within(window, calls, now) for window in self.quota.windows), default=0.0)
-        return timedelta(seconds=max(at_full_speed, longest))
+        windows = self.quota.windows if self.quota else ()
+        waits = [self._time_within(window, calls, now) for window in windows]
+        return timedelta(seconds=max(at_full_speed, self._blocked_until - now, *waits, 0.0))
 
     def _time_within(self, window: Window, calls: int, now: float) -> float:
-        to_reset = max(0.0, window.resets_at - now)
-        spare = max(0, self._spare(window)) if to_reset else 0
+        spare = max(0, self._spare(window, now))
         if calls <= spare:
             return 0.0
-        each = max(1, window.limit - self._kept(window))
-        full_windows = -(-(calls - spare) // each) - 1
+        full_windows = -(-(calls - spare) // (window.limit - self._kept(window))) - 1
+        to_reset = window.resets_at - now if window.resets_at > now else window.length
         return to_reset + full_windows * window.length
 
-    def _spare(self, window: Window) -> int:
-        return window.remaining - self._kept(window)
+    def _spare(self, window: Window, now: float) -> int:
+        return window.left(now) - self._kept(window)
 
     def _kept(self, window: Window) -> int:
         return int(window.limit * self._reserve)
 
     def _quota_wait(self, now: float) -> Wait:
-        wait = Wait(self._blocked_until - now, "the shop refused a call for now (429)")
-        window = self.used_up(now)
-        if window is not None and window.resets_at - now > wait.seconds:
+        wait = Wait(self._blocked_until - now, self._blocked_why)
+        if window := self.used_up(now):
             kept = f", {self._kept(window)} of them kept for other programs" if self._kept(window) else ""
             spent = f"the quota of {window.name} is used up ({max(0, window.remaining)} of {window.limit} left{kept})"
-            wait = Wait(window.resets_at - now, spent)
+            return max(wait, Wait(window.resets_at - now, spent), key=lambda wait: wait.seconds)
+        if wait.seconds <= 0 and self._in_flight and self._must_hear_first(now):
+            return Wait(_MOMENT, "calls under way are to tell what is left of the quota")
         return wait
 
+    def _must_hear_first(self, now: float) -> bool:
+        if self.quota is None:
+            return not self._answered
+        return any(self._spare(window, now) <= self._in_flight for window in self.quota.windows)
+
     def _burst_wait(self, now: float) -> Wait:
-        if not self._burst or len(self._starts) < self._burst:
+        recent = [end for end in self._ends if end + 1.0 > now]
+        if not self._burst or self._in_flight + len(recent) < self._burst:
             return Wait(0)
-        return Wait(self._starts[0] + 1.0 - now, f"{self._burst} calls a second is the shop's limit")
+        seconds = recent[0] + 1.0 - now if recent else _MOMENT
+        return Wait(seconds, f"{self._burst} calls a second is the shop's limit")
 
 
 def retry_after(headers: Mapping[str, str], wall_now: datetime) -> float | None:
     """Read ``Retry-After`` in either form, in seconds; None where it is missing or malformed.
 
-    Undocumented whether the shop sends it, so both forms of RFC 9110 are read.
+    Undocumented whether the shop sends it, so both forms of RFC 9110 are read. No wait is longer than
+    the longest window of the quota.
     """
     text = headers.get("retry-after", "").strip()
     if not text:
         return None
     if text.isascii() and text.isdigit():
-        return float(text)
+        return min(float(text), WINDOWS[-1][1])
     try:
         instant = parsedate_to_datetime(text)
-    except ValueError:
+        if instant.tzinfo is None:
+            instant = instant.replace(tzinfo=UTC)
+        seconds = (instant - wall_now).total_seconds()
+    except (ValueError, OverflowError):
         return None
-    if instant.tzinfo is None:
-        instant = instant.replace(tzinfo=UTC)
-    return max(0.0, (instant - wall_now).total_seconds())
+    return min(max(0.0, seconds), WINDOWS[-1][1])

@@ -1,6 +1,6 @@
 """Whether a failed call may be tried again, and how long to wait before: one table for all methods.
 
-The rows are also the table in docs/failures.md and the cases of its tests.
+docs/failures.md tells the same to operators; its table is what the tests over HTTP run.
 """
 
 from __future__ import annotations
@@ -12,12 +12,17 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedConnectionError,
     LightspeedError,
     LightspeedMalformedAnswerError,
+    LightspeedNotFoundError,
 )
 
 #: Tries for one call, the first included.
 MAX_TRIES = 6
 #: Refusals by 429 that one call puts up with; a wait for a known reset comes before each.
 MAX_REFUSALS = 10
+#: No further try is made once a call has failed for so many seconds; waits for the quota don't count.
+LONGEST_TRYING = 600.0
+#: Wait at least so long after a 429 that does not say how long: the limit of calls a second.
+SHORTEST_REFUSAL = 1.0
 #: Exponential back-off with full jitter, in seconds.
 FIRST_BACKOFF = 0.5
 LONGEST_BACKOFF = 30.0
@@ -28,10 +33,12 @@ class Failure(Enum):
 
     NOT_CONNECTED = "no connection was made"
     UNTRUSTED = "the certificate does not verify, or the address is no address"
+    TOO_LARGE = "the answer is larger than any that makes sense"
     DROPPED = "the connection broke, or the answer did not come in time"
     MALFORMED = "a success whose body is cut off, empty, HTML, broken JSON, or lacks its key"
     REFUSED_FOR_NOW = "429"
-    SERVER = "5xx, or a success with an error object that names none or a 5xx code"
+    SERVER = "5xx or 408, or a success with an error object that names none or such a code"
+    NOT_THERE_FOR_NOW = "404 where it can't be the truth: see LightspeedNotFoundError.certain"
     REFUSED = "3xx, 400, 401, 403, 404, 405, 409, 422 and any other"
 
 
@@ -50,8 +57,19 @@ _ALWAYS = {
     Failure.REFUSED_FOR_NOW: Verdict.WAIT,
     Failure.REFUSED: Verdict.RAISE,
 }
-_REPEATABLE = _ALWAYS | dict.fromkeys((Failure.DROPPED, Failure.MALFORMED, Failure.SERVER), Verdict.RETRY)
-_ONCE_ONLY = _ALWAYS | dict.fromkeys((Failure.DROPPED, Failure.MALFORMED, Failure.SERVER), Verdict.UNKNOWN)
+_PASSING = (Failure.DROPPED, Failure.MALFORMED, Failure.SERVER)
+_REPEATABLE = {
+    **_ALWAYS,
+    **dict.fromkeys(_PASSING, Verdict.RETRY),
+    Failure.TOO_LARGE: Verdict.RAISE,
+    Failure.NOT_THERE_FOR_NOW: Verdict.RETRY,
+}
+_ONCE_ONLY = {
+    **_ALWAYS,
+    **dict.fromkeys(_PASSING, Verdict.UNKNOWN),
+    Failure.TOO_LARGE: Verdict.UNKNOWN,
+    Failure.NOT_THERE_FOR_NOW: Verdict.RAISE,
+}
 
 #: GET, PUT and DELETE may be repeated; a POST only where it surely did not happen.
 VERDICTS = {"GET": _REPEATABLE, "PUT": _REPEATABLE, "DELETE": _REPEATABLE, "POST": _ONCE_ONLY}
@@ -61,15 +79,17 @@ def classify(error: LightspeedError) -> Failure:
     """Say what kind of failure an error is."""
     if isinstance(error, LightspeedConnectionError):
         if not error.retryable:
-            return Failure.UNTRUSTED
+            return Failure.TOO_LARGE if error.sent else Failure.UNTRUSTED
         return Failure.DROPPED if error.sent else Failure.NOT_CONNECTED
     if isinstance(error, LightspeedMalformedAnswerError):
         return Failure.MALFORMED
     if isinstance(error, LightspeedAPIError):
         if error.status == 429:
             return Failure.REFUSED_FOR_NOW
-        if error.status >= 500:
+        if error.status >= 500 or error.status == 408:
             return Failure.SERVER
+        if isinstance(error, LightspeedNotFoundError) and not error.certain:
+            return Failure.NOT_THERE_FOR_NOW
     return Failure.REFUSED
 
 

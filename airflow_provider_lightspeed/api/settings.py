@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import ipaddress
 import re
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from airflow_provider_lightspeed.api.answers import MAX_BODY
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 
 #: Base address of each cluster (vendor documentation).
 CLUSTERS = {"us1": "https://api.shoplightspeed.com/", "eu1": "https://api.webshopapp.com/"}
 
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_HOST = re.compile(r"[a-z0-9._:-]+", re.IGNORECASE | re.ASCII)
+_LONGEST_TIMEOUT = 3600.0
+_MOST_CALLS_PER_SECOND = 1000
+
+
+def is_loopback(host: str | None) -> bool:
+    """Say whether a host is this machine."""
+    if host in {None, "localhost"}:
+        return host is not None
+    try:
+        return ipaddress.ip_address(str(host)).is_loopback
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -27,7 +41,8 @@ class ClientSettings:
     :param language: two letters, one of the shop's own languages.
     :param filter_timezone: zone (IANA name) in which the shop reads date filters, where known.
     :param quota_reserve: part of each quota window (0.0–0.9) left to other programs.
-    :param timeout: seconds to wait for a connection, and for each part of an answer.
+    :param timeout: seconds to wait for a connection, and for each part of an answer. A whole answer may take
+        ten times as long.
     :param max_wait: longest wait in seconds that sleeps; a longer one raises LightspeedQuotaExhausted.
     :param calls_per_second: most calls in a second (the vendor's staff name 20); 0 for no limit.
     :param allow_http: allow an address that is neither https nor loopback.
@@ -48,12 +63,17 @@ class ClientSettings:
     calls_per_second: float = 20
     allow_http: bool = False
     app_token: str | None = field(default=None, repr=False)
-    max_body: int = 64 * 1024 * 1024
+    max_body: int = MAX_BODY
 
     def __post_init__(self) -> None:
         if not self.key or not self.secret:
             raise LightspeedConfigurationError(
                 "the API key (login) and the API secret (password) must both be given"
+            )
+        if any(text != text.strip() for text in (self.key, self.secret)) or ":" in self.key:
+            raise LightspeedConfigurationError(
+                "the API key or the API secret has a blank before or after it, or the key has a colon: "
+                "copy them again from the shop's back office"
             )
         if not re.fullmatch(r"[a-z]{2}", self.language):
             raise LightspeedConfigurationError(
@@ -70,37 +90,54 @@ class ClientSettings:
                 ) from None
 
     def _check_address(self) -> None:
-        parts = urlsplit(self.base_url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise LightspeedConfigurationError(f"the host must be an http(s) address, got {self.base_url!r}")
-        if parts.username or parts.password:
+        # The address is not repeated before it is known to hold no credentials.
+        if "@" in self.base_url:
             raise LightspeedConfigurationError(
                 "the host must not carry credentials: put them in the login and password of the connection"
             )
-        if parts.scheme == "http" and parts.hostname not in _LOOPBACK and not self.allow_http:
+        try:
+            parts = urlsplit(self.base_url)
+            well_formed = parts.port != 0 and _HOST.fullmatch(parts.hostname or "") is not None
+        except ValueError:
+            well_formed = False
+        if not well_formed or parts.scheme not in {"http", "https"} or parts.query or parts.fragment:
+            raise LightspeedConfigurationError(
+                f"the host must be an address such as 'https://api.webshopapp.com', got {self.base_url!r}"
+            )
+        if not self.base_url.isascii() or not self.base_url.isprintable() or " " in self.base_url:
+            raise LightspeedConfigurationError(
+                f"the host has characters that no address has: {self.base_url!r}"
+            )
+        if parts.scheme == "http" and not is_loopback(parts.hostname) and not self.allow_http:
             raise LightspeedConfigurationError(
                 f"the host {parts.hostname!r} is plain http, which would send the secret unencrypted; "
                 "use https, or set allow_http in the extra if you must"
             )
 
     def _check_numbers(self) -> None:
+        # Written so that NaN fails too.
         if not 0.0 <= self.quota_reserve <= 0.9:
             raise LightspeedConfigurationError(
                 f"quota_reserve must be from 0.0 to 0.9, got {self.quota_reserve}"
             )
-        if self.timeout <= 0:
-            raise LightspeedConfigurationError(f"timeout must be more than 0 seconds, got {self.timeout}")
-        if self.max_wait < 0:
-            raise LightspeedConfigurationError(f"max_wait must not be negative, got {self.max_wait}")
-        if self.calls_per_second != 0 and self.calls_per_second < 1:
+        if not 0 < self.timeout <= _LONGEST_TIMEOUT:
             raise LightspeedConfigurationError(
-                f"calls_per_second must be at least 1, or 0 for no limit, got {self.calls_per_second}"
+                f"timeout must be more than 0 and at most {_LONGEST_TIMEOUT:.0f} seconds, got {self.timeout}"
             )
+        if not self.max_wait >= 0:
+            raise LightspeedConfigurationError(f"max_wait must not be negative, got {self.max_wait}")
+        if self.calls_per_second != 0 and not 1 <= self.calls_per_second <= _MOST_CALLS_PER_SECOND:
+            raise LightspeedConfigurationError(
+                f"calls_per_second must be from 1 to {_MOST_CALLS_PER_SECOND}, or 0 for no limit, "
+                f"got {self.calls_per_second}"
+            )
+        if self.max_body < 1:
+            raise LightspeedConfigurationError(f"max_body must be at least 1 byte, got {self.max_body}")
 
     @property
     def password(self) -> str:
         """What goes into the Authorization header beside the key."""
-        if self.app_token is None:
+        if not self.app_token:
             return self.secret
         # The API prescribes MD5; it is no choice of ours.
         return hashlib.md5((self.app_token + self.secret).encode(), usedforsecurity=False).hexdigest()

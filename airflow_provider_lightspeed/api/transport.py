@@ -1,64 +1,60 @@
-"""Sends requests over HTTP with requests; decides nothing."""
+"""Sends requests over HTTP with urllib3; decides nothing."""
 
 from __future__ import annotations
 
-import requests
+import ssl
+import time
+from typing import Any
+
 import urllib3
-from requests.adapters import HTTPAdapter
+from urllib3 import exceptions
 
 from airflow_provider_lightspeed.api.answers import Answer
 from airflow_provider_lightspeed.api.client import Send
+from airflow_provider_lightspeed.api.environment import proxy_for, tls_context
 from airflow_provider_lightspeed.api.errors import LightspeedConnectionError
 
-#: Calls that may be under way at once; see the operators' parallel work.
+#: Kept-alive connections; see the operators' parallel work.
 _CONNECTIONS = 8
+_CHUNK = 256 * 1024
 
 
 class Transport:
-    """One kept-alive session."""
+    """Kept-alive connections to one shop. Threads may share it."""
 
-    def __init__(self) -> None:
-        self._session = requests.Session()
-        # Keeps requests from putting a .netrc entry in the place of our header.
-        self._session.auth = lambda request: request
-        for scheme in ("https://", "http://"):
-            self._session.mount(scheme, HTTPAdapter(pool_maxsize=_CONNECTIONS))
+    def __init__(self, base_url: str) -> None:
+        pool: dict[str, Any] = {"maxsize": _CONNECTIONS, "ssl_context": tls_context(base_url)}
+        if proxy := proxy_for(base_url):
+            pool["proxy_headers"] = urllib3.make_headers(proxy_basic_auth=urllib3.util.parse_url(proxy).auth)
+        self._pool = urllib3.ProxyManager(proxy, **pool) if proxy else urllib3.PoolManager(**pool)
 
     def send(self, send: Send) -> Answer:
-        """Send, and read the whole answer."""
+        """Send, and read the whole answer as it came (it may be compressed)."""
+        deadline = time.monotonic() + send.longest
+        body = bytearray()
         try:
-            with self._session.request(
-                send.method,
-                send.url,
-                headers=dict(send.headers),
-                data=send.body,
-                timeout=send.timeout,
-                allow_redirects=False,
-                stream=True,
+            timeout = urllib3.Timeout(connect=send.timeout, read=send.timeout)
+            options: dict[str, Any] = {"timeout": timeout, "redirect": False, "retries": False}
+            with self._pool.request(
+                send.method, send.url, send.body, headers=send.headers, preload_content=False, **options
             ) as response:
-                body = response.raw.read(send.max_body + 1, decode_content=True)
+                while chunk := response.read1(_CHUNK, decode_content=False):
+                    body += chunk
+                    send.check(len(body), overdue=time.monotonic() > deadline)
                 headers = {name.lower(): value for name, value in response.headers.items()}
-                status = response.status_code
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise _failure(error) from error
-        if len(body) > send.max_body:
-            raise LightspeedConnectionError(
-                f"the answer is larger than {send.max_body} bytes", retryable=False
-            )
-        return Answer(status, headers, body)
+                return Answer(response.status, headers, bytes(body))
+        except (exceptions.HTTPError, OSError) as error:
+            raise _failure(error) from None
 
     def close(self) -> None:
         """Close the connections."""
-        self._session.close()
+        self._pool.clear()
 
 
 def _failure(error: Exception) -> LightspeedConnectionError:
-    reason = getattr(error.args[0] if error.args else None, "reason", error)
-    never_connected = isinstance(error, requests.exceptions.ConnectTimeout) or isinstance(
-        reason, urllib3.exceptions.NewConnectionError
-    )
-    retryable = not isinstance(error, requests.exceptions.SSLError | requests.exceptions.InvalidURL)
-    name = type(reason).__name__
-    return LightspeedConnectionError(
-        f"no complete answer from the shop ({name})", sent=not never_connected, retryable=retryable
-    )
+    cause = error.original_error if isinstance(error, exceptions.ProxyError) else error
+    reason = cause.args[0] if isinstance(cause, exceptions.SSLError) and cause.args else cause
+    untrusted = isinstance(reason, ssl.SSLCertVerificationError | exceptions.LocationValueError)
+    unconnected = isinstance(cause, exceptions.NewConnectionError | exceptions.ConnectTimeoutError)
+    sent = not (untrusted or unconnected or cause is not error)
+    return LightspeedConnectionError.of(reason, sent=sent, retryable=not untrusted)
