@@ -7,14 +7,15 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow.providers.common.compat.sdk import BaseHook, mask_secret
+from airflow.providers.common.compat.sdk import BaseHook
 
 from airflow_provider_lightspeed.api import tickets as api
-from airflow_provider_lightspeed.api.client import CLUSTERS, ClientSettings, LightspeedClient
-from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedError
+from airflow_provider_lightspeed.api.client import LightspeedClient
+from airflow_provider_lightspeed.api.errors import LightspeedError
 from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Ticket, TicketMessage
 from airflow_provider_lightspeed.arguments import parse_ticket_filter
 from airflow_provider_lightspeed.hooks.metrics import AirflowMeter
+from airflow_provider_lightspeed.hooks.settings import mask_credentials, read_settings
 from airflow_provider_lightspeed.provider_info import (
     CONNECTION_FIELDS,
     CONNECTION_TYPE,
@@ -23,11 +24,7 @@ from airflow_provider_lightspeed.provider_info import (
 )
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Connection
-
     from airflow_provider_lightspeed.api.quota import Quota
-
-_NUMBERS = ("quota_reserve", "timeout", "max_wait", "calls_per_second")
 
 
 class LightspeedHook(BaseHook):
@@ -116,11 +113,8 @@ class LightspeedHook(BaseHook):
     @cached_property
     def _client(self) -> LightspeedClient:
         connection = self.get_connection(self.lightspeed_conn_id)
-        try:
-            settings = _read_settings(connection, self._arguments)
-        except LightspeedConfigurationError as error:
-            raise LightspeedConfigurationError(f"connection {self.lightspeed_conn_id!r}: {error}") from None
-        _mask_credentials(settings)
+        settings = read_settings(connection, connection.extra_dejson, self._arguments)
+        mask_credentials(settings)
         return LightspeedClient(settings, meter=AirflowMeter(self.lightspeed_conn_id))
 
     def iter_tickets(
@@ -269,76 +263,3 @@ class LightspeedHook(BaseHook):
             f"{client.settings.base_url} answers in language {client.settings.language!r}: {count} tickets; "
             f"quota: {client.quota or 'not told'}"
         )
-
-
-def _read_settings(connection: Connection, arguments: Mapping[str, str | float | None]) -> ClientSettings:
-    given = {**_read_extra(connection), **_present(arguments)}
-    if not connection.login or not connection.password:
-        missing = "login (the API key)" if not connection.login else "password (the API secret)"
-        raise LightspeedConfigurationError(f"the {missing} is missing")
-    cluster = str(given.pop("cluster", "us1"))
-    if cluster not in CLUSTERS:
-        raise LightspeedConfigurationError(f"unknown cluster {cluster!r}: use {' or '.join(CLUSTERS)}")
-    for name in _NUMBERS:
-        if name in given:
-            given[name] = _number(name, given[name])
-    if "allow_http" in given:
-        given["allow_http"] = str(given["allow_http"]).strip().lower() == "true"
-    return ClientSettings(
-        base_url=_base_url(connection) or CLUSTERS[cluster],
-        key=connection.login,
-        secret=connection.password,
-        **given,
-    )
-
-
-def _read_extra(connection: Connection) -> dict[str, Any]:
-    extra = connection.extra_dejson
-    # Airflow reads what is not JSON as if it were empty, which would send the key to the wrong shop.
-    if not isinstance(extra, dict) or (
-        not extra and (connection.extra or "").strip() not in {"", "{}", "null"}
-    ):
-        raise LightspeedConfigurationError("the extra is not a JSON object")
-    unknown = sorted(extra.keys() - CONNECTION_FIELDS.keys())
-    if unknown:
-        raise LightspeedConfigurationError(
-            f"unknown extra {', '.join(unknown)}: known are {', '.join(CONNECTION_FIELDS)}"
-        )
-    return _present(extra)
-
-
-def _present(options: Mapping[str, Any]) -> dict[str, Any]:
-    # The connection form saves a field that was left empty as an empty text.
-    return {name: value for name, value in options.items() if value is not None and value != ""}
-
-
-def _number(name: str, value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise LightspeedConfigurationError(f"{name} must be a number, got {value!r}") from None
-
-
-def _base_url(connection: Connection) -> str:
-    host = (connection.host or "").strip()
-    if not host:
-        return ""
-    if "://" not in host:
-        host = f"{connection.schema or 'https'}://{host}"
-    scheme, _, rest = host.partition("://")
-    authority, slash, path = rest.partition("/")
-    if connection.port and ":" not in authority.rpartition("]")[2]:
-        authority = f"{authority}:{connection.port}"
-    return f"{scheme}://{authority}{slash}{path}"
-
-
-def _mask_credentials(settings: ClientSettings) -> None:
-    """Keep everything that would let somebody in out of the logs, in the form in which it is sent too."""
-    for secret in (
-        settings.secret,
-        settings.app_token,
-        settings.password,
-        settings.authorization.removeprefix("Basic "),
-    ):
-        if secret:
-            mask_secret(secret)
