@@ -78,7 +78,7 @@ def parse_ticket_ids(value: Any) -> list[int]:
     :raises LightspeedConfigurationError: if anything in it is not an id, naming the first few.
     """
     if isinstance(value, str):
-        value = _parse_text(value)
+        value = parse_text(value)
     if isinstance(value, Mapping):
         if "ticket_ids" not in value:
             raise LightspeedConfigurationError(
@@ -111,7 +111,11 @@ def _parse_since_id(value: int | str) -> int:
     return int(text)
 
 
-def _parse_text(text: str) -> Any:
+def parse_text(text: str) -> Any:
+    """Read what a template has made of ticket ids: ``1,2,3``, or a list or mapping as JSON or Python write it.
+
+    :raises LightspeedConfigurationError: if it is empty or no such text.
+    """
     text = text.strip()
     if text in _NOTHING:
         raise LightspeedConfigurationError("ticket_ids is empty after rendering; an empty list is written []")

@@ -1,28 +1,26 @@
-"""Create and change the support tickets of a shop."""
+"""Create, change, delete and answer the support tickets of a shop."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_lightspeed.api.errors import (
-    LightspeedAuthenticationError,
-    LightspeedConfigurationError,
-    LightspeedError,
-    LightspeedNotFoundError,
-    LightspeedQuotaExhausted,
-)
-from airflow_provider_lightspeed.arguments import parse_ticket_ids
-from airflow_provider_lightspeed.exceptions import LightspeedTicketsFailed, fail_without_retry
+from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedUnknownOutcomeError
+from airflow_provider_lightspeed.bulk.actions import Action, Delete, Update
+from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, fail_without_retry
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
+from airflow_provider_lightspeed.operators.bulk import BulkTicketsOperator
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-_SHOWN = 5
+    from airflow_provider_lightspeed.api.tickets import Ticket
+
+#: Seconds before each look for a ticket whose answer was lost: the shop may still be at it.
+_SEARCHES = (0.0, 2.0, 5.0)
 
 
 class CreateTicketOperator(BaseOperator):
@@ -30,13 +28,19 @@ class CreateTicketOperator(BaseOperator):
 
     Returns the ticket as the shop answers it.
 
+    The API cannot say of a call whose answer was lost whether it was carried out, and a second ticket would reach a
+    customer. So such a call is never repeated, neither here nor by a retry of Airflow.
+
     :param subject: subject of the ticket (templated).
     :param customer_id: id of the customer whom the ticket is about (templated).
     :param memo: note that only the merchant sees (templated).
+    :param on_unknown_outcome: what to do when the answer was lost: ``fail`` at once, or ``search`` among the tickets
+        that are newer than the newest one before the call for one of this customer with this subject. If exactly one
+        is found, it is taken for the one that was to be created; else the task fails all the same. Costs two calls
+        or so beforehand.
     :param lightspeed_conn_id: connection to the shop (templated).
-    :raises LightspeedTaskFailed: (no retry) if the credentials or arguments are wrong.
-    :raises LightspeedUnknownOutcomeError: if the answer was lost: the ticket may exist now. Set ``retries=0``
-        where a second ticket would be worse than none.
+    :raises LightspeedTaskFailed: (no retry) if the credentials or arguments are wrong, or the answer was lost: the
+        ticket may exist now.
     """
 
     template_fields: Sequence[str] = ("subject", "customer_id", "memo", "lightspeed_conn_id")
@@ -48,6 +52,7 @@ class CreateTicketOperator(BaseOperator):
         subject: str,
         customer_id: int | str,
         memo: str = "",
+        on_unknown_outcome: Literal["fail", "search"] = "fail",
         lightspeed_conn_id: str = LightspeedHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
@@ -55,6 +60,7 @@ class CreateTicketOperator(BaseOperator):
         self.subject = subject
         self.customer_id = customer_id
         self.memo = memo
+        self.on_unknown_outcome = on_unknown_outcome
         self.lightspeed_conn_id = lightspeed_conn_id
 
     @fail_without_retry()
@@ -64,105 +70,150 @@ class CreateTicketOperator(BaseOperator):
             raise LightspeedConfigurationError(
                 f"customer_id must be a customer's id, got {self.customer_id!r}"
             )
-        ticket = LightspeedHook(self.lightspeed_conn_id).create_ticket({
-            "subject": self.subject,
-            "customer": int(self.customer_id),
-            "memo": self.memo,
-        })
+        if self.on_unknown_outcome not in {"fail", "search"}:
+            raise LightspeedConfigurationError(
+                f"on_unknown_outcome must be 'fail' or 'search', got {self.on_unknown_outcome!r}"
+            )
+        hook = LightspeedHook(self.lightspeed_conn_id)
+        newest = hook.newest_ticket_id() if self.on_unknown_outcome == "search" else None
+        try:
+            ticket = hook.create_ticket({
+                "subject": self.subject,
+                "customer": int(self.customer_id),
+                "memo": self.memo,
+            })
+        except LightspeedUnknownOutcomeError as error:
+            found = None if newest is None else self._search(hook, newest)
+            if found is None:
+                raise LightspeedTaskFailed(str(error)) from error
+            self.log.warning("The answer was lost, but the ticket is there")
+            ticket = found
         self.log.info("Created ticket %d", ticket["id"])
         return dict(ticket)
 
+    def _search(self, hook: LightspeedHook, newest: int) -> Ticket | None:
+        for pause in _SEARCHES:
+            time.sleep(pause)
+            found = [ticket for ticket in hook.iter_tickets(since_id=newest) if self._is_it(ticket)]
+            if found:
+                return found[0] if len(found) == 1 else None
+        return None
 
-class UpdateTicketsOperator(BaseOperator):
-    """Change properties of support tickets.
+    def _is_it(self, ticket: Ticket) -> bool:
+        customer = ticket.get("customer")
+        resource = customer["resource"] if customer else None
+        whose = resource["id"] if resource else None
+        return ticket.get("subject") == self.subject and whose == int(self.customer_id)
 
-    Each ticket is read first, and only what differs is written: a ticket that is as wanted already is left alone.
-    One ticket that fails does not stop the others.
 
-    Returns, and leaves as XCom also when it fails, ``{"updated", "already", "missing"}`` with lists of ids,
-    ``"failed"`` with the reason for each id (as text), ``"dry_run"`` and ``"calls"``.
+class ReplyToTicketOperator(BaseOperator):
+    """Add a message to a ticket's conversation. The shop may mail it to the customer.
 
-    :param ticket_ids: which tickets (templated): a list of ids or an XComArg of one, text such as ``1,2,3`` or
-        ``[1, 2]``, or what :class:`~airflow_provider_lightspeed.sensors.tickets.NewTicketSensor` returns. An empty
-        list is a success.
+    Returns the message as the shop answers it, without its text.
+
+    :param ticket_id: which ticket (templated).
+    :param message: the text (templated).
+    :param lightspeed_conn_id: connection to the shop (templated).
+    :raises LightspeedTaskFailed: (no retry) if the credentials or arguments are wrong, or the answer was lost: the
+        message may have been posted.
+    """
+
+    template_fields: Sequence[str] = ("ticket_id", "message", "lightspeed_conn_id")
+    ui_color = "#e3f0f9"
+
+    def __init__(
+        self,
+        *,
+        ticket_id: int | str,
+        message: str,
+        lightspeed_conn_id: str = LightspeedHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.ticket_id = ticket_id
+        self.message = message
+        self.lightspeed_conn_id = lightspeed_conn_id
+
+    @fail_without_retry()
+    def execute(self, context: Context) -> dict[str, Any]:  # ruff: ignore[unused-method-argument] - Airflow passes it
+        """Post the message."""
+        if not self.message.strip():
+            raise LightspeedConfigurationError("the message is empty after rendering")
+        try:
+            posted = LightspeedHook(self.lightspeed_conn_id).create_ticket_message(
+                self.ticket_id, self.message
+            )
+        except LightspeedUnknownOutcomeError as error:
+            raise LightspeedTaskFailed(str(error)) from error
+        self.log.info("Posted message %s to ticket %s", posted.get("id"), self.ticket_id)
+        # What was written to a customer does not belong into Airflow's database.
+        return {name: value for name, value in posted.items() if name != "message"}
+
+
+class UpdateTicketsOperator(BulkTicketsOperator):
+    """Change properties of support tickets: those named by ``ticket_ids``, or open ones chosen by criteria.
+
+    First a plan is made, refused as a whole if it is larger than allowed, and kept with the time of each ticket's last
+    change. Then each ticket is looked at again and written at most once, with only what differs. One ticket that fails
+    does not stop the others. If the quota is used up, the task lets go of its worker until it is back.
+
+    Returns, and leaves as XCom also when it fails, ``{"updated", "already", "missing", "changed"}`` with lists of ids,
+    ``"failed"`` with the reason for each id (as text), ``"dry_run"``, ``"calls"``, and ``"receipt"`` if there is one.
+
+    :param ticket_ids: which tickets (templated): a list of ids or an XComArg of one; text such as ``1,2,3`` or
+        ``[1, 2]``; the ``s3://`` address of a receipt, an export, or a list of ids; or the result of a sensor, an
+        export or another bulk change. An empty list is a success.
+    :param created_before: tickets created before this instant, with a zone (templated).
+    :param updated_before: tickets not changed since this instant (templated).
+    :param only_answered: tickets that the shop has answered.
+    :param include_todo: also tickets that are marked as to do; else criteria leave them out.
+    :param customer_email: tickets of the customer with this address (templated). It is not named ``email``, since
+        that is Airflow's own: whom to tell of a failure.
+    :param language: tickets in this language, by its two-letter code (templated).
+    :param where: tickets for which this function of the ticket (a dict) is true.
     :param is_closed: whether they are to be closed.
     :param is_answered: whether they are to count as answered.
     :param is_todo: whether they are to be marked as to do.
     :param do_notify_answered: whether the customer is to be told of an answer.
     :param subject: their subject (templated).
     :param memo: their note for the merchant (templated).
-    :param dry_run: read the tickets and report which would be changed; write nothing.
-    :param max_tickets: refuse to touch any if there are more than this.
+    :param max_tickets: refuse to touch any if more than this are planned.
+    :param max_share: refuse to touch any if criteria choose more than this part of the open tickets.
+    :param if_changed: what to do with a ticket that was changed after it was planned: ``skip`` it, change (``close``)
+        it all the same, or skip it and ``fail`` at the end. Where ids are given without a receipt, there is no telling
+        when they were chosen, and no change is noticed.
+    :param on_failure: whether tickets that failed ``fail`` the task at the end, or ``warn`` in its log.
+    :param dry_run: report which tickets would be changed; write nothing.
+    :param receipt_s3_key: ``s3://`` address for the plan and what became of each ticket, as JSON Lines (templated).
     :param lightspeed_conn_id: connection to the shop (templated).
-    :raises LightspeedTaskFailed: (no retry) if an id is none, there are more than ``max_tickets``, nothing is to be
-        changed, or the credentials are wrong.
-    :raises LightspeedTicketsFailed: if some tickets failed. A retry finds the others done, and does not write them.
+    :param aws_conn_id: connection to S3 (templated).
+    :raises LightspeedTaskFailed: (no retry) if the plan is refused, an argument is wrong, nothing is to be changed,
+        or the credentials are wrong.
+    :raises LightspeedTicketsFailed: if some tickets failed. A retry takes up only those.
     """
 
-    template_fields: Sequence[str] = ("ticket_ids", "subject", "memo", "lightspeed_conn_id")
-    ui_color = "#e3f0f9"
-
-    #: Under which name the changed tickets are reported.
-    changed_key: ClassVar[str] = "updated"
+    template_fields: Sequence[str] = (*BulkTicketsOperator.template_fields, "subject", "memo")
 
     def __init__(
         self,
         *,
-        ticket_ids: Any,
         is_closed: bool | None = None,
         is_answered: bool | None = None,
         is_todo: bool | None = None,
         do_notify_answered: bool | None = None,
         subject: str | None = None,
         memo: str | None = None,
-        dry_run: bool = False,
-        max_tickets: int = 1000,
-        lightspeed_conn_id: str = LightspeedHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.ticket_ids = ticket_ids
         self.is_closed = is_closed
         self.is_answered = is_answered
         self.is_todo = is_todo
         self.do_notify_answered = do_notify_answered
         self.subject = subject
         self.memo = memo
-        # Operators have a method dry_run(), for `airflow tasks test --dry-run`.
-        self.only_plan = dry_run
-        self.max_tickets = max_tickets
-        self.lightspeed_conn_id = lightspeed_conn_id
 
-    @fail_without_retry()
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Change the tickets."""
-        ids = parse_ticket_ids(self.ticket_ids)
-        wanted = self._wanted()
-        if len(ids) > self.max_tickets:
-            raise LightspeedConfigurationError(
-                f"{len(ids)} tickets are more than max_tickets={self.max_tickets}; no ticket was touched. "
-                f"If that many are meant, set max_tickets={len(ids)}"
-            )
-        hook = LightspeedHook(self.lightspeed_conn_id)
-        outcome: dict[str, Any] = {
-            self.changed_key: [],
-            "already": [],
-            "missing": [],
-            "failed": {},
-            "dry_run": self.only_plan,
-            "calls": 0,
-        }
-        self.log.info("%s %d tickets: %s", "Would change" if self.only_plan else "Changing", len(ids), wanted)
-        with _pushed_on_failure(context, outcome):
-            try:
-                for ticket_id in ids:
-                    self._change(hook, ticket_id, wanted, outcome)
-            finally:
-                self._report(hook, outcome)
-            _complain(outcome["failed"], len(ids))
-        return outcome
-
-    def _wanted(self) -> dict[str, bool | str]:
+    def _action(self) -> Action:
         properties = {
             "isClosed": self.is_closed,
             "isAnswered": self.is_answered,
@@ -174,79 +225,39 @@ class UpdateTicketsOperator(BaseOperator):
         wanted = {name: value for name, value in properties.items() if value is not None}
         if not wanted:
             raise LightspeedConfigurationError("nothing to change was given, such as is_todo=True")
-        return wanted
-
-    def _change(
-        self, hook: LightspeedHook, ticket_id: int, wanted: Mapping[str, bool | str], outcome: dict[str, Any]
-    ) -> None:
-        try:
-            ticket = hook.get_ticket(ticket_id)
-            differing = {name: value for name, value in wanted.items() if not _is(ticket.get(name), value)}
-            if differing and not self.only_plan:
-                hook.update_ticket(ticket_id, differing)
-            outcome[self.changed_key if differing else "already"].append(ticket_id)
-        except LightspeedNotFoundError as error:
-            # A language that the shop lacks is answered 404 too, and would make every ticket "missing".
-            if "language" in error.message.lower():
-                raise LightspeedConfigurationError(str(error)) from error
-            outcome["missing"].append(ticket_id)
-        except (LightspeedAuthenticationError, LightspeedConfigurationError, LightspeedQuotaExhausted):
-            # The others would end the same way.
-            raise
-        except LightspeedError as error:
-            self.log.warning("Ticket %d failed: %s", ticket_id, error)
-            outcome["failed"][str(ticket_id)] = str(error)
-
-    def _report(self, hook: LightspeedHook, outcome: dict[str, Any]) -> None:
-        client = hook.get_conn()
-        outcome["calls"] = client.calls
-        self.log.info(
-            "%d %s%s, %d already so, %d missing, %d failed; %d calls; %s",
-            len(outcome[self.changed_key]),
-            "would be " if self.only_plan else "",
-            self.changed_key,
-            len(outcome["already"]),
-            len(outcome["missing"]),
-            len(outcome["failed"]),
-            client.calls,
-            client.quota,
-        )
+        return Update(wanted)
 
 
 class CloseTicketsOperator(UpdateTicketsOperator):
     """Close support tickets. Those that are closed already are left alone.
 
-    Returns what :class:`UpdateTicketsOperator` returns, with ``"closed"`` for ``"updated"``.
-
-    :param ticket_ids: which tickets (templated), see :class:`UpdateTicketsOperator` as for ``dry_run``,
-        ``max_tickets``, ``lightspeed_conn_id`` and what is raised.
+    Returns what :class:`UpdateTicketsOperator` returns, with ``"closed"`` for ``"updated"``, and takes its arguments.
     """
 
     changed_key: ClassVar[str] = "closed"
 
-    def __init__(self, *, ticket_ids: Any, **kwargs: Any) -> None:
-        super().__init__(ticket_ids=ticket_ids, is_closed=True, **kwargs)
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(is_closed=True, **kwargs)
 
 
-def _is(current: Any, wanted: bool | str) -> bool:
-    # ``false`` stands for null almost anywhere, and so for an empty text.
-    return bool(current) is wanted if isinstance(wanted, bool) else (current or "") == wanted
+class DeleteTicketsOperator(BulkTicketsOperator):
+    """Delete support tickets, for good: there is no way back.
 
+    Returns what :class:`UpdateTicketsOperator` returns, with ``"deleted"`` for ``"updated"``, and takes its arguments
+    but for the properties.
 
-@contextmanager
-def _pushed_on_failure(context: Context, outcome: dict[str, Any]) -> Generator[None]:
-    """Leave the outcome as XCom: when a task fails, Airflow has no result to push, and it matters the most then."""
-    try:
-        yield
-    except Exception:
-        if "ti" in context:
-            context["ti"].xcom_push(key="return_value", value=outcome)
-        raise
+    :param max_tickets: as there; with criteria it has to be given.
+    """
 
+    changed_key: ClassVar[str] = "deleted"
 
-def _complain(failed: Mapping[str, str], total: int) -> None:
-    if not failed:
-        return
-    shown = "; ".join(f"{ticket_id}: {reason}" for ticket_id, reason in list(failed.items())[:_SHOWN])
-    more = "; …" if len(failed) > _SHOWN else ""
-    raise LightspeedTicketsFailed(f"{len(failed)} of {total} tickets failed: {shown}{more}", failed)
+    def __init__(self, *, max_tickets: int | None = None, **kwargs: Any) -> None:
+        super().__init__(max_tickets=max_tickets, **kwargs)
+
+    def _action(self) -> Action:
+        return Delete()
+
+    def _check_arguments(self) -> None:
+        super()._check_arguments()
+        if self.max_tickets is None and "ticket_ids" not in self._given:
+            raise LightspeedConfigurationError("to delete by criteria, say how many at most: max_tickets")

@@ -49,6 +49,7 @@ def test_close(sandbox: Sandbox, some: list[int]) -> None:
         "closed": [some[0], some[3]],
         "already": [some[1]],
         "missing": [some[2]],
+        "changed": [],
         "failed": {},
         "dry_run": False,
         "calls": 6,

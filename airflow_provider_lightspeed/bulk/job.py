@@ -1,0 +1,150 @@
+"""What is planned, what became of it so far, and how both are told. Values only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from airflow_provider_lightspeed.api.paging import Cursor
+from airflow_provider_lightspeed.bulk.plan import Plan
+
+
+class Status(StrEnum):
+    """What became of a planned ticket."""
+
+    DONE = "done"
+    ALREADY = "already"
+    MISSING = "missing"
+    CHANGED = "changed"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one ticket.
+
+    :param change: its last change, as far as it was seen (see :func:`~.plan.last_change`).
+    :param reason: why it failed.
+    """
+
+    status: Status
+    change: str | None = None
+    reason: str = ""
+
+
+@dataclass
+class Job:
+    """A bulk change on its way; all of it fits into a checkpoint.
+
+    :param plan: the tickets meant.
+    :param planned: whether the plan is complete: it is fixed from then on.
+    :param open_tickets: how many open tickets were seen while planning.
+    :param results: what became of tickets so far.
+    :param in_hand: tickets that were seen to need the change, and may or may not have got it before a crash.
+    :param cursor: where the walk over the list (to plan, then to look again) goes on.
+    :param by_id: look at tickets one by one, since the walk over the list does not get on.
+    :param calls: calls of earlier tries.
+    """
+
+    plan: Plan = field(default_factory=dict)
+    planned: bool = False
+    open_tickets: int = 0
+    results: dict[int, Result] = field(default_factory=dict)
+    in_hand: set[int] = field(default_factory=set)
+    cursor: Cursor | None = None
+    by_id: bool = False
+    calls: int = 0
+
+    @property
+    def left(self) -> list[int]:
+        """Ids of the tickets of which nothing has become yet."""
+        return [ticket_id for ticket_id in self.plan if ticket_id not in self.results]
+
+    def having(self, status: Status) -> list[int]:
+        """Ids of the tickets with a status, in the order of the plan."""
+        return [
+            ticket_id
+            for ticket_id in self.plan
+            if (result := self.results.get(ticket_id)) is not None and result.status is status
+        ]
+
+    def failed(self) -> dict[str, str]:
+        """Return the reason for each ticket that failed; ids as text, as JSON has them."""
+        return {str(ticket_id): self.results[ticket_id].reason for ticket_id in self.having(Status.FAILED)}
+
+    def forget_failures(self) -> None:
+        """Take the failed tickets up again."""
+        self.results = {
+            key: value for key, value in self.results.items() if value.status is not Status.FAILED
+        }
+
+    def outcome(self, done_key: str, *, dry_run: bool) -> dict[str, Any]:
+        """Return the result of a task.
+
+        :param done_key: under which name the changed tickets are reported.
+        """
+        return {
+            done_key: self.having(Status.DONE),
+            "already": self.having(Status.ALREADY),
+            "missing": self.having(Status.MISSING),
+            "changed": self.having(Status.CHANGED),
+            "failed": self.failed(),
+            "dry_run": dry_run,
+            "calls": self.calls,
+        }
+
+    def receipt(self, done_key: str, *, dry_run: bool) -> Iterator[dict[str, Any]]:
+        """Yield one line for each ticket: ``id``, ``updatedAt`` as last seen, ``outcome``, ``reason`` of a failure.
+
+        Besides the outcomes that a task returns there are ``planned`` (nothing was done yet, or it is a dry run)
+        and ``unknown`` (stopped while the call was on its way).
+        """
+        for ticket_id, planned_change in self.plan.items():
+            result = self.results.get(ticket_id)
+            if result is None:
+                word = "unknown" if ticket_id in self.in_hand else "planned"
+                yield {"id": ticket_id, "updatedAt": planned_change, "outcome": word}
+                continue
+            words = {Status.DONE: "planned" if dry_run else done_key}
+            change = planned_change if result.change is None else result.change
+            line = {
+                "id": ticket_id,
+                "updatedAt": change,
+                "outcome": words.get(result.status, str(result.status)),
+            }
+            yield line | ({"reason": result.reason} if result.reason else {})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            "plan": list(self.plan.items()),
+            "planned": self.planned,
+            "open_tickets": self.open_tickets,
+            "results": [
+                [ticket_id, str(result.status), result.change, result.reason]
+                for ticket_id, result in self.results.items()
+            ],
+            "in_hand": sorted(self.in_hand),
+            "cursor": self.cursor,
+            "by_id": self.by_id,
+            "calls": self.calls,
+        }
+
+    @classmethod
+    def from_json(cls, saved: dict[str, Any]) -> Job:
+        """Read what :meth:`to_json` has returned."""
+        return cls(
+            plan=dict(saved["plan"]),
+            planned=saved["planned"],
+            open_tickets=saved["open_tickets"],
+            results={
+                ticket_id: Result(Status(status), change, reason)
+                for ticket_id, status, change, reason in saved["results"]
+            },
+            in_hand=set(saved["in_hand"]),
+            cursor=saved["cursor"],
+            by_id=saved["by_id"],
+            calls=saved["calls"],
+        )

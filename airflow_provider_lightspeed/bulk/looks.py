@@ -1,0 +1,146 @@
+"""Look at planned tickets shortly before they are changed, with few calls.
+
+One page of a list shows up to 250 tickets in one call, so where the planned tickets lie close together the list is
+walked again, and the tickets of each page are changed before the next one is read. Where they lie far apart, they
+are asked for one by one. Both cost no more than one call a ticket, and mostly a hundredth.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from airflow_provider_lightspeed.api.client import LightspeedClient
+from airflow_provider_lightspeed.api.errors import (
+    LightspeedAuthenticationError,
+    LightspeedConfigurationError,
+    LightspeedError,
+    LightspeedIncompleteListError,
+    LightspeedNotFoundError,
+    LightspeedQuotaExhausted,
+)
+from airflow_provider_lightspeed.api.paging import Cursor
+from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Ticket, TicketFilter, count_tickets, get_ticket
+from airflow_provider_lightspeed.bulk.job import Job
+
+#: Looked up one by one and then changed: so few that the first is changed a few seconds after it was seen.
+_ONE_BY_ONE = 40
+#: So few tickets are asked for one by one, without asking first what a walk would cost.
+_FEW = 4
+#: Calls that a walk takes besides its pages.
+_WALK_OVERHEAD = 3
+#: Calls after which a walk should have brought its first page.
+_LITTLE = 20
+
+#: Calls a function for many tickets, several at a time.
+Each = Callable[[Callable[[int], None], list[int]], None]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen of some planned tickets in one moment.
+
+    :param tickets: those that are there, by id.
+    :param missing: those that are not.
+    :param failed: why others could not be seen.
+    :param at: when the look began (monotonic).
+    :param cursor: where the walk goes on after this look.
+    """
+
+    tickets: dict[int, Ticket]
+    missing: list[int]
+    failed: dict[int, str]
+    at: float
+    cursor: Cursor | None
+
+
+def looks(client: LightspeedClient, job: Job, each: Each) -> Iterator[Look]:
+    """Look at all tickets that are left.
+
+    :param each: for those that are asked for one by one.
+    """
+    if not job.by_id and _walk_is_cheaper(client, job):
+        yield from _by_page(client, job)
+    while left := job.left:
+        yield _by_id(client, left[:_ONE_BY_ONE], each)
+
+
+def _walk_is_cheaper(client: LightspeedClient, job: Job) -> bool:
+    left = job.left
+    if len(left) <= _FEW:
+        return False
+    if job.cursor is not None:
+        return True
+    listed = int(client.call(count_tickets(since_id=min(job.plan) - 1)))
+    return listed // PAGE_SIZE + _WALK_OVERHEAD < len(left)
+
+
+def _by_page(client: LightspeedClient, job: Job) -> Iterator[Look]:
+    begun = time.monotonic()
+    pages = client.iter_pages(TicketFilter(since_id=min(job.plan) - 1), job.cursor)
+    got_on, calls_before = False, client.calls
+    try:
+        for page in pages:
+            got_on = True
+            seen = {
+                ticket["id"]: ticket
+                for ticket in page.tickets
+                if ticket["id"] in job.plan and ticket["id"] not in job.results
+            }
+            yield Look(seen, [], {}, begun, page.cursor)
+            if not job.left:
+                return
+            begun = time.monotonic()
+    except LightspeedIncompleteListError:
+        # What the walk could not show is asked for by id: nothing rests on the list being complete here.
+        pass
+    except LightspeedQuotaExhausted:
+        job.by_id = is_stuck(got_on, client.calls - calls_before)
+        raise
+
+
+def _by_id(client: LightspeedClient, ids: list[int], each: Each) -> Look:
+    tickets: dict[int, Ticket] = {}
+    missing: list[int] = []
+    failed: dict[int, str] = {}
+
+    def look_at(ticket_id: int) -> None:
+        try:
+            tickets[ticket_id] = client.call(get_ticket(ticket_id))
+        except LightspeedNotFoundError as error:
+            refuse_unless_gone(error)
+            missing.append(ticket_id)
+        except LightspeedError as error:
+            if meets_all(error):
+                raise
+            failed[ticket_id] = str(error)
+
+    begun = time.monotonic()
+    each(look_at, ids)
+    return Look(tickets, missing, failed, begun, None)
+
+
+def is_stuck(got_on: bool, calls: int) -> bool:
+    """Say whether a walk that met the end of the quota would meet it again at the same place.
+
+    Where lists are in no order, the first page comes after a survey, which may take more than a whole quota. A few
+    calls only show that little was left.
+    """
+    return not got_on and calls > _LITTLE
+
+
+def meets_all(error: LightspeedError) -> bool:
+    """Say whether every other ticket would meet this error too."""
+    return isinstance(
+        error, LightspeedAuthenticationError | LightspeedConfigurationError | LightspeedQuotaExhausted
+    )
+
+
+def refuse_unless_gone(error: LightspeedNotFoundError) -> None:
+    """Tell a ticket that is gone from a language that the shop lacks: that is answered 404 too, for every ticket.
+
+    :raises LightspeedConfigurationError: if it is the language.
+    """
+    if "language" in error.message.lower():
+        raise LightspeedConfigurationError(str(error)) from error

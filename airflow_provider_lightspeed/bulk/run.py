@@ -1,0 +1,215 @@
+"""Carry a plan out: eight calls at once, each ticket changed at most once.
+
+What can be had, and what not. A ticket is changed only if it was seen no more than `_FRESH` seconds ago as it was
+planned. The API has no conditional write: a change by somebody else in the moment between that look and our call
+cannot be excluded. What such a race cannot do is to overwrite: only the properties that are meant are written.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from typing import Literal
+
+from airflow_provider_lightspeed.api.client import LightspeedClient
+from airflow_provider_lightspeed.api.errors import (
+    LightspeedError,
+    LightspeedNotFoundError,
+    LightspeedQuotaExhausted,
+)
+from airflow_provider_lightspeed.api.tickets import Ticket, get_ticket
+from airflow_provider_lightspeed.bulk.actions import Action
+from airflow_provider_lightspeed.bulk.job import Job, Result, Status
+from airflow_provider_lightspeed.bulk.looks import Look, is_stuck, looks, meets_all, refuse_unless_gone
+from airflow_provider_lightspeed.bulk.plan import Criteria, last_change
+from airflow_provider_lightspeed.bulk.stop import Stop
+
+log = logging.getLogger(__name__)
+
+IfChanged = Literal["skip", "close", "fail"]
+
+_AT_ONCE = 8
+#: Seconds after which a ticket is looked at again before it is changed.
+_FRESH = 30.0
+_PROGRESS_EVERY = 10.0
+#: Seconds that calls on their way get to end once the job is to stop: Airflow kills a task after five.
+_GRACE = 2.0
+
+
+class NoProgress(LightspeedError):  # ruff: ignore[error-suffix-on-exception-name] - a finding
+    """One whole quota does not suffice to read the list that the plan is made from."""
+
+
+def make_plan(
+    client: LightspeedClient, job: Job, criteria: Criteria, action: Action, *, narrow: bool
+) -> None:
+    """Choose the tickets by the complete walk, going on where an earlier try has stopped.
+
+    :param narrow: see :meth:`Criteria.filter`; ``job.open_tickets`` then counts fewer than there are.
+    :raises LightspeedQuotaExhausted: to go on later with the same job.
+    """
+    if job.cursor is None:
+        job.plan, job.open_tickets = {}, 0
+    got_on, calls_before = False, client.calls
+    try:
+        for page in client.iter_pages(criteria.filter(narrow=narrow), job.cursor):
+            got_on = True
+            job.open_tickets += sum(not ticket.get("isClosed") for ticket in page.tickets)
+            job.plan |= {
+                ticket["id"]: last_change(ticket)
+                for ticket in page.tickets
+                if criteria.choose(ticket) and action.request(ticket) is not None
+            }
+            job.cursor = page.cursor
+    except LightspeedQuotaExhausted as error:
+        if not got_on and job.by_id:
+            raise NoProgress(f"the plan cannot be made within one quota: {error}") from error
+        job.by_id = is_stuck(got_on, client.calls - calls_before)
+        raise
+    job.plan = dict(sorted(job.plan.items()))
+    job.cursor, job.by_id, job.planned = None, False, True
+
+
+class Run:
+    """One try to carry a job out.
+
+    :param if_changed: what to do with a ticket that changed after it was planned: ``close`` changes it all the
+        same; else it is left alone.
+    :param dry_run: look, and change nothing.
+    :param save: keeps the job; called before each batch of changes.
+    :param stop: asks the run to stop.
+    """
+
+    def __init__(
+        self,
+        client: LightspeedClient,
+        job: Job,
+        action: Action,
+        *,
+        if_changed: IfChanged = "skip",
+        dry_run: bool = False,
+        save: Callable[[], None] = lambda: None,
+        stop: Stop | None = None,
+    ) -> None:
+        self._client = client
+        self._job = job
+        self._action = action
+        self._if_changed = if_changed
+        self._dry_run = dry_run
+        self._save = save
+        self._stop = stop or Stop()
+        self._reported = time.monotonic()
+        # What an earlier try was about to change when it ended without a word.
+        self._maybe_done = frozenset(job.in_hand)
+
+    def __call__(self) -> None:
+        """Change what is left of the plan.
+
+        :raises Stopped: if it was asked to stop.
+        :raises LightspeedError: for what would meet every ticket (credentials, quota); what was done is in the job.
+        """
+        job = self._job
+        pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="lightspeed-bulk")
+        try:
+            for look in looks(self._client, job, self._each_in(pool)):
+                due = self._judge(look)
+                if due and not self._dry_run:
+                    job.in_hand = set(due) | self._maybe_done.intersection(job.left)
+                    self._save()
+                    self._each_in(pool)(lambda ticket_id, look=look: self._change(ticket_id, look), due)  # type: ignore[misc]
+                job.cursor = look.cursor
+        finally:
+            # A call that still waits for its answer must not hold a stopped task up.
+            pool.shutdown(wait=False, cancel_futures=True)
+            job.in_hand.intersection_update(job.left)
+
+    def _judge(self, look: Look) -> list[int]:
+        """Settle all that needs no call; return the ids of the rest."""
+        results = self._job.results
+        for ticket_id in look.missing:
+            results[ticket_id] = self._absent(ticket_id)
+        for ticket_id, reason in look.failed.items():
+            results[ticket_id] = Result(Status.FAILED, reason=reason)
+        due = []
+        for ticket_id, ticket in look.tickets.items():
+            settled = self._settle(ticket)
+            if settled is None and self._dry_run:
+                settled = Result(Status.DONE, last_change(ticket))
+            if settled is None:
+                due.append(ticket_id)
+            else:
+                results[ticket_id] = settled
+        return due
+
+    def _settle(self, ticket: Ticket) -> Result | None:
+        planned = self._job.plan[ticket["id"]]
+        change = last_change(ticket)
+        if self._action.request(ticket) is None:
+            ours = ticket["id"] in self._maybe_done
+            return Result(Status.DONE if ours else Status.ALREADY, change)
+        if planned is not None and change != planned and self._if_changed != "close":
+            return Result(Status.CHANGED, change)
+        return None
+
+    def _absent(self, ticket_id: int) -> Result:
+        ours = self._action.ends_in_absence and ticket_id in self._maybe_done
+        return Result(Status.DONE if ours else Status.MISSING)
+
+    def _change(self, ticket_id: int, look: Look) -> None:
+        try:
+            self._job.results[ticket_id] = self._changed(ticket_id, look)
+        except LightspeedNotFoundError as error:
+            refuse_unless_gone(error)
+            self._job.results[ticket_id] = self._absent(ticket_id)
+        except LightspeedError as error:
+            if meets_all(error):
+                raise
+            log.warning("Ticket %d failed: %s", ticket_id, error)
+            self._job.results[ticket_id] = Result(Status.FAILED, reason=str(error))
+
+    def _changed(self, ticket_id: int, look: Look) -> Result:
+        ticket = look.tickets[ticket_id]
+        if time.monotonic() - look.at > _FRESH:
+            ticket = self._client.call(get_ticket(ticket_id))
+            if (settled := self._settle(ticket)) is not None:
+                return settled
+        request = self._action.request(ticket)
+        self._stop.check()
+        answer = self._client.call(request) if request is not None else None
+        return Result(Status.DONE, last_change(answer) if answer else None)
+
+    def _each_in(self, pool: ThreadPoolExecutor) -> Callable[[Callable[[int], None], list[int]], None]:
+        def each(function: Callable[[int], None], ids: list[int]) -> None:
+            if ids and self._client.calls == 0:
+                # Wrong credentials must not be tried eight times at once.
+                function(ids[0])
+                ids = ids[1:]
+            pending = {pool.submit(function, ticket_id) for ticket_id in ids}
+            while pending:
+                done, pending = wait(pending, timeout=0.2, return_when=FIRST_EXCEPTION)
+                if self._stop.requested or any(future.exception() for future in done):
+                    for future in pending:
+                        future.cancel()
+                    ended, _ = wait(pending, timeout=_GRACE if self._stop.requested else None)
+                    self._stop.check()
+                    done |= {future for future in ended if not future.cancelled()}
+                for future in done:
+                    future.result()
+                self._tell()
+
+        return each
+
+    def _tell(self) -> None:
+        if time.monotonic() - self._reported < _PROGRESS_EVERY:
+            return
+        self._reported = time.monotonic()
+        left = len(self._job.left)
+        log.info(
+            "%d of %d tickets settled; the rest takes about %s; %s",
+            len(self._job.plan) - left,
+            len(self._job.plan),
+            self._client.plan(left),
+            self._client.quota,
+        )

@@ -1,0 +1,77 @@
+"""Tickets as users name them, read into a plan."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
+from airflow_provider_lightspeed.api.tickets import Ticket, ticket_number
+from airflow_provider_lightspeed.arguments import parse_text, parse_ticket_ids
+from airflow_provider_lightspeed.bulk.plan import Plan, last_change
+
+#: Outcomes in a receipt that say: this ticket was changed, or is to be.
+_TAKEN = frozenset({"planned", "closed", "updated"})
+#: Keys of task results that lead to an object with tickets, and such that hold ids.
+_ADDRESSES = ("receipt", "uri")
+_ID_LISTS = ("ticket_ids", "closed", "updated")
+_GZIP = b"\x1f\x8b"
+
+
+def read_targets(value: Any, fetch: Callable[[str], bytes]) -> Plan:
+    """Read which tickets are meant, each once.
+
+    :param value: whatever ``parse_ticket_ids`` takes; an ``s3://`` address of a receipt, an export or a list of ids;
+        or the result of a sensor, an export, or another bulk change.
+    :param fetch: returns the bytes at an ``s3://`` address.
+    :raises LightspeedConfigurationError: if anything in it is not an id.
+    """
+    if isinstance(value, str) and value.strip().startswith("{"):
+        value = parse_text(value)
+    if isinstance(value, Mapping):
+        address = next((value[key] for key in _ADDRESSES if value.get(key)), None)
+        ids = next((value[key] for key in _ID_LISTS if key in value), None)
+        value = address or (value if ids is None else ids)
+    if isinstance(value, str) and value.strip().startswith("s3://"):
+        return parse_lines(fetch(value.strip()), value.strip())
+    return dict.fromkeys(parse_ticket_ids(value))
+
+
+def parse_lines(data: bytes, name: str) -> Plan:
+    """Read tickets from JSON Lines: a receipt, an export, or one id a line; also one JSON list of ids. May be gzipped.
+
+    Of a receipt, only the tickets that were changed, or are planned to be, are taken. With each comes when it was
+    changed last, so that what has changed since is found out.
+
+    :param name: for the error.
+    """
+    try:
+        if data.startswith(_GZIP):
+            data = gzip.decompress(data)
+        if data.lstrip().startswith(b"["):
+            return dict.fromkeys(parse_ticket_ids(msgspec.json.decode(data)))
+        lines = [msgspec.json.decode(line) for line in data.splitlines() if line.strip()]
+        return dict(_entries(lines))
+    except (msgspec.DecodeError, OSError, EOFError, KeyError, TypeError) as error:
+        raise LightspeedConfigurationError(
+            f"{name} is neither a receipt nor an export nor a list of ticket ids ({type(error).__name__})"
+        ) from error
+
+
+def _entries(lines: Iterable[Any]) -> Iterable[tuple[int, str | None]]:
+    for line in lines:
+        if not isinstance(line, dict):
+            yield ticket_number(line), None
+        elif "outcome" not in line:
+            yield ticket_number(line["id"]), last_change(_ticket(line)) if "updatedAt" in line else None
+        elif line["outcome"] in _TAKEN:
+            # In a receipt, nothing for updatedAt means that it is not known.
+            known = line["updatedAt"] is not None
+            yield ticket_number(line["id"]), last_change(_ticket(line)) if known else None
+
+
+def _ticket(line: Any) -> Ticket:
+    return line  # type: ignore[no-any-return]

@@ -1,0 +1,316 @@
+"""What all bulk changes share: arguments, plan, receipt, checkpoint, deferral, outcome."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import zlib
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import msgspec
+from airflow.providers.common.compat.sdk import BaseOperator
+
+from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedQuotaExhausted
+from airflow_provider_lightspeed.api.tickets import TicketFilter
+from airflow_provider_lightspeed.arguments import parse_instant, parse_ticket_filter
+from airflow_provider_lightspeed.bulk.actions import Action
+from airflow_provider_lightspeed.bulk.job import Job, Result, Status
+from airflow_provider_lightspeed.bulk.plan import Criteria, refuse_too_large_share, refuse_too_many
+from airflow_provider_lightspeed.bulk.run import IfChanged, Run, make_plan
+from airflow_provider_lightspeed.bulk.stop import Stop
+from airflow_provider_lightspeed.bulk.targets import read_targets
+from airflow_provider_lightspeed.checkpoint import Checkpoint, defer_until
+from airflow_provider_lightspeed.exceptions import LightspeedTicketsFailed, fail_without_retry
+from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
+from airflow_provider_lightspeed.operators.s3_files import S3Files, locate
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_lightspeed.api.client import LightspeedClient
+
+_SHOWN = 5
+_CRITERIA = (
+    "created_before",
+    "updated_before",
+    "only_answered",
+    "customer_email",
+    "language",
+    "where",
+)
+
+
+class BulkTicketsOperator(BaseOperator):
+    """Do one thing to many tickets. See :class:`~.tickets.UpdateTicketsOperator` for the arguments."""
+
+    template_fields: Sequence[str] = (
+        "ticket_ids",
+        "created_before",
+        "updated_before",
+        "customer_email",
+        "language",
+        "receipt_s3_key",
+        "lightspeed_conn_id",
+        "aws_conn_id",
+    )
+    ui_color = "#e3f0f9"
+
+    #: Under which name the changed tickets are reported.
+    changed_key: ClassVar[str] = "updated"
+
+    def __init__(
+        self,
+        *,
+        ticket_ids: Any = None,
+        created_before: datetime | str | None = None,
+        updated_before: datetime | str | None = None,
+        only_answered: bool = False,
+        include_todo: bool = False,
+        customer_email: str | None = None,
+        language: str | None = None,
+        where: Callable[[dict[str, Any]], bool] | None = None,
+        max_tickets: int | None = 1000,
+        max_share: float = 0.5,
+        if_changed: IfChanged = "skip",
+        on_failure: Literal["fail", "warn"] = "fail",
+        dry_run: bool = False,
+        receipt_s3_key: str | None = None,
+        lightspeed_conn_id: str = LightspeedHook.default_conn_name,
+        aws_conn_id: str | None = "aws_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.ticket_ids = ticket_ids
+        self.created_before = created_before
+        self.updated_before = updated_before
+        self.only_answered = only_answered
+        self.include_todo = include_todo
+        self.customer_email = customer_email
+        self.language = language
+        self.where = where
+        self.max_tickets = max_tickets
+        self.max_share = max_share
+        self.if_changed = if_changed
+        self.on_failure = on_failure
+        # Operators have a method dry_run(), for `airflow tasks test --dry-run`.
+        self.only_plan = dry_run
+        self.receipt_s3_key = receipt_s3_key
+        self.lightspeed_conn_id = lightspeed_conn_id
+        self.aws_conn_id = aws_conn_id
+        # A native template may render to None, which must not turn a narrow choice into a wide one.
+        self._given = [
+            name
+            for name in ("ticket_ids", *_CRITERIA)
+            if getattr(self, name) is not None and getattr(self, name) is not False
+        ]
+
+    @abstractmethod
+    def _action(self) -> Action:
+        """Return what is to be done to each ticket."""
+
+    @fail_without_retry()
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Plan and carry out, or go on where an earlier try ended."""
+        saved = self._checkpoint(context).load()
+        job = Job() if saved is None else _unpack(saved)
+        job.forget_failures()
+        return self._go_on(context, job)
+
+    @fail_without_retry()
+    def resume(
+        self,
+        context: Context,
+        event: Any = None,  # ruff: ignore[unused-method-argument] - Airflow passes it
+        state: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Go on after a deferral."""
+        saved = state or self._checkpoint(context).load()
+        return self._go_on(context, Job() if saved is None else _unpack(saved))
+
+    def on_kill(self) -> None:
+        """Ask the job to stop; it does so within seconds, and writes its receipt."""
+        self._stop.request()
+
+    @cached_property
+    def _stop(self) -> Stop:
+        return Stop()
+
+    def _go_on(self, context: Context, job: Job) -> dict[str, Any]:
+        checkpoint = self._checkpoint(context)
+        action = self._action()
+        self._check_arguments()
+        files = S3Files(self.aws_conn_id)
+        client: LightspeedClient | None = None
+        earlier_calls = job.calls
+
+        def keep() -> None:
+            job.calls = earlier_calls + (client.calls if client else 0)
+            checkpoint.save(_pack(job))
+
+        def tell() -> dict[str, Any]:
+            outcome = job.outcome(self.changed_key, dry_run=self.only_plan)
+            if self.receipt_s3_key:
+                lines = job.receipt(self.changed_key, dry_run=self.only_plan)
+                files.write(self.receipt_s3_key, msgspec.json.Encoder().encode_lines(list(lines)))
+                outcome["receipt"] = self.receipt_s3_key
+            return outcome
+
+        try:
+            if not job.planned and "ticket_ids" in self._given:
+                job.plan = read_targets(self.ticket_ids, files.read)
+                self._refuse_too_many(job)
+                job.planned = True
+            if job.left or not job.planned:
+                client = LightspeedHook(self.lightspeed_conn_id).get_conn()
+                client.sleep = self._stop.sleep
+            if not job.planned and client is not None:
+                self._choose(client, job, action)
+            if client is not None:
+                keep()
+                if not job.results:
+                    # Proves that the receipt can be written before anything is changed.
+                    tell()
+                self.log.info(
+                    "%s %d tickets", "Would change" if self.only_plan else "Changing", len(job.left)
+                )
+                Run(
+                    client,
+                    job,
+                    action,
+                    if_changed=self.if_changed,
+                    dry_run=self.only_plan,
+                    save=keep,
+                    stop=self._stop,
+                )()
+        except LightspeedQuotaExhausted as wait:
+            keep()
+            self._log(job, client)
+            self.log.info("Going on at %s: %s", wait.until, wait)
+            defer_until(self, wait.until, "resume", None if checkpoint.is_kept else _pack(job))
+        except BaseException:
+            keep()
+            _push(context, tell() if job.planned else job.outcome(self.changed_key, dry_run=self.only_plan))
+            raise
+        keep()
+        outcome = tell()
+        self._log(job, client)
+        self._complain(context, job, outcome)
+        checkpoint.clear()
+        return outcome
+
+    def _choose(self, client: LightspeedClient, job: Job, action: Action) -> None:
+        criteria = self._criteria()
+        capped = self.max_share < 1.0
+        # With a cap on the share, the other open tickets have to be seen too. An address always narrows the list:
+        # a ticket does not say whose it is.
+        make_plan(client, job, criteria, action, narrow=not capped or criteria.email is not None)
+        open_tickets = job.open_tickets
+        if capped and criteria.email is not None and len(job.plan) > open_tickets * self.max_share:
+            open_tickets = sum(not ticket.get("isClosed") for ticket in client.iter_tickets(TicketFilter()))
+        self.log.info("The criteria choose %d of %d open tickets seen", len(job.plan), open_tickets)
+        try:
+            self._refuse_too_many(job)
+            if capped:
+                refuse_too_large_share(len(job.plan), open_tickets, self.max_share)
+        except LightspeedConfigurationError:
+            # Another try has to plan anew: with what the user allows then.
+            job.plan, job.planned, job.open_tickets = {}, False, 0
+            raise
+        if self.only_plan:
+            job.results = {ticket_id: Result(Status.DONE, change) for ticket_id, change in job.plan.items()}
+
+    def _criteria(self) -> Criteria:
+        return Criteria(
+            created_before=parse_instant("created_before", self.created_before),
+            updated_before=parse_instant("updated_before", self.updated_before),
+            only_answered=self.only_answered,
+            include_todo=self.include_todo,
+            email=parse_ticket_filter(email=self.customer_email).email,
+            language=self.language,
+            where=self.where,
+        )
+
+    def _check_arguments(self) -> None:
+        for name in self._given:
+            if getattr(self, name) is None:
+                raise LightspeedConfigurationError(f"{name} is empty after rendering")
+        if not self._given:
+            raise LightspeedConfigurationError(
+                f"which tickets? Give ticket_ids, or at least one of {', '.join(_CRITERIA)}: nothing given does not "
+                "mean every ticket"
+            )
+        if "ticket_ids" in self._given:
+            if len(self._given) > 1:
+                raise LightspeedConfigurationError(
+                    f"either ticket_ids or criteria, not both: {', '.join(self._given)}"
+                )
+        else:
+            self._criteria()
+        for name, allowed in (("if_changed", {"skip", "close", "fail"}), ("on_failure", {"fail", "warn"})):
+            if getattr(self, name) not in allowed:
+                raise LightspeedConfigurationError(
+                    f"{name} must be one of {', '.join(sorted(allowed))}, got {getattr(self, name)!r}"
+                )
+        if not 0.0 < self.max_share <= 1.0:
+            raise LightspeedConfigurationError(
+                f"max_share must be above 0 and at most 1, got {self.max_share}"
+            )
+        if self.receipt_s3_key:
+            locate(self.receipt_s3_key)
+
+    def _refuse_too_many(self, job: Job) -> None:
+        refuse_too_many(len(job.plan), 1000 if self.max_tickets is None else self.max_tickets)
+
+    def _checkpoint(self, context: Context) -> Checkpoint:
+        # A task that was changed and then cleared must not go on with the plan that it had before.
+        meant = repr((self.task_type, self._action(), self.ticket_ids, self.only_plan))
+        return Checkpoint(context, f"lightspeed_bulk_{hashlib.sha256(meant.encode()).hexdigest()[:12]}")
+
+    def _log(self, job: Job, client: LightspeedClient | None) -> None:
+        self.log.info(
+            "%d %s%s, %d already so, %d missing, %d changed since the plan, %d failed, %d left; %d calls; %s",
+            len(job.having(Status.DONE)),
+            "would be " if self.only_plan else "",
+            self.changed_key,
+            len(job.having(Status.ALREADY)),
+            len(job.having(Status.MISSING)),
+            len(job.having(Status.CHANGED)),
+            len(job.having(Status.FAILED)),
+            len(job.left),
+            job.calls,
+            client.quota if client else "no call was needed",
+        )
+
+    def _complain(self, context: Context, job: Job, outcome: dict[str, Any]) -> None:
+        failed = job.failed()
+        if self.if_changed == "fail":
+            failed |= {str(ticket_id): "changed since the plan" for ticket_id in outcome["changed"]}
+        if not failed:
+            return
+        shown = "; ".join(f"{ticket_id}: {reason}" for ticket_id, reason in list(failed.items())[:_SHOWN])
+        more = "; …" if len(failed) > _SHOWN else ""
+        message = f"{len(failed)} of {len(job.plan)} tickets failed: {shown}{more}"
+        if self.on_failure == "warn":
+            self.log.warning(message)
+            return
+        _push(context, outcome)
+        raise LightspeedTicketsFailed(message, failed)
+
+
+def _push(context: Context, outcome: dict[str, Any]) -> None:
+    """Leave the outcome as XCom: when a task fails, Airflow has no result to push, and it matters the most then."""
+    if "ti" in context:
+        context["ti"].xcom_push(key="return_value", value=outcome)
+
+
+def _pack(job: Job) -> dict[str, Any]:
+    # Twelve thousand tickets take a tenth of their space, and a state store holds little.
+    return {"zlib": base64.b64encode(zlib.compress(msgspec.json.encode(job.to_json()))).decode()}
+
+
+def _unpack(saved: Mapping[str, Any]) -> Job:
+    return Job.from_json(msgspec.json.decode(zlib.decompress(base64.b64decode(saved["zlib"]))))

@@ -1,0 +1,405 @@
+"""Bulk changes against a shop over HTTP: what its histories say we did, against what we say we did."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
+
+from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, LightspeedTicketsFailed
+from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
+from airflow_provider_lightspeed.operators.bulk import BulkTicketsOperator
+from airflow_provider_lightspeed.operators.tickets import (
+    CloseTicketsOperator,
+    CreateTicketOperator,
+    DeleteTicketsOperator,
+    ReplyToTicketOperator,
+    UpdateTicketsOperator,
+)
+from airflow_provider_lightspeed.sandbox import NO_LIMITS, Churn, Fault, Sandbox, ShopConfig, email_of
+from demo.s3_server import S3Server
+
+END = datetime(2026, 6, 1, tzinfo=UTC)
+
+
+class Store(dict[str, Any]):
+    """Stands for Airflow's task state store: JSON only."""
+
+    def set(self, key: str, value: Any) -> None:
+        self[key] = json.loads(json.dumps(value))
+
+    def delete(self, key: str) -> None:
+        self.pop(key, None)
+
+
+def run(operator: BulkTicketsOperator, store: Store | None = None) -> dict[str, Any]:
+    """Execute as Airflow does, deferrals included; nobody waits for the clock."""
+    context: Any = {} if store is None else {"task_state_store": store}
+    try:
+        return operator.execute(context)
+    except TaskDeferred as deferred:
+        while True:
+            arguments = deferred.kwargs or {}
+            moment = deferred.trigger.moment  # type: ignore[attr-defined]
+            time.sleep(max(0.0, (moment - datetime.now(UTC)).total_seconds()))
+            try:
+                return operator.resume(context, None, **json.loads(json.dumps(arguments)))
+            except TaskDeferred as again:
+                deferred = again
+
+
+def close(**arguments: Any) -> dict[str, Any]:
+    return run(CloseTicketsOperator(task_id="close", **arguments))
+
+
+def ours(sandbox: Sandbox, ticket_id: int) -> list[Any]:
+    return [change for change in sandbox.shop.history(ticket_id) if change.by == sandbox.key]
+
+
+def puts(sandbox: Sandbox) -> list[str]:
+    return [call.path for call in sandbox.calls if call.method == "PUT"]
+
+
+# Criteria and caps
+
+
+def test_criteria(sandbox: Sandbox) -> None:
+    before = sandbox.shop.tickets()
+    cutoff = "2026-05-20T00:00:00+00:00"
+    outcome = close(updated_before=cutoff, only_answered=True, max_share=1.0)
+    expected = [
+        number
+        for number, ticket in sorted(before.items())
+        if not ticket["isClosed"]
+        and not ticket["isTodo"]
+        and ticket["isAnswered"]
+        and ticket["updatedAt"] < cutoff
+    ]
+    assert outcome["closed"] == expected != []
+    after = sandbox.shop.tickets()
+    assert {n for n in after if after[n] != before[n]} == set(expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "chosen"),
+    [
+        ({"created_before": "2026-05-01T00:00:00+02:00"}, lambda t: t["createdAt"] < "2026-04-30T22:00"),
+        ({"where": lambda t: t["id"] % 7 == 0}, lambda t: t["id"] % 7 == 0),
+        ({"language": "nl"}, lambda t: t["language"] and t["language"]["code"] == "nl"),
+        ({"only_answered": True, "include_todo": True}, lambda t: t["isAnswered"]),
+    ],
+)
+def test_each_criterion(
+    sandbox: Sandbox, arguments: dict[str, Any], chosen: Callable[[dict[str, Any]], bool]
+) -> None:
+    outcome = close(**arguments, max_share=1.0, dry_run=True)
+    assert outcome["closed"] == [
+        number
+        for number, ticket in sorted(sandbox.shop.tickets().items())
+        if chosen(ticket)
+        and not ticket["isClosed"]
+        and (arguments.get("include_todo") or not ticket["isTodo"])
+    ]
+    assert {call.method for call in sandbox.calls} <= {"GET"}
+
+
+def test_of_a_customer(sandbox: Sandbox) -> None:
+    ids = sandbox.add_tickets(3, customer=77, isClosed=False, isTodo=False)
+    # All of one customer's tickets are a small part of the shop's.
+    assert close(customer_email=email_of(77))["closed"] == ids
+
+
+def test_a_plan_too_large_touches_nothing(sandbox: Sandbox) -> None:
+    before = sandbox.shop.tickets()
+    is_open = sum(not ticket["isClosed"] for ticket in before.values())
+    with pytest.raises(
+        LightspeedTaskFailed, match=rf"choose {is_open} of {is_open} open tickets .*max_share=1.0"
+    ):
+        close(where=lambda ticket: True, include_todo=True)
+    with pytest.raises(
+        LightspeedTaskFailed, match=f"{is_open} tickets are more than max_tickets=9; .*={is_open}"
+    ):
+        close(where=lambda ticket: True, include_todo=True, max_tickets=9)
+    assert sandbox.shop.tickets() == before
+    assert not puts(sandbox)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"include_todo": True},
+        {"ticket_ids": [1], "only_answered": True},
+        {"created_before": "2026-01-01"},
+        {"created_before": ""},
+        {"ticket_ids": [1], "if_changed": "maybe"},
+        {"ticket_ids": [1], "on_failure": "cry"},
+        {"only_answered": True, "max_share": 0},
+        {"ticket_ids": [1], "receipt_s3_key": "no/address"},
+    ],
+)
+def test_wrong_arguments_make_no_call(sandbox: Sandbox, arguments: dict[str, Any]) -> None:
+    with pytest.raises(LightspeedTaskFailed):
+        close(**arguments)
+    assert not sandbox.calls
+
+
+def test_a_criterion_that_renders_to_nothing(sandbox: Sandbox) -> None:
+    operator = CloseTicketsOperator(task_id="c", created_before="{{ x }}", only_answered=True)
+    operator.created_before = None  # as a native template may
+    with pytest.raises(LightspeedTaskFailed, match="created_before is empty"):
+        run(operator)
+
+
+# Touch once
+
+
+def test_many_ids_take_one_put_each_and_a_few_pages(sandbox: Sandbox) -> None:
+    ids = [n for n, ticket in sandbox.shop.tickets().items() if not ticket["isClosed"]][:150]
+    assert close(ticket_ids=[str(number) for number in ids * 2])["closed"] == ids
+    assert len(puts(sandbox)) == 150
+    assert len(sandbox.calls) <= 150 + 8
+
+
+def test_changed_after_the_plan_is_left_alone(sandbox: Sandbox, s3_bucket: str, aws: None) -> None:
+    ids = sandbox.add_tickets(6, isClosed=False, isTodo=False, createdAt="2026-06-01T00:00:00+00:00")
+    receipt = f"s3://{s3_bucket}/plan.jsonl"
+    plan = close(ticket_ids=ids, dry_run=True, receipt_s3_key=receipt)
+    assert plan["closed"] == ids
+    time.sleep(1.1)  # the shop's clock has seconds
+    sandbox.add_message(ids[2], "One more thing")
+    sandbox.delete_ticket(ids[3])
+    outcome = close(ticket_ids=plan)
+    assert (outcome["changed"], outcome["missing"]) == ([ids[2]], [ids[3]])
+    assert outcome["closed"] == [ids[0], ids[1], ids[4], ids[5]]
+    assert not ours(sandbox, ids[2])
+    with pytest.raises(LightspeedTicketsFailed, match="changed since the plan"):
+        close(ticket_ids=receipt, if_changed="fail")
+    assert close(ticket_ids=receipt, if_changed="close")["closed"] == [ids[2]]
+
+
+def test_warn(sandbox: Sandbox) -> None:
+    ids = sandbox.add_tickets(3, isClosed=False)
+    sandbox.inject(Fault("500", method="PUT", path=str(ids[1]), times=0))
+    outcome = close(ticket_ids=ids, on_failure="warn")
+    assert outcome["closed"] == [ids[0], ids[2]]
+    assert list(outcome["failed"]) == [str(ids[1])]
+
+
+def test_a_retry_takes_only_what_is_left(sandbox: Sandbox) -> None:
+    ids = sandbox.add_tickets(6, isClosed=False)
+    sandbox.inject(Fault("500", method="PUT", path=str(ids[1]), times=0))
+    store = Store()
+    operator = CloseTicketsOperator(task_id="close", ticket_ids=ids)
+    with pytest.raises(LightspeedTicketsFailed):
+        run(operator, store)
+    sandbox.reset()
+    assert run(operator, store)["closed"] == ids
+    assert [call.method for call in sandbox.calls] == ["GET", "PUT"]
+    assert not store
+
+
+def test_stopped_within_seconds_with_the_receipt(sandbox: Sandbox, s3_bucket: str, aws: None) -> None:
+    ids = [n for n, ticket in sandbox.shop.tickets().items() if not ticket["isClosed"]][:200]
+    receipt = f"s3://{s3_bucket}/stopped.jsonl"
+    operator = CloseTicketsOperator(task_id="close", ticket_ids=ids, receipt_s3_key=receipt)
+    asked: list[float] = []
+
+    def kill() -> None:
+        asked.append(time.monotonic())
+        operator.on_kill()
+
+    threading.Timer(2.0, kill).start()
+    with pytest.raises(Exception, match="asked to stop"):
+        run(operator)
+    assert time.monotonic() - asked[0] < 3
+    lines = _lines(receipt)
+    closed = {line["id"] for line in lines if line["outcome"] == "closed"}
+    assert 0 < len(closed) < 200
+    assert {line["id"] for line in lines} == set(ids)
+    assert closed == {number for number in ids if sandbox.shop.ticket(number)["isClosed"]}
+
+
+# Receipts
+
+
+def _lines(uri: str) -> list[dict[str, Any]]:
+    from airflow_provider_lightspeed.operators.s3_files import S3Files
+
+    return [json.loads(line) for line in S3Files("aws_default").read(uri).splitlines()]
+
+
+def test_close_and_reopen_by_receipt(sandbox: Sandbox, s3_bucket: str, aws: None) -> None:
+    ids = sandbox.add_tickets(5, isClosed=False)
+    sandbox.update_ticket(ids[0], isClosed=True)
+    receipt = f"s3://{s3_bucket}/closed.jsonl"
+    closed = close(ticket_ids=ids, receipt_s3_key=receipt)
+    assert [line["outcome"] for line in _lines(receipt)] == ["already", *["closed"] * 4]
+    reopened = run(UpdateTicketsOperator(task_id="reopen", ticket_ids=closed, is_closed=False))
+    assert reopened["updated"] == ids[1:]
+    assert [sandbox.shop.ticket(number)["isClosed"] for number in ids] == [True, False, False, False, False]
+
+
+def test_a_receipt_that_cannot_be_written_touches_nothing(
+    sandbox: Sandbox, s3_server: S3Server, aws: None
+) -> None:
+    ids = sandbox.add_tickets(2, isClosed=False)
+    with pytest.raises(LightspeedTaskFailed, match="does not let us write"):
+        close(ticket_ids=ids, receipt_s3_key="s3://there-is-no-such-bucket/r.jsonl")
+    with pytest.raises(LightspeedTaskFailed, match="does not let us read"):
+        close(ticket_ids="s3://there-is-no-such-bucket/r.jsonl")
+    assert not puts(sandbox)
+
+
+# The other operators
+
+
+def test_delete(sandbox: Sandbox) -> None:
+    ids = sandbox.add_tickets(4)
+    with pytest.raises(LightspeedTaskFailed, match="max_tickets"):
+        run(DeleteTicketsOperator(task_id="d", only_answered=True))
+    assert not sandbox.calls
+    outcome = run(DeleteTicketsOperator(task_id="d", ticket_ids=[*ids, 1]))
+    assert (outcome["deleted"], outcome["missing"]) == (ids, [1])
+    assert set(sandbox.shop.deleted()) == set(ids)
+
+
+def test_reply(sandbox: Sandbox) -> None:
+    (ticket_id,) = sandbox.add_tickets(1)
+    posted = ReplyToTicketOperator(task_id="r", ticket_id=str(ticket_id), message="On its way").execute({})
+    assert sandbox.shop.messages(ticket_id)[-1].text == "On its way"
+    assert "message" not in posted
+    sandbox.inject(Fault("drop", method="POST", applied=True))
+    with pytest.raises(LightspeedTaskFailed, match="may or may not exist"):
+        ReplyToTicketOperator(task_id="r", ticket_id=ticket_id, message="Really").execute({})
+    assert [message.text for message in sandbox.shop.messages(ticket_id)].count("Really") == 1
+
+
+@pytest.mark.parametrize("applied", [True, False])
+@pytest.mark.parametrize("search", ["search", "fail"])
+def test_create_whose_answer_is_lost(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, search: str, applied: bool
+) -> None:
+    monkeypatch.setattr("airflow_provider_lightspeed.operators.tickets._SEARCHES", (0.0, 0.01))
+    sandbox.add_tickets(1, subject="Late", customer=7)
+    before = set(sandbox.shop.ids())
+    sandbox.inject(Fault("502", method="POST", applied=applied))
+    create = CreateTicketOperator(
+        task_id="c",
+        subject="Late",
+        customer_id=7,
+        on_unknown_outcome=search,  # type: ignore[arg-type]
+    )
+    if search == "search" and applied:
+        assert {create.execute({})["id"]} == set(sandbox.shop.ids()) - before
+    else:
+        with pytest.raises(LightspeedTaskFailed, match="may or may not exist"):
+            create.execute({})
+    assert len(set(sandbox.shop.ids()) - before) == applied
+
+
+# Random runs
+
+_KINDS = (
+    "500",
+    "503",
+    "drop",
+    "cut-off",
+    "error-200",
+    "broken-json",
+    "html-200",
+    "empty-200",
+    "no-key",
+    "429",
+)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_runs(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    monkeypatch.setattr("airflow_provider_lightspeed.api.retries.FIRST_BACKOFF", 0.01)
+    chance = random.Random(seed)
+    faults = tuple(
+        Fault(kind, times=0, probability=0.02, applied=chance.random() < 0.5)  # type: ignore[arg-type]
+        for kind in chance.sample(_KINDS, 3)
+    )
+    config = ShopConfig(
+        seed=seed,
+        tickets=chance.choice([30, 300, 700]),
+        end=END,
+        days=60,
+        order=chance.choice(["newest", "oldest", "unordered", "last_change"]),
+        limits=chance.choice([NO_LIMITS, (60, 100_000, 100_000)]),
+        window_seconds=(0.7, 3600, 86400),
+        burst_limit=0,
+        retry_after="seconds" if chance.random() < 0.3 else "none",
+        faults=faults,
+        churn=Churn(inserts=0.1, changes=0.2, deletes=0.05),
+    )
+    with Sandbox(config) as sandbox:
+        connection = json.loads(sandbox.airflow_connection())
+        connection["extra"] = {"calls_per_second": 0, "max_wait": chance.choice([0, 60])}
+        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", json.dumps(connection))
+        before = sandbox.shop.tickets()
+        choice: dict[str, Any]
+        if chance.random() < 0.5:
+            choice = {"ticket_ids": chance.sample(sorted(before), len(before) // chance.choice([1, 3, 20]))}
+        else:
+            choice = {"only_answered": True, "max_share": 1.0}
+        operator = CloseTicketsOperator(task_id="close", on_failure="warn", **choice)
+        outcome = run(operator, Store() if chance.random() < 0.5 else None)
+        _outcome_is_the_truth(sandbox, before, choice, outcome)
+
+
+def _outcome_is_the_truth(
+    sandbox: Sandbox, before: dict[int, Any], choice: dict[str, Any], outcome: dict[str, Any]
+) -> None:
+    settled = [*outcome["closed"], *outcome["already"], *outcome["missing"], *outcome["changed"]]
+    settled += [int(number) for number in outcome["failed"]]
+    assert len(settled) == len(set(settled))
+    if "ticket_ids" in choice:
+        assert set(settled) == set(choice["ticket_ids"])
+    histories = {number: sandbox.shop.history(number) for number in {*before, *sandbox.shop.ids()}}
+    by_us = {n: [c for c in changes if c.by == sandbox.key] for n, changes in histories.items()}
+    for changes in by_us.values():
+        assert len(changes) <= 1
+        # Only what we meant: nothing of what a customer or the staff changed is overwritten.
+        assert all(change.after == {"isClosed": True} for change in changes)
+    touched = {number for number, changes in by_us.items() if changes}
+    unsure = {int(number) for number in outcome["failed"]}
+    # A lost answer to a PUT whose next try finds the ticket gone says "missing", and so it is.
+    gone = set(outcome["missing"])
+    assert touched - unsure - gone == set(outcome["closed"])
+    assert touched.isdisjoint([*outcome["already"], *outcome["changed"]])
+    assert gone <= set(sandbox.shop.deleted())
+    after = sandbox.shop.tickets()
+    for number, changes in histories.items():
+        if not changes and number in before:
+            assert after[number] == before[number]
+
+
+# Scale
+
+
+def test_twelve_thousand_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Sandbox(ShopConfig(tickets=13_000, end=END, limits=NO_LIMITS, burst_limit=0)) as sandbox:
+        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", sandbox.airflow_connection())
+        ids = sandbox.shop.ids()[:12_000]
+        with pytest.raises(LightspeedTaskFailed, match="12000 tickets are more than max_tickets=1000"):
+            close(ticket_ids=ids)
+        assert not sandbox.calls
+        outcome = close(ticket_ids=str(ids), max_tickets=12_000, dry_run=True)
+        assert len(outcome["closed"]) + len(outcome["already"]) == 12_000
+        assert outcome["calls"] < 12_000 / 250 + 12
+
+
+def test_a_hook_argument_is_not_needed(sandbox: Sandbox) -> None:
+    """One client serves plan and changes: its count of calls is the outcome's."""
+    assert close(only_answered=True, max_share=1.0, dry_run=True)["calls"] == len(sandbox.calls)
+    assert LightspeedHook().count_tickets() == 600
