@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -25,6 +26,7 @@ OnChange = Callable[[str, str], None]
 
 _SCRIPTS = Path(sysconfig.get_path("scripts"))
 _AIRFLOW = _SCRIPTS / "airflow"
+_EXCEPTION = re.compile(r"[\w.]+(?:Error|Exception|Failed|Exhausted)\b")
 _GIVE_UP_AFTER = 120.0
 
 
@@ -66,6 +68,8 @@ class AirflowHome:
                 "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
                 "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
                 "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+                # Five minutes otherwise. Whoever looks on should see at once whether trying again helps.
+                "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "2",
                 **{f"AIRFLOW_CONN_{name.upper()}": connection for name, connection in connections.items()},
                 # `airflow standalone` looks for `airflow` there.
                 "PATH": f"{_SCRIPTS}{os.pathsep}{os.environ.get('PATH', '')}",
@@ -80,6 +84,11 @@ class AirflowHome:
     def log(self) -> Path:
         """All that the commands of this home have printed."""
         return self.directory / "airflow.log"
+
+    def last_error(self) -> str:
+        """Return the line of the log that names the last exception, if there is any."""
+        errors = [line for line in self.log.read_text().splitlines() if _EXCEPTION.match(line)]
+        return errors[-1] if errors else "The log names no exception."
 
     def run(self, *arguments: str) -> str:
         """Run an `airflow` command and return what it prints.
@@ -125,10 +134,10 @@ class AirflowHome:
                         on_change(task_id, state)
                 seen = states
                 if time.monotonic() > give_up:
-                    raise RuntimeError(f"{dag_id} does not end; the log: {self.log}")
+                    raise RuntimeError(f"{dag_id} does not end. {self.last_error()}\nThe log: {self.log}")
                 time.sleep(0.1)
         if not file.exists():
-            raise RuntimeError(f"{dag_id} could not be run; the log: {self.log}")
+            raise RuntimeError(f"{dag_id} could not be run. {self.last_error()}\nThe log: {self.log}")
         return msgspec.json.decode(file.read_bytes(), type=Outcome)
 
     @contextlib.contextmanager

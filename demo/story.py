@@ -27,7 +27,9 @@ _COUNTS: dict[str, Callable[[Ticket], bool]] = {
 }
 
 _TASK_LOG = re.compile(
-    r"\S+ \[info +\] (?P<message>.*?) +\[airflow\.task\.operators\.airflow_provider_lightspeed\..*"
+    r"\S+ \[info +\] (?P<message>.*?) +\[airflow\.task\.operators\.airflow_provider_lightspeed\."
+    # Airflow's own base class for sensors logs in the name of each of them.
+    r"(?!.*loc=sensor\.py).*"
 )
 
 _WORDS = {
