@@ -11,8 +11,16 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from math import inf
 
-from airflow_provider_lightspeed.api.paging.reading import Cursor, NotInOrder, Reading, Steps, descending
-from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Ticket
+from airflow_provider_lightspeed.api.paging.reading import (
+    Cursor,
+    NotInOrder,
+    Page,
+    Reading,
+    Steps,
+    descending,
+    last_change,
+)
+from airflow_provider_lightspeed.api.tickets import Ticket
 
 #: Lowest id, highest id, tickets between them.
 Span = list[int]
@@ -27,8 +35,8 @@ class Coverage:
     :param spans: (lowest id, highest id, tickets), apart from each other, lowest first.
     """
 
-    def __init__(self, spans: list[Span] | None = None) -> None:
-        self.spans = spans or []
+    def __init__(self, spans: list[Span]) -> None:
+        self.spans = spans
 
     def __contains__(self, ticket_id: int) -> bool:
         place = bisect_right(self.spans, [ticket_id, inf]) - 1
@@ -75,109 +83,134 @@ class Coverage:
 def newest_first(reading: Reading, rows: list[Ticket], cursor: Cursor | None = None) -> Steps[None]:
     """Go down by page; then, unless the count proves that the holes are empty, bridge them.
 
-    :param rows: the first page; empty with a cursor.
+    All that is read after the count, up to the highest id that was seen before it, was there to be
+    counted. So where as many were read as were counted, no ticket is missing, whatever the order.
+
+    :param rows: the first page; empty with a cursor. Only its order and its highest id are relied on.
     :raises NotInOrder: if the list turns out not to be in order.
     """
     if cursor is None:
-        state: Cursor = {"order": "newest", "top": rows[0]["id"], "page": 1, "spans": []}
+        top = rows[0]["id"]
         reading.watch_changes(rows, newest_first=True)
         yield reading.page(rows, None)
-        first_ids = {row["id"] for row in rows}
-        state["count"] = yield from reading.count()
-        # Read the first page again: only what is read after the count can be held against it.
-        rows = yield from reading.list()
+        # Nothing above the top matters: it came later.
+        state: Cursor = {"order": "newest", "top": top, "page": 0, "spans": [[top + 1, top + 1, 0]]}
+        state["count"] = yield from reading.count_if_exact()
     else:
-        state = dict(cursor)
-        reading.seen = cursor["seen"]
-        first_ids = set()
-    coverage = Coverage(state["spans"])
-    idle = 0
-    while not (coverage.spans and coverage.reaches_end):
-        if coverage.spans or cursor is not None:
-            state["page"] += 1
-            rows = yield from reading.list(page=state["page"])
-        fresh = _take(reading, coverage, rows, state["top"], state["page"] == 1, len(rows) >= PAGE_SIZE)
-        idle = 0 if fresh else idle + 1
-        if idle > _PATIENCE:
-            raise reading.incomplete(
-                "page after page brought nothing new: the shop may ignore the page number"
-            )
-        yield reading.page(
-            [row for row in fresh if row["id"] not in first_ids], state | {"spans": coverage.spans}
-        )
-    if coverage.tickets != state["count"]:
-        if reading.maybe_by_change and cursor is None:
-            raise NotInOrder
-        yield from _bridge(reading, coverage, state)
-    if reading.maybe_by_change and cursor is None:
-        yield from _check_order(reading, state["top"])
+        state = cursor
+        reading.resume(cursor)
+    descent = _Descent(reading, state, {row["id"] for row in rows})
+    if state["count"] is not None:
+        yield from descent.by_page()
+    if descent.coverage.tickets != state["count"]:
+        yield from descent.bridge()
+        if reading.maybe_by_change:
+            yield from _check_order(reading, rows)
 
 
-def _take(
-    reading: Reading, coverage: Coverage, rows: list[Ticket], top: int, from_top: bool, full: bool
-) -> list[Ticket]:
-    """Cover what an answer shows, and return its tickets that were not covered before.
+class _Descent:
+    """The way down from the top.
 
-    :param top: the highest id at the first call. What is above came later and does not count.
-    :param from_top: whether the answer begins with the list.
-    :param full: whether the list may go on after it.
+    :param first_ids: ids of the page that was yielded already.
     """
-    ids = [row["id"] for row in rows]
-    if not descending(ids):
-        raise NotInOrder
-    reading.watch_changes(rows, newest_first=True)
-    fresh = [row for row in rows if row["id"] <= top and row["id"] not in coverage]
-    high = max([*ids[:1], top if from_top else 0])
-    coverage.add(ids[-1] if full else 0, high if ids else 0, len(fresh))
-    return fresh
 
+    def __init__(self, reading: Reading, state: Cursor, first_ids: set[int]) -> None:
+        self.coverage = Coverage(state["spans"])
+        self._reading = reading
+        self._top: int = state["top"]
+        self._count: int | None = state["count"]
+        self._page: int = state["page"]
+        self._first_ids = first_ids
 
-def _bridge(reading: Reading, coverage: Coverage, state: Cursor) -> Steps[None]:
-    """Close the holes from the top down: each answer must begin at or above what is covered to the top."""
-    shift, overlap, idle = 0, 1, 0
-    while not coverage.whole:
-        start, page, limit = _overlapping(coverage.at_top + shift - overlap)
-        rows = yield from reading.list(page=page, limit=limit)
-        bottom = coverage.bottom
-        if start and (not rows or rows[0]["id"] < bottom):
-            overlap *= 2  # tickets above were deleted: look further up
-        else:
-            above = sum(row["id"] >= bottom for row in rows)
-            shift = start + above - coverage.at_top
-            fresh = _take(reading, coverage, rows, state["top"], start == 0, len(rows) >= limit)
-            overlap = max(1, overlap // 2)
-            yield reading.page(fresh, state | {"spans": coverage.spans})
+    def by_page(self) -> Steps[None]:
+        """Read page after page, to the end or until as many were read as were counted."""
+        reading, coverage, idle = self._reading, self.coverage, 0
+        while not coverage.reaches_end and coverage.tickets != self._count:
+            self._page += 1
+            rows = yield from reading.list(page=self._page)
+            before = coverage.tickets
+            yield self._take(rows, from_top=self._page == 1, full=len(rows) >= reading.page_size)
+            idle = 0 if coverage.tickets > before else idle + 1
+            if idle > _PATIENCE:
+                raise reading.incomplete(
+                    "page after page brought nothing new: the shop may ignore the page number", self._count
+                )
+
+    def bridge(self) -> Steps[None]:
+        """Close the holes from the top down: each answer must begin at or above what is covered to the top."""
+        reading, coverage = self._reading, self.coverage
+        shift, overlap, idle = 0, 1, 0
+        while not coverage.whole:
+            start, page, limit = _overlapping(coverage.at_top + shift - overlap, reading.page_size)
+            rows = yield from reading.list(page=page, limit=limit)
+            bottom = coverage.bottom
+            if start and (not rows or rows[0]["id"] < bottom):
+                overlap *= 2  # tickets above were deleted: look further up
+            else:
+                above = sum(row["id"] >= bottom for row in rows)
+                shift = start + above - coverage.at_top
+                overlap = max(1, overlap // 2)
+                yield self._take(rows, from_top=start == 0, full=len(rows) >= limit)
             idle = 0 if coverage.whole or coverage.bottom < bottom else idle + 1
-        if overlap > 2 * max(PAGE_SIZE, coverage.at_top + shift) or idle > _PATIENCE:
-            raise reading.incomplete("the list changes faster than it can be read", state["count"])
+            if idle > _PATIENCE:
+                raise reading.incomplete(
+                    "the list changes faster than it can be read, or the shop ignores the page number",
+                    self._count,
+                )
+
+    def _take(self, rows: list[Ticket], *, from_top: bool, full: bool) -> Page:
+        """Cover what an answer shows, and return a page of those of its tickets not covered before.
+
+        :param from_top: whether the answer begins with the list.
+        :param full: whether the list may go on after it.
+        """
+        ids = [row["id"] for row in rows]
+        if not descending(ids):
+            raise NotInOrder
+        self._reading.watch_changes(rows, newest_first=True)
+        fresh = [row for row in rows if row["id"] <= self._top and row["id"] not in self.coverage]
+        high = max([*ids[:1], self._top if from_top else 0])
+        self.coverage.add(ids[-1] if full else 0, high, len(fresh))
+        state: Cursor = {
+            "order": "newest",
+            "top": self._top,
+            "count": self._count,
+            "page": self._page,
+            "spans": self.coverage.spans,
+        }
+        return self._reading.page(
+            [row for row in fresh if row["id"] not in self._first_ids],
+            None if self._reading.maybe_by_change else state,
+        )
 
 
-def _overlapping(highest_start: int) -> tuple[int, int, int]:
+def _overlapping(highest_start: int, page_size: int) -> tuple[int, int, int]:
     """Choose page and limit such that the answer begins at most at this place and reaches furthest.
 
     :return: the place at which it begins, the page, the limit.
     """
     if highest_start <= 0:
-        return 0, 1, PAGE_SIZE
-    limits = range(PAGE_SIZE // 2, PAGE_SIZE + 1)
+        return 0, 1, page_size
+    limits = range(page_size // 2, page_size + 1)
     limit = max(limits, key=lambda limit: highest_start // limit * limit + limit)
     before = highest_start // limit
     return before * limit, before + 1, limit
 
 
-def _check_order(reading: Reading, top: int) -> Steps[None]:
+def _check_order(reading: Reading, first: list[Ticket]) -> Steps[None]:
     """Tell a list by id from a list by last change, where all that was read fits both.
 
-    In the latter, a ticket that is changed while we read moves to the top, behind our back.
+    In the latter, a ticket that is changed while we read moves to the top, behind our back. So look for
+    one that was at the top and was not changed: all that was is above it, and must be new or read.
+
+    :param first: the first page, as it was.
     """
+    before = {row["id"]: last_change(row) for row in first}
     rows = yield from reading.list()
-    ids = [row["id"] for row in rows]
-    read = reading.sorted_ids()
-    in_order = (
-        descending(ids)
-        and bool(ids)
-        and ids[0] >= top >= ids[-1]
-        and all(ticket_id > top or ticket_id in read for ticket_id in ids)
-    )
-    if not in_order:
+    for row in rows:
+        if row["id"] in before and last_change(row) == before[row["id"]]:
+            return
+        if row["id"] not in before and row["id"] <= first[0]["id"]:
+            break
+    if rows:
         raise NotInOrder

@@ -6,6 +6,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from airflow_provider_lightspeed.api.tickets import (
     Ticket,
     TicketFilter,
     count_tickets,
+    created_at,
     list_tickets,
 )
 
@@ -55,11 +57,13 @@ class Reading:
 
     :param wanted: the caller's filter.
     :param zone: what is known of the zone of date filters.
+    :param page_size: tickets to ask for at once.
     """
 
-    def __init__(self, wanted: TicketFilter, zone: FilterZone) -> None:
+    def __init__(self, wanted: TicketFilter, zone: FilterZone, page_size: int = PAGE_SIZE) -> None:
         self.wanted = wanted
         self.zone = zone
+        self.page_size = page_size
         self.seen = 0
         self._bounds: Bounds = {}
         if wanted.created_from:
@@ -81,19 +85,21 @@ class Reading:
         self,
         *,
         page: int = 1,
-        limit: int = PAGE_SIZE,
+        limit: int | None = None,
         since_id: int | None = None,
         bounds: Bounds | None = None,
     ) -> Steps[list[Ticket]]:
         """Ask for a page of the filtered list; ``bounds`` replace the filter's own."""
         request = list_tickets(
             page=page,
-            limit=limit,
+            limit=limit or self.page_size,
             since_id=self.wanted.since_id if since_id is None else since_id,
             email=self.wanted.email,
             **(self._bounds | (bounds or {})),
         )
         rows: list[Ticket] = yield request
+        if bounds is None:
+            self._check_zone(rows)
         return rows
 
     def count(self, bounds: Bounds | None = None) -> Steps[int]:
@@ -104,8 +110,23 @@ class Reading:
         count: int = yield request
         return count
 
+    def count_if_exact(self) -> Steps[int | None]:
+        """Ask how many tickets the filtered list holds; None where the shop may not count by the filter."""
+        if self.wanted.email is not None:
+            return None
+        count = yield from self.count()
+        return count
+
+    def resume(self, cursor: Cursor) -> None:
+        """Take over what an earlier walk knew. It gave a cursor, so it was sure of the order."""
+        self.seen = cursor["seen"]
+        self.maybe_by_change = False
+
     def page(self, rows: Sequence[Ticket], cursor: Cursor | None) -> Page:
-        """Take note of rows not read before, and hand on those that match."""
+        """Take note of rows not read before, and hand on those that match.
+
+        :param cursor: where to go on, or None.
+        """
         self.seen += len(rows)
         self._read.extend(row["id"] for row in rows)
         if cursor is not None:
@@ -113,11 +134,30 @@ class Reading:
         return Page([row for row in rows if self.wanted.holds(row)], cursor, self.seen)
 
     def watch_changes(self, rows: Sequence[Ticket], *, newest_first: bool) -> None:
-        """See whether the order of ids might in truth be the order of the last change."""
+        """See whether the order of ids might in truth be the order of the last change.
+
+        Tickets without ``updatedAt`` prove nothing: where such a list would put them is not known.
+        """
         if self.maybe_by_change:
-            changes = [str(row.get("updatedAt") or "") for row in rows]
-            pairs = pairwise(reversed(changes) if newest_first else changes)
+            changes = [last_change(row) for row in rows]
+            known = [change for change in changes if change is not None]
+            pairs = pairwise(reversed(known) if newest_first else known)
             self.maybe_by_change = all(first <= second for first, second in pairs)
+
+    def _check_zone(self, rows: Sequence[Ticket]) -> None:
+        """Notice a zone in the connection that is not the one in which filters are read.
+
+        It shows in tickets that such filters would have kept out. (A shop that reads them elsewhere may
+        keep others out that belong.)
+        """
+        for row in (*rows[:1], *rows[-1:]):
+            created = created_at(row)
+            if not self.zone.may_show(created, self.wanted.created_from, self.wanted.created_to):
+                raise self.incomplete(
+                    f"ticket {row['id']}, created {row['createdAt']}, was shown, though that is too far outside of "
+                    f"what was asked for if date filters are read in {self.zone.name}: correct the filter "
+                    "time zone of the connection, or remove it to have it found out"
+                )
 
     def sorted_ids(self) -> IdSet:
         """Return the ids read so far, for looking up."""
@@ -140,6 +180,18 @@ class IdSet:
 
     def __len__(self) -> int:
         return len(self._ids)
+
+    def at_least(self, lowest: int) -> int:
+        """Say how many ids are at least this high."""
+        return len(self._ids) - bisect_left(self._ids, lowest)
+
+
+def last_change(row: Ticket) -> datetime | None:
+    """Read when a ticket was last changed; None where it does not say so."""
+    try:
+        return datetime.fromisoformat(row.get("updatedAt") or "")
+    except (TypeError, ValueError):
+        return None
 
 
 def ascending(ids: Sequence[int]) -> bool:

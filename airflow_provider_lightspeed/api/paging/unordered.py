@@ -20,14 +20,16 @@ from datetime import UTC, datetime
 
 from airflow_provider_lightspeed.api.paging.reading import Bounds, Cursor, Reading, Steps
 from airflow_provider_lightspeed.api.paging.zone import wall_clock_seconds
-from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Ticket, created_at
+from airflow_provider_lightspeed.api.tickets import Ticket, created_at
 
-#: Tickets planned for a slice: below a page, so that a few new ones do not spill it.
-_SLICE = 240
 #: How often a crowded second is tried while its tickets are being deleted.
-_TRIES = 5
+_TRIES = 20
 #: No filter's wall clock is further from UTC, in seconds.
 _FURTHEST = 15 * 3600
+#: Clocks change at full quarters of an hour, by three hours at most.
+_QUARTER, _CLOCK_CHANGE = 900, 3 * 3600
+#: A slice of so many seconds is not cut again: bounds are off by one on either side.
+_NARROWEST = 3
 
 
 def unordered(reading: Reading, cursor: Cursor | None = None) -> Steps[None]:
@@ -43,29 +45,39 @@ def unordered(reading: Reading, cursor: Cursor | None = None) -> Steps[None]:
         start: int | None = None
         first = datetime.fromtimestamp(cuts[0] if cuts else 0, UTC)
         offset = int(reading.zone.guess(first).total_seconds())
-        recent: set[int] = set()
+        recent: dict[int, int] = {}
     else:
         cuts, start, offset = list(cursor["cuts"]), cursor["start"], cursor["offset"]
-        recent = set(cursor["recent"])
+        recent = dict(cursor["recent"])
         reading.seen = cursor["seen"]
+    cuts_in_vain = 0
     while True:
-        end = cuts[0] + offset if cuts else None
+        end = _off_the_quarter(cuts[0] + offset) if cuts else None
+        if end is not None and start is not None and end < start:
+            del cuts[0]
+            continue
         bounds = _bounds(start, end)
         rows = yield from reading.list(bounds=bounds)
-        created = sorted(int(created_at(row).timestamp()) for row in rows)
-        offset = _fitting(reading, offset, start, end, created)
-        if len(rows) >= PAGE_SIZE:
-            cut = _cut(start, end, created, offset)
+        created = {row["id"]: int(created_at(row).timestamp()) for row in rows}
+        moments = sorted(created.values())
+        offset = _fitting(reading, offset, start, end, moments)
+        if len(rows) >= reading.page_size:
+            cut = _cut(start, end, [moment + offset for moment in moments], cuts_in_vain)
             if cut is not None:
                 cuts.insert(0, cut - offset)
+                cuts_in_vain += 1
                 continue
             rows = yield from _settle(reading, bounds)
+            created = {row["id"]: int(created_at(row).timestamp()) for row in rows}
         fresh = [row for row in rows if row["id"] not in recent and row["id"] not in already]
-        recent = {row["id"] for row in rows}
-        # A bound one second off on either side holds, inclusive or not, all that was created within.
+        cuts_in_vain = 0 if fresh else cuts_in_vain
+        # Slices overlap by a second; where a clock is set forward, by all that it skipped.
+        recent |= created
+        latest = max(recent.values(), default=0)
+        recent = {number: moment for number, moment in recent.items() if moment > latest - _CLOCK_CHANGE}
         start = end + 1 if end is not None else None
-        cuts = [cut for cut in cuts[1:] if start is None or cut + offset >= start]
-        rest = {"cuts": cuts, "start": start, "offset": offset, "recent": sorted(recent)}
+        cuts = cuts[1:]
+        rest = {"cuts": cuts, "start": start, "offset": offset, "recent": list(recent.items())}
         resumable = len(already) == 0 and end is not None
         yield reading.page(fresh, {"order": "none", **rest} if resumable else None)
         if end is None:
@@ -75,23 +87,35 @@ def unordered(reading: Reading, cursor: Cursor | None = None) -> Steps[None]:
 def _plan(reading: Reading) -> Steps[list[int]]:
     """Survey the list by page, and cut it into slices that should fit on a page each."""
     survey = array("q")
-    page, before, ids = 0, None, None
-    while page == 0 or len(ids or ()) >= PAGE_SIZE:
-        page, before = page + 1, ids
+    pages = -(-(yield from reading.count()) // reading.page_size)
+    for page in range(1, pages + 1):
         rows = yield from reading.list(page=page)
-        ids = [row["id"] for row in rows]
-        if ids and ids == before:
-            raise reading.incomplete("two pages were the same: the shop may ignore the page number")
         survey.extend(int(created_at(row).timestamp()) for row in rows)
+        if len(rows) < reading.page_size:
+            break
     seconds = array("q", sorted(survey))
+    # Below a page, so that a few new tickets do not spill a slice.
+    planned = reading.page_size * 24 // 25
     cuts: list[int] = []
     place = 0
-    while place + _SLICE < len(seconds):
+    while place + planned < len(seconds):
         # The ticket after the planned ones must lie outside, by the second that bounds are off.
-        cut = seconds[place + _SLICE] - 2
-        cuts.append(max(cut, cuts[-1] + 1 if cuts else cut))
-        place = max(place + 1, bisect_left(seconds, cuts[-1]))
+        second = seconds[place + planned]
+        cut = second - 2
+        if cut <= (cuts[-1] if cuts else seconds[0] - 2):
+            cut = second + 1  # a crowded second is a slice by itself
+        cuts.append(cut)
+        place = bisect_left(seconds, cut)
     return cuts
+
+
+def _off_the_quarter(end: int) -> int:
+    """Keep a cut off the second before a clock may change.
+
+    If the clock skips an hour there, the two wall clocks around the cut are an hour apart, the later
+    one first, and what was created in that hour lies in neither slice.
+    """
+    return end - 1 if (end + 1) % _QUARTER == 0 else end
 
 
 def _bounds(start: int | None, end: int | None) -> Bounds:
@@ -120,15 +144,24 @@ def _fitting(
     return offset
 
 
-def _cut(start: int | None, end: int | None, created: Sequence[int], offset: int) -> int | None:
-    """Choose where to end a slice that does not fit on a page; None where it can't be cut."""
+def _cut(start: int | None, end: int | None, moments: Sequence[int], cuts_in_vain: int) -> int | None:
+    """Choose where to end a slice that does not fit on a page; None where it can't be cut.
+
+    The best place is before the middle ticket's second, or behind it. If that did not help (around a
+    clock change wall clocks don't tell where tickets are), halve the slice.
+    """
+    if start is not None and end is not None and end - start < _NARROWEST:
+        return None
+    middle = moments[len(moments) // 2]
+    candidates = [middle - 2, middle + 1] if cuts_in_vain < 2 else []
     if start is not None and end is not None:
-        middle = (start + end) // 2
-        return middle if middle < end else None
-    low, middle, high = (created[place] + offset for place in (0, len(created) // 2, -1))
-    candidates = (middle, low - 2) if start is None else (middle, high + 2)
-    for candidate in candidates:
-        if (start is None or candidate > start) and (end is None or candidate < end):
+        candidates.append((start + end) // 2)
+    elif start is not None:
+        candidates.append(max(moments[-1], start) + _CLOCK_CHANGE)
+    else:
+        candidates.append(min(moments[0], moments[0] if end is None else end) - _CLOCK_CHANGE)
+    for candidate in map(_off_the_quarter, candidates):
+        if (start is None or candidate >= start) and (end is None or candidate < end):
             return candidate
     return None
 
@@ -159,7 +192,7 @@ def _all_pages(reading: Reading, bounds: Bounds) -> Steps[dict[int, Ticket]]:
     while full and grown:
         page += 1
         rows = yield from reading.list(page=page, bounds=bounds)
-        full = len(rows) >= PAGE_SIZE
+        full = len(rows) >= reading.page_size
         before = len(found)
         found |= {row["id"]: row for row in rows}
         grown = len(found) > before

@@ -26,7 +26,7 @@ _QUARTER = timedelta(minutes=15)
 _TICK = timedelta(seconds=2)
 #: How far an offset found at one date may be off at another (clock changes; 2 h in one zone).
 _CLOCK_CHANGE = timedelta(hours=2)
-#: A clock that is set back repeats the time before; look this far around a bound for that.
+#: A clock that is set back repeats the time before, one set forward skips some; look this far around.
 _NEARBY = timedelta(hours=3)
 
 
@@ -48,18 +48,28 @@ class FilterZone:
 
     def earliest_wall_clock(self, instant: datetime) -> str:
         """Return a wall clock that no ticket created at or after this instant lies before."""
-        lowest = min(self._offsets(instant, instant + _NEARBY))
-        return _wall_clock(instant, lowest - _TICK)
+        return _wall_clock(instant, min(self._offsets(instant)) - _TICK)
 
     def latest_wall_clock(self, instant: datetime) -> str:
         """Return a wall clock that no ticket created before this instant lies after."""
-        highest = max(self._offsets(instant - _NEARBY, instant))
-        return _wall_clock(instant, highest + _TICK)
+        return _wall_clock(instant, max(self._offsets(instant)) + _TICK)
+
+    def may_show(self, created: datetime, first: datetime | None, last: datetime | None) -> bool:
+        """Say whether filters for these instants may let a ticket through; always, if the zone is not named."""
+        if self.name is None:
+            return True
+        return (first is None or created >= first - self._slack(first)) and (
+            last is None or created <= last + self._slack(last)
+        )
+
+    def _slack(self, instant: datetime) -> timedelta:
+        offsets = self._offsets(instant)
+        return max(offsets) - min(offsets) + 2 * _TICK
 
     def guess(self, instant: datetime) -> timedelta:
         """Return the likeliest offset at an instant."""
-        offsets = self._offsets(instant, instant)
-        return sorted(offsets)[len(offsets) // 2] if self.known else timedelta(0)
+        offsets = sorted(self._offsets(instant))
+        return offsets[len(offsets) // 2] if self.known else timedelta(0)
 
     def to_json(self) -> list[Any]:
         """Return plain values for a checkpoint."""
@@ -71,12 +81,12 @@ class FilterZone:
         name, seconds = value
         return cls(name, None if seconds is None else timedelta(seconds=seconds))
 
-    def _offsets(self, first: datetime, last: datetime) -> list[timedelta]:
-        """Return the offsets that may be in force between two instants."""
+    def _offsets(self, instant: datetime) -> list[timedelta]:
+        """Return the offsets that may be in force around an instant."""
         if self.name is not None:
             zone = ZoneInfo(self.name)
-            steps = int((last - first) / _QUARTER) + 1
-            moments = [first.astimezone(UTC) + step * _QUARTER for step in range(steps)]
+            steps = range(-int(_NEARBY / _QUARTER), int(_NEARBY / _QUARTER) + 1)
+            moments = [instant.astimezone(UTC) + step * _QUARTER for step in steps]
             return [moment.astimezone(zone).utcoffset() or timedelta(0) for moment in moments]
         if self.offset is not None:
             return [self.offset - _CLOCK_CHANGE, self.offset, self.offset + _CLOCK_CHANGE]

@@ -1,0 +1,18 @@
+"""Profiles of the tests that draw examples: ``HYPOTHESIS_PROFILE=long`` runs many times as many."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, Phase, settings
+
+_COMMON = {
+    "deadline": None,
+    "database": None,
+    "print_blob": True,
+    "phases": [p for p in Phase if p.name != "shrink" or "NOSHRINK" not in os.environ],
+    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large],
+}
+settings.register_profile("ordinary", max_examples=100, **_COMMON)
+settings.register_profile("long", max_examples=5_000, **_COMMON)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ordinary"))

@@ -1,0 +1,282 @@
+"""A small shop in memory that answers the walk's requests: written from the API's documents alone."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from functools import lru_cache
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from airflow_provider_lightspeed.api.paging import Cursor, Page, walk
+from airflow_provider_lightspeed.api.tickets import Request, TicketFilter
+
+_EPOCH = datetime(1970, 1, 1)
+
+
+@lru_cache
+def zone_of(name: str) -> tzinfo:
+    """Read an IANA name, or minutes from UTC."""
+    try:
+        return timezone(timedelta(minutes=int(name)))
+    except ValueError:
+        return ZoneInfo(name)
+
+
+@lru_cache(maxsize=100_000)
+def iso(second: int, zone: str) -> str:
+    return datetime.fromtimestamp(second, zone_of(zone)).isoformat()
+
+
+@lru_cache(maxsize=100_000)
+def local(second: int, zone: str) -> int:
+    """The wall clock, as seconds since 1970 of that wall clock."""
+    return int((datetime.fromtimestamp(second, zone_of(zone)).replace(tzinfo=None) - _EPOCH).total_seconds())
+
+
+@dataclass
+class Row:
+    id: int
+    created: int
+    updated: int | None
+    email: str
+    rank: float
+
+
+@dataclass
+class World:
+    """Everything that is not known of a shop, and what others do to it between two calls."""
+
+    order: str = "newest"
+    filter_zone: str = "UTC"
+    answer_zone: str = "UTC"
+    naive: bool = False
+    min_inclusive: bool = True
+    max_inclusive: bool = True
+    since_id_inclusive: bool = False
+    count_reads_email: bool = False
+    null_is_lowest: bool = False
+    ignores: frozenset[str] = frozenset()
+    inserts: float = 0.0
+    changes: float = 0.0
+    deletes: float = 0.0
+    seed: int = 0
+    rows: dict[int, Row] = field(default_factory=dict, repr=False)
+    calls: int = 0
+
+    def __post_init__(self) -> None:
+        self.chance = random.Random(self.seed)
+        self.now = 0
+        self.last_id = 0
+        self.gap = 1
+
+    def fill(
+        self, created: Iterable[int], *, gap: int = 1, changed: float = 0.0, null: bool = False
+    ) -> World:
+        self.gap = gap
+        for second in created:
+            self.now = max(self.now, second)
+            updated = None if null else second
+            if self.chance.random() < changed:
+                updated = second + self.chance.randrange(1, 500_000)
+            self.add(second, updated)
+        self.now = max([self.now + 1, *((row.updated or 0) for row in self.rows.values())])
+        return self
+
+    def add(self, created: int, updated: int | None) -> None:
+        self.last_id += self.chance.randint(1, self.gap)
+        email = self.chance.choice(["a@example.com", "b@example.com"])
+        self.rows[self.last_id] = Row(self.last_id, created, updated, email, self.chance.random())
+
+    def churn(self) -> None:
+        self.now += self.chance.choice([0, 0, 1, 60])
+        for rate, change in (
+            (self.inserts, self._insert),
+            (self.changes, self._change),
+            (self.deletes, self._delete),
+        ):
+            times = int(rate) + (self.chance.random() < rate % 1)
+            for _ in range(times):
+                change()
+
+    def _insert(self) -> None:
+        self.add(self.now, self.now)
+
+    def _change(self) -> None:
+        if self.rows:
+            row = self.rows[self.chance.choice(list(self.rows))]
+            row.updated = self.now
+
+    def _delete(self) -> None:
+        if self.rows:
+            del self.rows[self.chance.choice(list(self.rows))]
+
+    # What the API does
+
+    def answer(self, request: Request) -> Any:
+        self.calls += 1
+        query = dict(request.query)
+        if request.path == "tickets/count.json":
+            if not self.count_reads_email:
+                query.pop("email", None)
+            found: Any = len(self._matching(query))
+        else:
+            assert request.path == "tickets.json"
+            limit = int(query.get("limit", 50))
+            page = 1 if "page" in self.ignores else int(query.get("page", 1))
+            rows = sorted(self._matching(query), key=self._key())
+            found = [self._document(row) for row in rows[(page - 1) * limit : page * limit]]
+        return found
+
+    def _matching(self, query: dict[str, Any]) -> list[Row]:
+        tests: list[Callable[[Row], bool]] = []
+        if "since_id" in query and "since_id" not in self.ignores:
+            lowest = int(query["since_id"]) + (0 if self.since_id_inclusive else 1)
+            tests.append(lambda row: row.id >= lowest)
+        if "email" in query:
+            tests.append(lambda row: row.email == query["email"])
+        if "created_at_min" in query and "dates" not in self.ignores:
+            low = self._read(query["created_at_min"]) + (0 if self.min_inclusive else 1)
+            tests.append(lambda row: self._clock(row.created) >= low)
+        if "created_at_max" in query and "dates" not in self.ignores:
+            high = self._read(query["created_at_max"]) - (0 if self.max_inclusive else 1)
+            tests.append(lambda row: self._clock(row.created) <= high)
+        return [row for row in self.rows.values() if all(test(row) for test in tests)]
+
+    def _read(self, text: str) -> int:
+        moment = datetime.strptime(text, "%Y-%m-%d %H:%M:%S")
+        if self.naive:
+            return int((moment - _EPOCH).total_seconds())
+        return int(moment.replace(tzinfo=zone_of(self.filter_zone)).timestamp())
+
+    def _clock(self, second: int) -> int:
+        return local(second, self.filter_zone) if self.naive else second
+
+    def _key(self) -> Callable[[Row], Any]:
+        def change(row: Row) -> int:
+            return row.updated if row.updated is not None else 0 if self.null_is_lowest else row.created
+
+        return {
+            "oldest": lambda row: row.id,
+            "newest": lambda row: -row.id,
+            "unordered": lambda row: row.rank,
+            "last_change": lambda row: (-change(row), -row.id),
+            "last_change_asc": lambda row: (change(row), row.id),
+        }[self.order]
+
+    def _document(self, row: Row) -> dict[str, Any]:
+        updated = False if row.updated is None else iso(row.updated, self.answer_zone)
+        return {"id": row.id, "createdAt": iso(row.created, self.answer_zone), "updatedAt": updated}
+
+    # The truth
+
+    def expected(self, wanted: TicketFilter) -> set[int]:
+        low = wanted.created_from.timestamp() if wanted.created_from else 0
+        high = wanted.created_to.timestamp() if wanted.created_to else 1 << 40
+        return {
+            row.id
+            for row in self.rows.values()
+            if low <= row.created < high
+            and row.id > (wanted.since_id or 0)
+            and wanted.email in {None, row.email}
+        }
+
+
+class Endless(AssertionError):
+    """A walk made more calls than any walk should."""
+
+
+@dataclass
+class Outcome:
+    """What a walk yielded, and what it should have."""
+
+    yielded: list[int]
+    must: set[int]
+    may: set[int]
+    calls: int
+
+    def check(self) -> None:
+        assert len(self.yielded) == len(set(self.yielded)), f"twice: {duplicates(self.yielded)}"
+        assert set(self.yielded) <= self.may, f"do not match: {set(self.yielded) - self.may}"
+        assert self.must <= set(self.yielded), f"lost: {sorted(self.must - set(self.yielded))}"
+
+
+def accidental(rows: list[dict[str, Any]], page_size: int) -> bool:
+    """Whether a full page of a list in no order is in order."""
+    ids = [row["id"] for row in rows]
+    return len(ids) >= page_size and ids in (sorted(ids), sorted(ids, reverse=True))
+
+
+def duplicates(ids: list[int]) -> list[int]:
+    return sorted({number for number in ids if ids.count(number) > 1})
+
+
+def run(
+    world: World,
+    wanted: TicketFilter,
+    *,
+    filter_timezone: str | None = None,
+    page_size: int = 250,
+    stop_after: tuple[int, ...] = (),
+    most_calls: int = 3_000,
+    trace: bool = False,
+) -> Outcome | None:
+    """Drive a walk to its end; stop after so many pages with a cursor, and resume, as often as asked.
+
+    :return: None where an unordered list showed its first page in order by accident, which happens to
+        few tickets, but never to 250.
+    :raises LightspeedIncompleteListError: if the walk does.
+    """
+    yielded: list[int] = []
+    must: set[int] | None = None
+    may: set[int] = set()
+    cursor: Cursor | None = None
+    before = world.calls
+    stops = [*stop_after, None]
+    for stop in stops:
+        steps = walk(wanted, filter_timezone, cursor, page_size=page_size)
+        resumable = 0
+        reply: Any = None
+        while True:
+            try:
+                step = steps.send(reply)
+            except StopIteration:
+                return Outcome(yielded, must or set(), may, world.calls - before)
+            if isinstance(step, Page):
+                reply = None
+                yielded += [ticket["id"] for ticket in step.tickets]
+                if trace:
+                    print("   page", [ticket["id"] for ticket in step.tickets], step.cursor)
+                if step.cursor is not None:
+                    resumable += 1
+                    if stop is not None and resumable > stop:
+                        cursor = json.loads(json.dumps(step.cursor))
+                        break
+                continue
+            first = must is None
+            if must is not None:
+                world.churn()
+            now = world.expected(wanted)
+            must = now if must is None else must & now
+            may |= now
+            reply = world.answer(step)
+            if (
+                world.order == "unordered"
+                and first
+                and isinstance(reply, list)
+                and accidental(reply, page_size)
+            ):
+                return None
+            if trace:
+                print(
+                    dict(step.query),
+                    step.path,
+                    "->",
+                    [row["id"] for row in reply] if isinstance(reply, list) else reply,
+                )
+            if world.calls - before > most_calls:
+                raise Endless(f"more than {most_calls} calls")
+    raise AssertionError("unreachable")

@@ -1,0 +1,196 @@
+"""The walk against worlds of all kinds: complete, each ticket once, or an error that says so.
+
+``HYPOTHESIS_PROFILE=long pytest tests/unit/test_paging.py`` tries fifty times as many worlds.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+import sys
+from datetime import UTC, datetime, timedelta
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_lightspeed.api.errors import LightspeedIncompleteListError
+from airflow_provider_lightspeed.api.tickets import TicketFilter
+
+# Test modules are imported by file here, so a neighbour is as well.
+_SPEC = importlib.util.spec_from_file_location("paging_world", Path(__file__).with_name("paging_world.py"))
+assert _SPEC
+assert _SPEC.loader
+paging_world = importlib.util.module_from_spec(_SPEC)
+sys.modules["paging_world"] = paging_world
+_SPEC.loader.exec_module(paging_world)
+World, run = paging_world.World, paging_world.run
+
+IANA = [
+    "UTC",
+    "Europe/Amsterdam",
+    "America/New_York",
+    "America/St_Johns",
+    "Australia/Lord_Howe",
+    "Antarctica/Troll",
+    "Pacific/Chatham",
+    "Asia/Kolkata",
+    "Pacific/Kiritimati",
+]
+#: Around clock changes of those zones, and an ordinary day.
+BASES = [
+    datetime(*day, tzinfo=UTC).timestamp()
+    for day in [
+        (2025, 3, 30, 1),
+        (2025, 10, 26, 1),
+        (2025, 3, 9, 7),
+        (2025, 11, 2, 6),
+        (2025, 4, 5, 15),
+        (2025, 10, 4, 15, 30),
+        (2025, 7, 1),
+    ]
+]
+ORDERED = ["oldest", "newest"]
+ORDERS = [*ORDERED, "unordered", "last_change", "last_change_asc"]
+SPACINGS = [(0,), (1,), (0, 0, 0, 1), (60,), (0, 1, 60), (900,), (3_600,), (0, 0, 1, 20_000), (86_400,)]
+
+zones = st.one_of(st.sampled_from(IANA), st.integers(-48, 56).map(lambda quarters: str(15 * quarters)))
+rates = st.sampled_from([0.0, 0.0, 0.1, 0.3, 1.0])
+#: With fewer than 7, every limit from a half to a whole page divides some place in the list, and no two
+#: answers overlap there.
+page_sizes = st.integers(7, 10)
+
+
+def settle_examples(share: float) -> int:
+    return max(1, int(settings.default.max_examples * share))
+
+
+@st.composite
+def worlds(draw: st.DrawFn, orders: list[str] = ORDERS, churn: bool = True, **fixed: Any) -> Any:
+    seed = draw(st.integers(0, 1 << 32))
+    world = World(
+        order=draw(st.sampled_from(orders)),
+        filter_zone=draw(zones),
+        answer_zone=draw(zones),
+        naive=draw(st.booleans()),
+        min_inclusive=draw(st.booleans()),
+        max_inclusive=draw(st.booleans()),
+        since_id_inclusive=draw(st.booleans()),
+        count_reads_email=draw(st.booleans()),
+        null_is_lowest=draw(st.booleans()),
+        inserts=min(0.5, draw(rates)) if churn else 0.0,
+        changes=draw(rates) if churn else 0.0,
+        deletes=draw(rates) if churn else 0.0,
+        seed=seed,
+        **fixed,
+    )
+    chance = random.Random(seed)
+    size = draw(st.one_of(st.integers(0, 30), st.integers(0, 200)))
+    spacing = draw(st.sampled_from(SPACINGS))
+    moment = int(draw(st.sampled_from(BASES)))
+    steps = [chance.choice(spacing) for _ in range(size)]
+    moment -= sum(steps) // 2
+    created = []
+    for step in steps:
+        moment += step
+        created.append(moment)
+    return world.fill(
+        created,
+        gap=draw(st.sampled_from([1, 1, 5, 1_000])),
+        changed=draw(st.sampled_from([0.0, 0.3, 0.9])),
+        null=draw(st.booleans()),
+    )
+
+
+@st.composite
+def filters(draw: st.DrawFn, world: Any) -> TicketFilter:
+    rows = list(world.rows.values())
+    first = rows[0].created if rows else int(BASES[-1])
+    last = rows[-1].created + 1 if rows else first + 10
+    moments = st.one_of(
+        st.none(),
+        st.integers(first - 2, last + 2),
+        st.sampled_from([row.created for row in rows] or [first]),
+    ).map(lambda second: None if second is None else datetime.fromtimestamp(second, UTC))
+    low, high = draw(moments), draw(moments)
+    if low is not None and high is not None and low >= high:
+        low, high = (high, low) if high < low else (low, low + timedelta(seconds=1))
+    return TicketFilter(
+        since_id=draw(st.one_of(st.none(), st.integers(0, max(world.last_id, 1)))),
+        created_from=low,
+        created_to=high,
+        email=draw(st.sampled_from([None, None, None, "a@example.com"])),
+    )
+
+
+def timezone_of(draw: st.DrawFn, world: Any) -> str | None:
+    return world.filter_zone if world.filter_zone in IANA and draw(st.booleans()) else None
+
+
+def check(world: Any, wanted: TicketFilter, **options: Any) -> bool:
+    """Run a walk; say whether it failed honestly."""
+    try:
+        outcome = run(world, wanted, **options)
+    except LightspeedIncompleteListError as error:
+        event(f"incomplete {world.order}: {str(error)[:60]}")
+        return True
+    if outcome is not None:
+        outcome.check()
+    return False
+
+
+@settings(max_examples=settle_examples(8))
+@given(st.data())
+def test_nothing_changes(data: st.DataObject) -> None:
+    """Where nothing changes, every walk succeeds."""
+    world = data.draw(worlds(churn=False))
+    wanted = data.draw(filters(world))
+    failed = check(
+        world, wanted, filter_timezone=timezone_of(data.draw, world), page_size=data.draw(page_sizes)
+    )
+    # One customer's tickets in one second, more than a page: the shop may not count them.
+    assert not failed or (wanted.email and world.order not in ORDERED)
+
+
+@settings(max_examples=settle_examples(12))
+@given(st.data())
+def test_all_changes(data: st.DataObject) -> None:
+    """Whatever others do meanwhile, a walk is complete or fails; lists in order do not fail."""
+    world = data.draw(worlds())
+    check(
+        world,
+        data.draw(filters(world)),
+        filter_timezone=timezone_of(data.draw, world),
+        page_size=data.draw(page_sizes),
+    )
+
+
+@settings(max_examples=settle_examples(8))
+@given(st.data())
+def test_resumed(data: st.DataObject) -> None:
+    """A walk that is stopped and resumed, again and again, is one walk."""
+    world = data.draw(worlds())
+    check(
+        world,
+        data.draw(filters(world)),
+        filter_timezone=timezone_of(data.draw, world),
+        page_size=data.draw(page_sizes),
+        stop_after=tuple(data.draw(st.lists(st.integers(0, 6), min_size=1, max_size=3))),
+    )
+
+
+@settings(max_examples=settle_examples(2))
+@given(st.data())
+def test_a_shop_that_ignores_filters(data: st.DataObject) -> None:
+    """Filters that a shop does not read never make a walk wrong, or endless."""
+    ignores = data.draw(st.frozensets(st.sampled_from(["page", "since_id", "dates"]), min_size=1))
+    world = data.draw(worlds(ignores=ignores))
+    check(
+        world,
+        data.draw(filters(world)),
+        filter_timezone=timezone_of(data.draw, world),
+        page_size=data.draw(page_sizes),
+    )
