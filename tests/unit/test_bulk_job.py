@@ -1,0 +1,128 @@
+"""What a job tells, keeps, and reads back."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
+from airflow_provider_lightspeed.bulk.job import Job, Result, Status
+from airflow_provider_lightspeed.bulk.stop import Stop, Stopped
+from airflow_provider_lightspeed.bulk.targets import parse_lines, read_targets
+from airflow_provider_lightspeed.operators.bulk import _pack, _unpack
+
+_IDS = st.integers(1, 10**9)
+_CHANGES = st.none() | st.just("") | st.just("2026-01-02T03:04:05+00:00")
+_RESULTS = st.builds(Result, st.sampled_from(Status), _CHANGES, st.text(max_size=5))
+
+
+@st.composite
+def jobs(draw: st.DrawFn) -> Job:
+    """Jobs at any point of their way."""
+    plan = draw(st.dictionaries(_IDS, _CHANGES, min_size=1, max_size=20))
+    ids = st.sampled_from(sorted(plan))
+    results = draw(st.dictionaries(ids, _RESULTS, max_size=20))
+    in_hand = draw(st.sets(ids)) - results.keys()
+    cursor = draw(st.none() | st.just({"order": "oldest", "after": 7}))
+    return Job(plan, draw(st.booleans()), 30, results, in_hand, cursor, draw(st.booleans()), 12)
+
+
+@given(jobs())
+def test_a_checkpoint_holds_all_of_a_job(job: Job) -> None:
+    assert _unpack(json.loads(json.dumps(_pack(job)))) == job
+
+
+@given(jobs())
+def test_each_ticket_is_told_once(job: Job) -> None:
+    outcome = job.outcome("closed", dry_run=False)
+    told = [number for key in ("closed", "already", "missing", "changed") for number in outcome[key]]
+    told += [int(number) for number in outcome["failed"]]
+    assert sorted([*told, *job.left]) == sorted(job.plan)
+    lines = list(job.receipt("closed", dry_run=False))
+    assert [line["id"] for line in lines] == list(job.plan)
+    for line in lines:
+        word = line["outcome"]
+        assert word in {"planned", "unknown"} or line["id"] in map(int, outcome[word])
+
+
+@given(jobs())
+def test_a_receipt_stands_for_what_was_changed_or_is_to_be(job: Job) -> None:
+    data = b"".join(json.dumps(line).encode() + b"\n" for line in job.receipt("closed", dry_run=False))
+    read = parse_lines(data, "receipt")
+    assert list(read) == [
+        number
+        for number in job.plan
+        if (number not in job.results and number not in job.in_hand)
+        or (number in job.results and job.results[number].status is Status.DONE)
+    ]
+    for number, change in read.items():
+        result = job.results.get(number)
+        assert change == (result.change if result and result.change is not None else job.plan[number])
+
+
+@given(jobs())
+def test_a_retry_takes_up_what_failed_and_what_is_left(job: Job) -> None:
+    before, failed = job.left, job.having(Status.FAILED)
+    job.forget_failures()
+    assert sorted(job.left) == sorted([*before, *failed])
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [3, 1, 2, 1],
+        ["3", "1", 2],
+        "3,1,2",
+        "[3, 1, 2]",
+        {"ticket_ids": [3, 1, 2], "count": 3, "max_id": 3},
+        "{'ticket_ids': [3, 1, 2]}",
+        {"closed": [3, 1, 2], "already": [9], "failed": {}},
+        {"updated": [3, 1, 2], "receipt": None},
+    ],
+)
+def test_ids_in_any_form(value: Any) -> None:
+    assert list(read_targets(value, _no_file)) == [3, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"[3, 1, 2]",
+        b"3\n1\n2\n",
+        b'{"id": 3, "outcome": "planned", "updatedAt": null}\n{"id": 4, "outcome": "missing", "updatedAt": null}\n1\n2',
+        gzip.compress(b'{"id": 3, "subject": "x"}\n{"id": 1}\n\n{"id": 2}\n'),
+    ],
+)
+@pytest.mark.parametrize(
+    "value", ["s3://b/k", {"uri": "s3://b/k", "tickets": 3}, {"receipt": "s3://b/k", "closed": [5]}]
+)
+def test_files_in_any_form(value: Any, data: bytes) -> None:
+    assert read_targets(value, {"s3://b/k": data}.__getitem__) == dict.fromkeys([3, 1, 2])
+
+
+def test_an_export_says_when_each_ticket_was_changed_last() -> None:
+    line = b'{"id": 3, "updatedAt": "2026-01-01T01:00:00+01:00"}\n{"id": 4, "updatedAt": false}'
+    assert parse_lines(line, "x") == {3: "2026-01-01T00:00:00+00:00", 4: ""}
+
+
+@pytest.mark.parametrize("data", [b"hello", b"{}", b"[{}]", b"\x1f\x8bnot gzip", b'"x"', b"-1", b'{"id": 0}'])
+def test_a_file_that_is_no_list_of_tickets(data: bytes) -> None:
+    with pytest.raises(LightspeedConfigurationError):
+        parse_lines(data, "s3://b/k")
+
+
+def test_stop() -> None:
+    stop = Stop()
+    stop.sleep(0.01)
+    stop.request()
+    with pytest.raises(Stopped):
+        stop.sleep(100)
+
+
+def _no_file(uri: str) -> bytes:
+    raise AssertionError(uri)

@@ -1,0 +1,120 @@
+"""Which tickets are planned, and when a plan is refused."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
+from airflow_provider_lightspeed.bulk.actions import Delete, Update
+from airflow_provider_lightspeed.bulk.plan import (
+    Criteria,
+    last_change,
+    refuse_too_large_share,
+    refuse_too_many,
+)
+
+_YEAR = datetime(2025, 1, 1, tzinfo=UTC).replace(tzinfo=None)
+_INSTANTS = st.datetimes(_YEAR, _YEAR + timedelta(days=365), timezones=st.timezones())
+_NOTHING = st.sampled_from([False, None, ""])
+
+
+@st.composite
+def tickets(draw: st.DrawFn) -> Any:
+    """Tickets with the API's oddities."""
+    ticket: dict[str, Any] = {
+        "id": draw(st.integers(1, 10**9)),
+        "createdAt": draw(_INSTANTS).isoformat(),
+        "updatedAt": draw(_INSTANTS.map(datetime.isoformat) | _NOTHING),
+        "language": draw(st.just({"id": 1, "code": "nl"}) | st.just(False)),
+    }
+    for name in ("isClosed", "isAnswered", "isTodo"):
+        if draw(st.booleans()):
+            ticket[name] = draw(st.booleans())
+    return ticket
+
+
+_CRITERIA = st.builds(
+    Criteria,
+    created_before=st.none() | _INSTANTS,
+    updated_before=st.none() | _INSTANTS,
+    only_answered=st.booleans(),
+    include_todo=st.booleans(),
+    language=st.none() | st.just("nl"),
+)
+
+
+@given(tickets(), _CRITERIA)
+def test_all_criteria_hold_together(ticket: Any, criteria: Criteria) -> None:
+    created = datetime.fromisoformat(ticket["createdAt"])
+    changed = datetime.fromisoformat(ticket["updatedAt"]) if ticket["updatedAt"] else created
+    wanted = [
+        not ticket.get("isClosed"),
+        criteria.include_todo or not ticket.get("isTodo"),
+        not criteria.only_answered or ticket.get("isAnswered"),
+        criteria.created_before is None or created < criteria.created_before,
+        criteria.updated_before is None or changed < criteria.updated_before,
+        criteria.language is None or (ticket["language"] or {}).get("code") == criteria.language,
+    ]
+    assert criteria.choose(ticket) is all(wanted)
+
+
+def test_no_criterion_is_not_every_ticket() -> None:
+    assert not Criteria().given
+    assert not Criteria(include_todo=True).given
+    assert Criteria(only_answered=True).given
+    assert Criteria(where=lambda ticket: True).given
+
+
+@given(_INSTANTS, st.integers(-14, 14))
+def test_a_change_compares_in_any_offset(instant: datetime, hours: int) -> None:
+    other = instant.astimezone(UTC).astimezone(timezone(timedelta(hours=hours)))
+    assert last_change({"updatedAt": instant.isoformat()}) == last_change({"updatedAt": other.isoformat()})  # type: ignore[typeddict-item]
+
+
+@pytest.mark.parametrize("never", [False, None, ""])
+def test_never_changed(never: Any) -> None:
+    assert last_change({"updatedAt": never}) == last_change({}) == ""  # type: ignore[typeddict-item]
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**6))
+def test_more_than_max_tickets(planned: int, most: int) -> None:
+    if planned <= most:
+        refuse_too_many(planned, most)
+        return
+    with pytest.raises(
+        LightspeedConfigurationError, match=f"^{planned} .*max_tickets={most};.*max_tickets={planned}$"
+    ):
+        refuse_too_many(planned, most)
+
+
+@given(st.data(), st.floats(0.01, 1.0))
+def test_a_share_too_large(data: st.DataObject, share: float) -> None:
+    total = data.draw(st.integers(0, 10**6))
+    planned = data.draw(st.integers(0, total))
+    if planned <= total * share:
+        refuse_too_large_share(planned, total, share)
+        return
+    with pytest.raises(
+        LightspeedConfigurationError, match=f"{planned} of {total} open tickets .*max_share=1.0$"
+    ):
+        refuse_too_large_share(planned, total, share)
+
+
+def test_an_update_asks_only_for_what_differs() -> None:
+    ticket: Any = {"id": 7, "isClosed": False, "isTodo": True, "memo": False}
+    request = Update({"isClosed": True, "isTodo": True, "memo": ""}).request(ticket)
+    assert request is not None
+    assert (request.method, request.path, request.body) == (
+        "PUT",
+        "tickets/7.json",
+        {"ticket": {"isClosed": True}},
+    )
+    assert Update({"isTodo": True}).request(ticket) is None
+    deletion = Delete().request(ticket)
+    assert deletion is not None
+    assert (deletion.method, deletion.path) == ("DELETE", "tickets/7.json")
