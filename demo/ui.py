@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
+from typing import Any
+
+import requests
 
 from demo.airflow_home import PROJECT
 from demo.ports import free_ports, is_free
@@ -22,6 +23,7 @@ from demo.world import World, world
 DIRECTORY = PROJECT / ".demo" / "ui"
 
 _READY_WITHIN = 180.0
+_PARTS = ("metadatabase", "scheduler", "dag_processor", "triggerer")
 _A_CUSTOMER_EVERY = 30.0
 
 
@@ -41,12 +43,16 @@ def main(port: int, directory: Path = DIRECTORY) -> int:
         ):
             tell_world(here)
             say("\n  Airflow starts, which takes a minute …")
-            _wait_until_healthy(here, port, airflow)
+            _start_dags(here, f"http://127.0.0.1:{port}/api/v2", airflow)
             _tell_way_on(here, port)
             _live(here, airflow)
     except RuntimeError as error:
         say(paint(f"\n✗ {error}", "red"))
-    return 1
+        return 1
+    except SystemExit:
+        # By a signal, which is how this is meant to end.
+        say("\nAll of it has ended.")
+    return 0
 
 
 def _settings(port: int) -> dict[str, str]:
@@ -61,28 +67,34 @@ def _settings(port: int) -> dict[str, str]:
         "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(log_ports[1]),
         "AIRFLOW__CORE__PARALLELISM": "8",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
-        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
     }
 
 
-def _wait_until_healthy(here: World, port: int, airflow: subprocess.Popen[bytes]) -> None:
-    """Return when the web interface shows the DAGs and the scheduler runs them.
+def _start_dags(here: World, api: str, airflow: subprocess.Popen[bytes]) -> None:
+    """Let the DAGs run once all of Airflow is up: before, their first tasks would find no server to report to.
 
-    :raises RuntimeError: that does not come to be.
+    :raises RuntimeError: it does not come up.
     """
+    expected = len(list(here.airflow.dags.glob("*.py")))
     give_up = time.monotonic() + _READY_WITHIN
     while time.monotonic() < give_up and airflow.poll() is None:
         time.sleep(1)
         try:
-            with urllib.request.urlopen(
-                f"http://127.0.0.1:{port}/api/v2/monitor/health", timeout=5
-            ) as answer:
-                health = json.load(answer)
-        except OSError:
+            health = _ask("GET", f"{api}/monitor/health")
+            parsed = _ask("GET", f"{api}/dags")["total_entries"]
+        except requests.RequestException:
             continue
-        if all(health[part]["status"] == "healthy" for part in ("scheduler", "dag_processor", "triggerer")):
+        healthy = all(health[part]["status"] == "healthy" for part in _PARTS)
+        if healthy and parsed == expected:
+            _ask("PATCH", f"{api}/dags?dag_id_pattern=~", {"is_paused": False})
             return
-    raise RuntimeError(f"Airflow does not start; its log: {here.airflow.log}")
+    raise RuntimeError(f"Airflow does not start. {here.airflow.last_error()}\nThe log: {here.airflow.log}")
+
+
+def _ask(method: str, address: str, body: object = None) -> Any:
+    answer = requests.request(method, address, json=body, timeout=10)
+    answer.raise_for_status()
+    return answer.json()
 
 
 def _tell_way_on(here: World, port: int) -> None:
@@ -108,7 +120,7 @@ def _live(here: World, airflow: subprocess.Popen[bytes]) -> None:
             airflow.wait(_A_CUSTOMER_EVERY)
         except subprocess.TimeoutExpired:
             continue
-        raise RuntimeError(f"Airflow has ended; its log: {here.airflow.log}")
+        raise RuntimeError(f"Airflow has ended. {here.airflow.last_error()}\nThe log: {here.airflow.log}")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ POLL_SECONDS = float(os.environ.get("LIGHTSPEED_POLL_SECONDS", "60"))
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
+    default_args={"retries": 3},
     tags=["lightspeed"],
     doc_md=__doc__,
 )
@@ -44,7 +45,6 @@ def example_lightspeed_react_to_new_tickets() -> None:
         task_id="put_on_todo_list",
         ticket_ids=wait.output,
         is_todo=True,
-        retries=3,
         lightspeed_conn_id=LIGHTSPEED_CONN_ID,
     )
 

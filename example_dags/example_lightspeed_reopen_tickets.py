@@ -1,0 +1,44 @@
+"""Undo a bulk close: reopen the tickets that its receipt says it has closed. Start it by hand.
+
+Tickets that were closed already when the bulk close came by stay closed, and a ticket that somebody has changed
+since is left alone.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+
+from airflow.providers.common.compat.sdk import Param, dag
+
+from airflow_provider_lightspeed.operators.tickets import UpdateTicketsOperator
+
+LIGHTSPEED_CONN_ID = os.environ.get("LIGHTSPEED_CONN_ID", "lightspeed_default")
+AWS_CONN_ID = os.environ.get("LIGHTSPEED_AWS_CONN_ID", "aws_default")
+
+
+@dag(
+    schedule=None,
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    params={
+        "receipt": Param(
+            "s3://my-support-data/tickets/closed/…/closed.jsonl",
+            type="string",
+            pattern="^s3://.+/.+",
+            description="Address of the receipt that the bulk close has written",
+        )
+    },
+    tags=["lightspeed"],
+    doc_md=__doc__,
+)
+def example_lightspeed_reopen_tickets() -> None:
+    UpdateTicketsOperator(
+        task_id="reopen",
+        ticket_ids="{{ params.receipt }}",
+        is_closed=False,
+        lightspeed_conn_id=LIGHTSPEED_CONN_ID,
+        aws_conn_id=AWS_CONN_ID,
+    )
+
+
+example_lightspeed_reopen_tickets()
