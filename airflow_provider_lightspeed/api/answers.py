@@ -151,7 +151,7 @@ def _check_object(request: Request, answer: Answer, item: Any) -> None:
 def _malformed(request: Request, answer: Answer, what: str) -> LightspeedMalformedAnswerError:
     kind = answer.headers.get("content-type", "no content type")
     return LightspeedMalformedAnswerError(
-        f"{request.method} {request.path} was answered {answer.status}, but the body "
+        f"{request.method} /{request.path} was answered {answer.status}, but the body "
         f"({len(answer.body)} bytes, {kind}) {what}"
     )
 

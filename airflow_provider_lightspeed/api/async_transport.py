@@ -10,7 +10,6 @@ from yarl import URL
 from airflow_provider_lightspeed.api.answers import Answer
 from airflow_provider_lightspeed.api.client import Send
 from airflow_provider_lightspeed.api.environment import proxy_for, tls_context
-from airflow_provider_lightspeed.api.errors import LightspeedConnectionError
 
 
 class AsyncTransport:
@@ -49,7 +48,7 @@ class AsyncTransport:
             untrusted = isinstance(reason, ssl.SSLCertVerificationError | aiohttp.InvalidURL)
             never = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
             sent = not (never or untrusted or isinstance(error, aiohttp.ClientConnectorCertificateError))
-            raise LightspeedConnectionError.of(reason, sent=sent, retryable=not untrusted) from None
+            raise send.failed(reason, sent=sent, retryable=not untrusted) from None
 
     async def close(self) -> None:
         """Close the connections."""

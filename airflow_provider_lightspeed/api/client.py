@@ -78,10 +78,12 @@ class _NoMeter:
 class Send:
     """Send this over the wire; answered by an `Answer` or a `LightspeedConnectionError`.
 
+    :param name: method and path, for the log.
     :param timeout: seconds to wait for a connection, and for each part of the answer.
     :param longest: seconds that the whole answer may take.
     """
 
+    name: str
     method: str
     url: str
     headers: Mapping[str, str] = field(repr=False)
@@ -98,7 +100,18 @@ class Send:
         if size > self.max_body:
             raise too_large(self.max_body)
         if overdue:
-            raise LightspeedConnectionError(f"the answer was not complete after {self.longest:.0f} s")
+            raise LightspeedConnectionError(f"{self.name}: no complete answer after {self.longest:.0f} s")
+
+    def failed(self, reason: object, *, sent: bool, retryable: bool) -> LightspeedConnectionError:
+        """Build the error for a transport's exception, of which only the kind is told: its text may hold anything."""
+        if not retryable:
+            what = "the shop's certificate does not verify, or its address is none"
+        elif not sent:
+            what = "no connection to the shop could be made"
+        else:
+            what = "the connection broke, or no complete answer came in time"
+        kind = type(reason).__name__
+        return LightspeedConnectionError(f"{self.name}: {what} ({kind})", sent=sent, retryable=retryable)
 
 
 @dataclass(frozen=True)
@@ -176,7 +189,6 @@ class Conversation:
     def exchange(self, request: Request) -> Exchange:
         """Make one call, whatever it takes: wait for the quota, send, read, try again where that is safe."""
         send = self._send(request)
-        name = f"{request.method} /{request.path}"
         tries = refusals = 0
         trying = 0.0
         maybe_done = False
@@ -198,7 +210,7 @@ class Conversation:
                 raise result
             if verdict is Verdict.UNKNOWN:
                 raise LightspeedUnknownOutcomeError(
-                    f"{name}: what it should create may or may not exist now. It is not sent again; look in "
+                    f"{send.name}: what it should create may or may not exist now. It is not sent again; look in "
                     f"the shop before you do. What happened: {result}"
                 ) from result
             if verdict is Verdict.WAIT and answer is not None:
@@ -214,8 +226,7 @@ class Conversation:
             if tries >= retries.MAX_TRIES or trying > retries.LONGEST_TRYING:
                 raise result
             log.warning(
-                "%s failed (try %d of %d), next try in %.1f s: %s",
-                *(name, tries, retries.MAX_TRIES, pause, result),
+                "Try %d of %d failed, the next one is in %.1f s. %s", tries, retries.MAX_TRIES, pause, result
             )
             self._meter.count("retries")
             yield Sleep(pause)
@@ -243,7 +254,10 @@ class Conversation:
         if request.query:
             url += "?" + urlencode(request.query)
         timeout = self.settings.timeout
-        return Send(request.method, url, headers, body, timeout, timeout * _LONGEST, self.settings.max_body)
+        name = f"{request.method} /{request.path}"
+        return Send(
+            name, request.method, url, headers, body, timeout, timeout * _LONGEST, self.settings.max_body
+        )
 
     def _wait_for_turn(self) -> Generator[Sleep, Any, None]:
         while True:
@@ -285,11 +299,11 @@ class Conversation:
         with self._lock:
             now = self._clock()
             if seconds is not None:
-                why = "the shop refused a call (429) and said when to try again (Retry-After)"
+                why = "the shop refused a call (429) and said how long to wait (Retry-After)"
                 self._pacer.block(now + max(seconds, _jittered(refusals)), why)
             elif self._pacer.used_up(now) is None:
                 # The limit of calls a second, which no header shows.
-                why = "the shop refused a call (429) though its quota is not used up: too many in one second"
+                why = "the shop refused a call (429) with quota left: too many calls in one second, it seems"
                 self._pacer.block(now + retries.SHORTEST_REFUSAL + _jittered(refusals), why)
         self._meter.count("refusals")
 

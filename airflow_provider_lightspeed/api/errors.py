@@ -25,16 +25,6 @@ class LightspeedConnectionError(LightspeedError):
         self.sent = sent
         self.retryable = retryable
 
-    @classmethod
-    def of(cls, reason: object, *, sent: bool, retryable: bool) -> LightspeedConnectionError:
-        """Build it from a transport's exception, of which only the kind is told: its text may hold anything."""
-        untrusted = ": the shop's certificate does not verify" if not sent and not retryable else ""
-        return cls(
-            f"no complete answer from the shop ({type(reason).__name__}{untrusted})",
-            sent=sent,
-            retryable=retryable,
-        )
-
 
 class LightspeedMalformedAnswerError(LightspeedError):
     """An answer came that is not what the API promises: HTML, cut-off JSON, a list without its key."""

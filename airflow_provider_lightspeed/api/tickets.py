@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -228,10 +229,10 @@ def ticket_number(value: object) -> int:
 
     :raises LightspeedConfigurationError: for anything else: a wrong id must not become another path.
     """
+    if isinstance(value, str) and re.fullmatch(r"\s*[0-9]{1,18}\s*", value):
+        value = int(value)
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return value
-    if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit() and int(value) > 0:
-        return int(value)
     raise LightspeedConfigurationError(f"a ticket id is a positive whole number, got {value!r}")
 
 

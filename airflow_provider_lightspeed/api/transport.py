@@ -33,8 +33,7 @@ class Transport:
         deadline = time.monotonic() + send.longest
         body = bytearray()
         try:
-            timeout = urllib3.Timeout(connect=send.timeout, read=send.timeout)
-            options: dict[str, Any] = {"timeout": timeout, "redirect": False, "retries": False}
+            options: dict[str, Any] = {"timeout": send.timeout, "redirect": False, "retries": False}
             with self._pool.request(
                 send.method, send.url, send.body, headers=send.headers, preload_content=False, **options
             ) as response:
@@ -44,17 +43,17 @@ class Transport:
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 return Answer(response.status, headers, bytes(body))
         except (exceptions.HTTPError, OSError) as error:
-            raise _failure(error) from None
+            raise _failure(send, error) from None
 
     def close(self) -> None:
         """Close the connections."""
         self._pool.clear()
 
 
-def _failure(error: Exception) -> LightspeedConnectionError:
+def _failure(send: Send, error: Exception) -> LightspeedConnectionError:
     cause = error.original_error if isinstance(error, exceptions.ProxyError) else error
     reason = cause.args[0] if isinstance(cause, exceptions.SSLError) and cause.args else cause
     untrusted = isinstance(reason, ssl.SSLCertVerificationError | exceptions.LocationValueError)
     unconnected = isinstance(cause, exceptions.NewConnectionError | exceptions.ConnectTimeoutError)
     sent = not (untrusted or unconnected or cause is not error)
-    return LightspeedConnectionError.of(reason, sent=sent, retryable=not untrusted)
+    return send.failed(reason, sent=sent, retryable=not untrusted)

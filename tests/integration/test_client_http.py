@@ -104,7 +104,11 @@ def scripted(
 
         def answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            got.append((self.command, self.path, dict(self.headers)))
+            got.append((
+                self.command,
+                self.path,
+                {name.lower(): value for name, value in self.headers.items()},
+            ))
             if len(got) <= times:
                 status, headers, content = reply
             else:
@@ -122,7 +126,7 @@ def scripted(
             with suppress(OSError):
                 self.wfile.write(content)
 
-        do_GET = do_PUT = do_POST = do_DELETE = answer
+        do_GET = do_PUT = do_POST = do_DELETE = answer  # ruff: ignore[mixed-case-variable-in-class-scope] - the names that http.server looks for
 
         def log_message(self, *_: object) -> None: ...
 
@@ -179,7 +183,8 @@ def self_signed(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)
     certificate = (
-        x509.CertificateBuilder()
+        x509
+        .CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
@@ -321,3 +326,363 @@ def shop_tickets(sandbox: Sandbox) -> list[dict[str, Any]]:
     from airflow_provider_lightspeed.sandbox import SandboxControl
 
     return list(SandboxControl(sandbox.url).tickets().values())
+
+
+# The quota
+
+
+def in_threads(client: LightspeedClient, calls: int) -> list[Any]:
+    with ThreadPoolExecutor(8) as threads:
+        return list(threads.map(lambda _: client.call(list_tickets(limit=1)), range(calls)))
+
+
+def refused(sandbox: Sandbox) -> int:
+    return sum(call.status == 429 for call in sandbox.calls)
+
+
+def test_threads_never_overrun_a_window() -> None:
+    config = ShopConfig(
+        tickets=5, limits=(6, 1000, 1000), window_seconds=(4.0, 3600.0, 86400.0), latency=0.02
+    )
+    with Sandbox(config) as sandbox:
+        client = LightspeedClient(settings(sandbox, calls_per_second=20))
+        assert len(in_threads(client, 15)) == 15
+        assert refused(sandbox) == 0
+        assert client.calls == len(sandbox.calls) == 15
+
+
+def test_threads_never_call_more_often_than_a_second_allows() -> None:
+    with Sandbox(ShopConfig(tickets=5, limits=NO_LIMITS, latency=0.03)) as sandbox:
+        client = LightspeedClient(settings(sandbox, calls_per_second=20))
+        in_threads(client, 70)
+        times = [call.monotonic for call in sandbox.calls]
+        assert refused(sandbox) == 0
+        assert all(later - sooner >= 1.0 for sooner, later in zip(times, times[20:], strict=False))
+        assert times[-1] - times[0] < 6.0
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("retry_after", ["none", "seconds", "date"])
+@pytest.mark.parametrize("negative", [False, True])
+def test_another_program_on_the_key_is_survived(retry_after: Any, negative: bool) -> None:
+    config = ShopConfig(
+        tickets=5,
+        limits=(8, 1000, 1000),
+        window_seconds=(3.0, 3600.0, 86400.0),
+        retry_after=retry_after,
+        negative_remaining=negative,
+    )
+    with Sandbox(config) as sandbox:
+        client = LightspeedClient(settings(sandbox))
+        client.call(list_tickets(limit=1))
+        sandbox.use_quota(8)
+        assert len(in_threads(client, 10)) == 10
+        assert 1 <= refused(sandbox) <= 24  # at most those under way, and those that came back a moment early
+
+
+def test_the_limit_of_calls_a_second_is_survived_though_the_triple_says_plenty_is_left() -> None:
+    with Sandbox(ShopConfig(tickets=5, limits=NO_LIMITS, burst_limit=5)) as sandbox:
+        client = LightspeedClient(settings(sandbox))
+        for _ in range(12):
+            client.call(list_tickets(limit=1))
+        assert refused(sandbox) >= 1
+
+
+def test_a_long_wait_is_an_error_that_says_until_when() -> None:
+    with Sandbox(ShopConfig(tickets=5, limits=(3, 1000, 1000))) as sandbox:
+        client = LightspeedClient(settings(sandbox, max_wait=0))
+        for _ in range(3):
+            client.call(list_tickets(limit=1))
+        with pytest.raises(
+            errors.LightspeedQuotaExhausted, match="the quota of 5 minutes is used up"
+        ) as raised:
+            client.call(list_tickets(limit=1))
+        reset = sandbox.desk.quota.windows()[0].reset
+        assert abs((raised.value.until - datetime.now(UTC)).total_seconds() - reset) < 2
+        assert len(sandbox.calls) == 3
+
+
+# Security
+
+
+SECRETS = ("sandbox0only0key", "sandbox0only0secret")
+
+
+def assert_no_secret(text: str) -> None:
+    encoded = ClientSettings("http://localhost", *_credentials()).authorization.removeprefix("Basic ")
+    for secret in (*SECRETS, encoded, "Basic c2"):
+        assert secret not in text
+
+
+def _credentials() -> tuple[str, str]:
+    config = ShopConfig(tickets=0)
+    return config.key, config.secret
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("test", ["unreachable", "untrusted", "drop", "cut-off", "html-200", "reply 401"])
+def test_no_secret_in_any_exception_or_log(
+    kind: str, test: str, shop: Sandbox, self_signed: ssl.SSLContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with trouble(test, shop, 0, self_signed) as url:
+        given = settings(shop, url)
+        error, _ = made(kind, given, create_ticket({"subject": "A private matter"}))
+    shop.reset()
+    assert isinstance(error, errors.LightspeedError)
+    assert_no_secret("".join(traceback.format_exception(error)) + repr(error) + repr(given) + caplog.text)
+    assert "private" not in "".join(traceback.format_exception(error)) + caplog.text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_untrusted_server_never_gets_a_request(
+    kind: str, shop: Sandbox, self_signed: ssl.SSLContext
+) -> None:
+    got: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            got.append(self.path)
+
+    with serving(Handler, self_signed) as url:
+        error, calls = made(kind, settings(shop, url), list_tickets())
+    assert (type(error), calls, got) == (errors.LightspeedConnectionError, 1, [])
+    assert "certificate" in str(error)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed(kind: str, status: int, shop: Sandbox) -> None:
+    with scripted(shop, (200, {}, b'{"tickets": []}'), 1_000) as elsewhere:
+        address = elsewhere.url.replace("127.0.0.1", "localhost") + "/en/tickets.json"
+        with scripted(shop, (status, {"Location": address}, b""), 1_000) as server:
+            error, _ = made(kind, settings(shop, server.url), list_tickets())
+        assert isinstance(error, errors.LightspeedRedirectError)
+        assert len(server.got) == 1
+        assert elsewhere.got == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_netrc_and_proxies_of_the_environment_change_no_call_to_this_machine(
+    kind: str, shop: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login other password other\ndefault login other password other\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    rows, calls = made(kind, settings(shop), list_tickets(limit=3))
+    assert (len(rows), calls) == (3, 1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_proxy_of_the_environment_is_used_for_other_hosts(
+    kind: str, shop: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with scripted(shop, (200, {}, b'{"tickets": []}'), 1_000) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url.replace("//", "//user:word@"))
+        monkeypatch.delenv("no_proxy", raising=False)
+        given = settings(shop, "http://shop.invalid", allow_http=True)
+        assert made(kind, given, list_tickets()) == ([], 1)
+    method, path, headers = proxy.got[0]
+    assert (method, path.partition("?")[0]) == ("GET", "http://shop.invalid/en/tickets.json")
+    assert headers["proxy-authorization"].startswith("Basic ")
+    assert headers["authorization"] == given.authorization
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_body_is_read_up_to_the_cap_only(kind: str, packed: bool, shop: Sandbox) -> None:
+    # Unpacked it would take 200 MB.
+    body = gzip.compress(b" " * 200_000_000, 1) if packed else b" " * 3_000_000
+    headers = {"Content-Encoding": "gzip"} if packed else {}
+    with scripted(shop, (200, headers, body), 1_000) as server:
+        error, calls = made(kind, settings(shop, server.url, max_body=2_000_000), list_tickets())
+    assert (type(error), calls) == (errors.LightspeedConnectionError, 1)
+    assert "larger than 2000000 bytes" in str(error)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_packed_answer_is_read(kind: str, shop: Sandbox) -> None:
+    body = gzip.compress(b'{"tickets": [{"id": 7}]}')
+    with scripted(shop, (200, {"Content-Encoding": "gzip"}, body), 1) as server:
+        assert made(kind, settings(shop, server.url), list_tickets()) == ([{"id": 7}], 1)
+
+
+# Connections
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_answer_that_drips_for_ever_ends(
+    kind: str, shop: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def drip(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        while True:
+            connection.sendall(b" ")
+            time.sleep(0.02)
+
+    monkeypatch.setattr(retries, "MAX_TRIES", 1)
+    with raw_server(drip) as (url, _):
+        begun = time.monotonic()
+        error, _ = made(kind, settings(shop, url, timeout=0.1), list_tickets())
+    assert isinstance(error, errors.LightspeedConnectionError)
+    assert time.monotonic() - begun < 3
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"nonsense\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\n",
+    ],
+)
+def test_what_is_no_http_is_a_broken_connection(kind: str, answer: bytes, shop: Sandbox) -> None:
+    with raw_server(lambda connection: connection.sendall(answer)) as (url, heard):
+        error, calls = made(kind, settings(shop, url), list_tickets())
+    assert isinstance(error, errors.LightspeedConnectionError | errors.LightspeedMalformedAnswerError)
+    assert calls == len(heard) == retries.MAX_TRIES
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_connection_serves_many_calls(kind: str, shop: Sandbox) -> None:
+    peers: set[Any] = set()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            peers.add(self.client_address)
+            body = b'{"tickets": []}' if len(self.path) % 2 else b'{"error": {"message": "no"}}'
+            self.send_response(200 if len(self.path) % 2 else 422)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with serving(Handler) as url:
+        given = settings(shop, url)
+        requests = [list_tickets(page=page, email=page * "x") for page in range(1, 31)]
+
+        async def call_all() -> None:
+            async with AsyncLightspeedClient(given) as client:
+                for request in requests:
+                    with suppress(errors.LightspeedInvalidRequestError):
+                        await client.call(request)
+
+        if kind == "async":
+            asyncio.run(call_all())
+        else:
+            client = LightspeedClient(given)
+            for request in requests:
+                with suppress(errors.LightspeedInvalidRequestError):
+                    client.call(request)
+    assert len(peers) == 1
+
+
+def test_threads_share_a_client(shop: Sandbox) -> None:
+    shop.reset()
+    client = LightspeedClient(settings(shop))
+    ids = list(shop_tickets(shop))[:100]
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda ticket: client.call(get_ticket(ticket["id"])), ids))
+    assert [answer["id"] for answer in answers] == [ticket["id"] for ticket in ids]
+
+
+# Calls that end in no ordinary way
+
+
+def under_way(client: Any) -> int:
+    count: int = client._pacer._in_flight
+    return count
+
+
+def test_a_cancelled_call_is_under_way_no_more(shop: Sandbox) -> None:
+    shop.reset()
+    shop.inject(Fault("slow", delay=1.0, times=0))
+
+    async def cancel() -> None:
+        async with AsyncLightspeedClient(settings(shop)) as client:
+            call = asyncio.create_task(client.call(list_tickets(limit=1)))
+            await asyncio.sleep(0.1)
+            assert under_way(client) == 1
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            assert under_way(client) == 0
+            shop.reset()
+            assert len(await client.call(list_tickets(limit=1))) == 1
+
+    asyncio.run(cancel())
+
+
+@pytest.mark.parametrize("stranger", [RuntimeError, KeyboardInterrupt, GeneratorExit])
+def test_after_an_exception_that_is_not_ours_no_call_is_under_way(
+    stranger: type[BaseException], shop: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = LightspeedClient(settings(shop))
+    with monkeypatch.context() as patch:
+        patch.setattr(client._transport, "send", lambda _: (_ for _ in ()).throw(stranger))
+        with pytest.raises(stranger):
+            client.call(list_tickets(limit=1))
+    assert under_way(client) == 0
+    assert len(client.call(list_tickets(limit=1))) == 1
+
+
+def test_an_abandoned_walk_leaves_no_call_under_way(shop: Sandbox) -> None:
+    client = LightspeedClient(settings(shop))
+    tickets = client.iter_tickets(TicketFilter())
+    next(tickets)
+    tickets.close()  # type: ignore[attr-defined]
+    assert under_way(client) == 0
+
+    async def abandon() -> None:
+        async with AsyncLightspeedClient(settings(shop)) as client:
+            async for _ in client.iter_tickets(TicketFilter()):
+                break
+            assert under_way(client) == 0
+
+    asyncio.run(abandon())
+
+
+# The log
+
+
+def test_the_log_of_a_task_that_waited_and_met_faults_tells_the_story(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retries, "FIRST_BACKOFF", 0.01)
+    caplog.set_level(logging.INFO)
+    faults = (
+        Fault("503", after=4),
+        Fault("drop", after=8),
+        Fault("html-200", after=12),
+        Fault("429", after=14),
+    )
+    config = ShopConfig(
+        tickets=40, faults=faults, limits=(20, 1000, 1000), window_seconds=(5.0, 3600.0, 86400.0)
+    )
+    with Sandbox(config) as sandbox:
+        client = LightspeedClient(settings(sandbox, calls_per_second=20))
+        ids = [ticket["id"] for ticket in client.call(list_tickets(limit=40))]
+        client.announce(len(ids), f"Closing {len(ids)} tickets")
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(lambda number: client.call(update_ticket(number, {"isClosed": True})), ids))
+    lines = [record.getMessage() for record in caplog.records if "lightspeed" in record.name]
+    print("\n".join(lines))
+    assert 5 < len(lines) < 20
+    text = "\n".join(lines)
+    assert re.search(r"Closing 40 tickets takes 40 calls, about \d+ min", text)
+    assert re.search(r"Waiting \d+ s, until .* UTC: the quota of 5 minutes is used up", text)
+    assert "PUT /tickets/" in text
+    assert_no_secret(caplog.text)

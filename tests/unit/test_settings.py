@@ -1,0 +1,139 @@
+"""The settings of a client: what is refused, and what is told."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from base64 import b64decode
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
+from airflow_provider_lightspeed.api.settings import CLUSTERS, ClientSettings, is_loopback
+
+
+def make(base_url: str = CLUSTERS["eu1"], **options: Any) -> ClientSettings:
+    return ClientSettings(base_url, **{"key": "thekey", "secret": "thesecret", **options})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *CLUSTERS.values(),
+        "https://shop.example:8443/base/",
+        "http://127.0.0.1:8100",
+        "http://localhost",
+        "http://[::1]:1",
+        "http://127.8.8.8",
+    ],
+)
+def test_good_addresses(url: str) -> None:
+    assert make(url).url("tickets.json") == f"{url.rstrip('/')}/en/tickets.json"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "api.webshopapp.com",
+        "ftp://shop.example",
+        "https://",
+        "https://shop.example/?x=1",
+        "https://shop.example/#x",
+        "https://shop.example:port",
+        "https://shop.example:99999",
+        "https://[::1",
+        "https://shop example",
+        "https://shop.example\n.evil.example",
+        "https://shöp.example",
+        "https://shop.example\\.evil.example",
+    ],
+)
+def test_bad_addresses(url: str) -> None:
+    with pytest.raises(LightspeedConfigurationError, match="host"):
+        make(url)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["shop.example", "127.0.0.1.evil.example", "localhost.evil.example", "10.0.0.1", "2130706433"],
+)
+def test_plain_http_is_for_this_machine_only(host: str) -> None:
+    with pytest.raises(LightspeedConfigurationError, match="plain http"):
+        make(f"http://{host}")
+    make(f"http://{host}", allow_http=True)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://thekey:thesecret@shop.example",
+        "thekey:thesecret@shop.example",
+        "ftp://x:thesecret@y",
+        "http://127.0.0.1\\@evil.example",
+    ],
+)
+def test_an_address_with_credentials_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(LightspeedConfigurationError) as raised:
+        make(url)
+    assert "thesecret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"key": ""},
+        {"secret": ""},
+        {"key": " thekey"},
+        {"secret": "thesecret\n"},
+        {"key": "the:key"},
+        {"language": "EN"},
+        {"language": "en\n"},
+        {"language": "../x"},
+        {"language": ""},
+        {"filter_timezone": "Europe/Nowhere"},
+        {"filter_timezone": "../etc/passwd"},
+        {"filter_timezone": ""},
+        *({"quota_reserve": value} for value in (-0.1, 0.91, math.nan)),
+        *({"timeout": value} for value in (0, -1, math.nan, math.inf)),
+        *({"max_wait": value} for value in (-1, math.nan)),
+        *({"calls_per_second": value} for value in (-1, 0.5, math.nan, math.inf)),
+        {"max_body": 0},
+    ],
+)
+def test_values_out_of_range_are_refused_without_naming_the_secret(options: dict[str, Any]) -> None:
+    with pytest.raises(LightspeedConfigurationError) as raised:
+        make(**options)
+    assert "thesecret" not in str(raised.value)
+
+
+def test_credentials() -> None:
+    assert b64decode(make().authorization.removeprefix("Basic ")) == b"thekey:thesecret"
+
+
+def test_credentials_of_an_app() -> None:
+    password = hashlib.md5(b"thetokenthesecret").hexdigest()  # ruff: ignore[hashlib-insecure-hash-function] - the API's own
+    assert (
+        b64decode(make(app_token="thetoken").authorization.removeprefix("Basic "))
+        == f"thekey:{password}".encode()
+    )
+    assert make(app_token="").password == "thesecret"
+
+
+def test_repr_hides_what_is_secret() -> None:
+    settings = make(app_token="thetoken")
+    for hidden in ("thekey", "thesecret", "thetoken", settings.password):
+        assert hidden not in repr(settings) + str(settings)
+
+
+@given(st.text())
+def test_no_host_breaks_the_check(host: str) -> None:
+    is_loopback(host)
+    try:
+        made = make(f"http://{host}")
+    except LightspeedConfigurationError:
+        return
+    assert made.url("x")

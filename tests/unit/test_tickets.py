@@ -1,0 +1,101 @@
+"""Filters, times and endpoints of the ticket resource."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from airflow_provider_lightspeed.api import tickets as api
+from airflow_provider_lightspeed.api.errors import (
+    LightspeedConfigurationError,
+    LightspeedMalformedAnswerError,
+)
+from airflow_provider_lightspeed.api.tickets import TicketFilter, created_at, ticket_number
+
+NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+def ticket(created: Any = "2026-03-01T12:00:00+00:00", number: int = 7) -> Any:
+    return {"id": number, "createdAt": created}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-03-01T12:00:00+00:00",
+        "2026-03-01T14:00:00+02:00",
+        "2026-03-01T00:00:00-12:00",
+        "2026-03-02T02:00:00+14:00",
+        "2026-03-01T12:00:00Z",
+    ],
+)
+def test_times_in_any_offset(text: str) -> None:
+    assert created_at(ticket(text)) == NOON
+
+
+@pytest.mark.parametrize(
+    "text",
+    [None, False, "", "2026-03-01T12:00:00", "yesterday", 1_700_000_000, [], "2026-13-01T00:00:00+00:00"],
+)
+def test_a_time_that_is_none_names_its_ticket(text: Any) -> None:
+    with pytest.raises(LightspeedMalformedAnswerError, match="ticket 7 has the createdAt"):
+        created_at(ticket(text))
+
+
+def test_a_missing_time_names_its_ticket() -> None:
+    with pytest.raises(LightspeedMalformedAnswerError, match="ticket 7"):
+        created_at({"id": 7})  # type: ignore[typeddict-item]
+
+
+def test_the_window_includes_its_start_and_excludes_its_end() -> None:
+    hour = timedelta(hours=1)
+    assert TicketFilter(created_from=NOON, created_to=NOON + hour).holds(ticket())
+    assert not TicketFilter(created_from=NOON - hour, created_to=NOON).holds(ticket())
+    assert TicketFilter(since_id=6).holds(ticket())
+    assert not TicketFilter(since_id=7).holds(ticket())
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"since_id": -1}, "negative"),
+        ({"created_from": datetime(2026, 3, 1)}, "zone"),  # ruff: ignore[call-datetime-without-tzinfo] - what is refused
+        ({"created_from": NOON, "created_to": NOON}, "CronDataIntervalTimetable"),
+        ({"created_from": NOON, "created_to": NOON - timedelta(seconds=1)}, "reversed"),
+    ],
+)
+def test_filters_that_cannot_be_meant(options: Any, words: str) -> None:
+    with pytest.raises(LightspeedConfigurationError, match=words):
+        TicketFilter(**options)
+
+
+@pytest.mark.parametrize("good", [7, "7", " 7 ", "007"])
+def test_ticket_numbers(good: Any) -> None:
+    assert ticket_number(good) == 7
+    assert api.get_ticket(good).path == "tickets/7.json"
+
+
+@pytest.mark.parametrize(
+    "bad", [0, -1, True, 7.0, None, "", "7/../8", "7.json", "７", "1e3", "-7", "../shop", "9" * 5_000]
+)
+def test_what_is_no_ticket_number_becomes_no_path(bad: Any) -> None:
+    for request in (api.get_ticket, api.delete_ticket, api.list_messages):
+        with pytest.raises(LightspeedConfigurationError):
+            request(bad)
+
+
+def test_endpoints() -> None:
+    assert api.list_tickets().query == {"limit": 250}
+    assert api.list_tickets(page=2, since_id=0, email="a+b@example.com").query == {
+        "limit": 250,
+        "page": 2,
+        "since_id": 0,
+        "email": "a+b@example.com",
+    }
+    assert api.count_tickets(since_id=3).query == {"since_id": 3}
+    assert api.update_ticket(7, {"isClosed": True}).body == {"ticket": {"isClosed": True}}
+    assert api.create_message(7, {"message": "x"}).body == {"ticketMessage": {"message": "x"}}
+    with pytest.raises(LightspeedConfigurationError, match="no property"):
+        api.update_ticket(7, {})
