@@ -16,7 +16,7 @@ from airflow.providers.common.compat.sdk import BaseOperator
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.arguments import parse_instant, parse_ticket_filter
 from airflow_provider_lightspeed.exceptions import fail_without_retry
-from airflow_provider_lightspeed.formats import jsonl
+from airflow_provider_lightspeed.formats import Layout, make_format
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.transfers.s3_object import S3ObjectWriter
 
@@ -128,9 +128,10 @@ class LightspeedTicketsToS3Operator(BaseOperator):
                 sink = stack.enter_context(
                     gzip.GzipFile("", "wb", _GZIP_LEVEL, cast("RawIOBase", s3_object), mtime=0)
                 )
+            lines = make_format(Layout())
             reported = started
             for batch in _batches(hook.iter_tickets(**filters), _BATCH):
-                sink.write(jsonl.encode(batch))
+                sink.write(lines.encode(list(map(dict, batch))))
                 tally.add([ticket["id"] for ticket in batch])
                 if time.monotonic() - reported >= _PROGRESS_EVERY:
                     reported = time.monotonic()

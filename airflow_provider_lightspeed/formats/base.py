@@ -1,0 +1,92 @@
+"""What a format is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from airflow_provider_lightspeed.formats.compression import COMPRESSIONS, Compression
+
+
+class FormatError(ValueError):
+    """A file cannot be laid out like this."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a file is to look.
+
+    :param file_format: name of the format.
+    :param compression: ``gzip``, ``zstd`` or ``none``.
+    :param flatten: columns with types in place of the API's own objects. Formats with columns always have it.
+    :param include_messages: whether there is a column for each ticket's conversation.
+    :param exclude: the API's properties that are left out.
+    :param text: columns that hold text, whatever they are by nature (their values were hashed).
+    :param neutralise_formulas: whether a CSV cell that a spreadsheet would run is made harmless.
+    """
+
+    file_format: str = "jsonl"
+    compression: str = "none"
+    flatten: bool = False
+    include_messages: bool = False
+    exclude: frozenset[str] = frozenset()
+    text: frozenset[str] = frozenset()
+    neutralise_formulas: bool = True
+
+
+class Format(ABC):
+    """Tickets to bytes, page by page.
+
+    What `encode` returns for several pages may be put one after another, in memory or in a staged object; `finish`
+    makes the file of it. So an export can stop after any page, and go on elsewhere.
+    """
+
+    content_type: ClassVar[str]
+
+    def __init__(self, layout: Layout) -> None:
+        if layout.compression not in COMPRESSIONS:
+            raise FormatError(f"unknown compression {layout.compression!r}: use {', '.join(COMPRESSIONS)}")
+        self.layout = layout
+
+    @abstractmethod
+    def encode(self, tickets: Sequence[dict[str, Any]]) -> bytes:
+        """Encode a page of tickets; the same tickets always give the same bytes."""
+
+    @abstractmethod
+    def finish(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """Turn chunks, each of which holds whole encoded pages, into the file's bytes. No chunk: an empty file."""
+
+
+class LineFormat(Format):
+    """A text format: a head, and then lines. Each page is one gzip member or zstd frame."""
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__(layout)
+        self._compression: Compression = COMPRESSIONS[layout.compression]()
+
+    @abstractmethod
+    def lines(self, tickets: Sequence[dict[str, Any]]) -> bytes:
+        """Return a page's lines."""
+
+    def head(self) -> bytes:
+        """Return what comes before the first line."""
+        return b""
+
+    def encode(self, tickets: Sequence[dict[str, Any]]) -> bytes:
+        """Encode a page; nothing for an empty one."""
+        return self._compression.compress(self.lines(tickets)) if tickets else b""
+
+    def finish(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """Put head and pages one after another."""
+        head = self.head()
+        is_empty = not head
+        if head:
+            yield self._compression.compress(head)
+        for chunk in chunks:
+            is_empty = is_empty and not chunk
+            yield chunk
+        if is_empty:
+            # A gzip file without a member is no gzip file.
+            yield self._compression.compress(b"")

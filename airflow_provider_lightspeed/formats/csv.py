@@ -1,0 +1,51 @@
+"""Tickets as CSV (RFC 4180, UTF-8), safe to open in a spreadsheet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from airflow_provider_lightspeed.formats.base import Layout, LineFormat
+from airflow_provider_lightspeed.formats.columns import Columns
+
+#: A cell that begins with one of these may be run by a spreadsheet (OWASP, "CSV injection").
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+
+
+class Csv(LineFormat):
+    """CSV with a line of column names. A missing value is an empty cell without quotes, an empty text is ``""``."""
+
+    content_type = "text/csv; charset=utf-8; header=present"
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__(layout)
+        self._columns = Columns(layout)
+        self._neutralise = layout.neutralise_formulas
+
+    def head(self) -> bytes:
+        """Return the line of column names."""
+        return ",".join(self._columns.names).encode() + b"\r\n"
+
+    def lines(self, tickets: Sequence[dict[str, Any]]) -> bytes:
+        """Return the tickets' lines."""
+        return "".join(self._line(self._columns.row(ticket)) for ticket in tickets).encode()
+
+    def _line(self, row: dict[str, Any]) -> str:
+        return ",".join(map(self._cell, row.values())) + "\r\n"
+
+    def _cell(self, value: Any) -> str:
+        if value is None:
+            return ""
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        if isinstance(value, int):
+            return str(value)
+        if isinstance(value, datetime):
+            return f"{value:%Y-%m-%dT%H:%M:%S.%f}Z"
+        text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        if self._neutralise and text.startswith(_FORMULA_STARTS):
+            text = f"'{text}"
+        return '"' + text.replace('"', '""') + '"'
