@@ -94,6 +94,7 @@ def get_provider_info() -> dict[str, Any]:
         "hooks": [_modules("hooks.lightspeed")],
         "operators": [_modules("operators.tickets")],
         "sensors": [_modules("sensors.tickets")],
+        "triggers": [_modules("triggers.tickets")],
         "transfers": [
             {
                 "source-integration-name": _INTEGRATION,

@@ -16,6 +16,7 @@ from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Ticket, TicketMes
 from airflow_provider_lightspeed.arguments import parse_ticket_filter
 from airflow_provider_lightspeed.hooks.metrics import AirflowMeter
 from airflow_provider_lightspeed.hooks.settings import mask_credentials, read_settings
+from airflow_provider_lightspeed.new_tickets import newest_ticket
 from airflow_provider_lightspeed.provider_info import (
     CONNECTION_FIELDS,
     CONNECTION_TYPE,
@@ -166,22 +167,15 @@ class LightspeedHook(BaseHook):
         """Return the greatest ticket id of the shop (0: there are no tickets), whatever the order of its lists.
 
         It takes two calls where lists are newest first, four where they are oldest first, a few more otherwise.
-        The tickets above the greatest id seen are asked for, at both ends of the list, until there are none.
         """
-        call = self.get_conn().call
-        newest = 0
+        search = newest_ticket()
+        answer: Any = None
         while True:
-            page: list[Ticket] = call(api.list_tickets(since_id=newest))
-            if max((ticket["id"] for ticket in page), default=0) <= newest:
-                return newest
-            newest = max(ticket["id"] for ticket in page)
-            above = int(call(api.count_tickets(since_id=newest)))
-            if above == 0:
-                return newest
-            last_page = -(-above // PAGE_SIZE)
-            if last_page > 1:
-                page = call(api.list_tickets(since_id=newest, page=last_page))
-                newest = max([newest, *(ticket["id"] for ticket in page)])
+            try:
+                request = search.send(answer)
+            except StopIteration as end:
+                return int(end.value)
+            answer = self.get_conn().call(request)
 
     def get_ticket(self, ticket_id: int | str) -> Ticket:
         """Return one ticket."""

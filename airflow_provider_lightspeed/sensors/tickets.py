@@ -2,29 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from airflow.providers.common.compat.sdk import BaseSensorOperator, PokeReturnValue, Variable
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    BaseSensorOperator,
+    PokeReturnValue,
+    conf,
+)
 
-from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
+from airflow_provider_lightspeed.api.errors import (
+    LightspeedAuthenticationError,
+    LightspeedConfigurationError,
+    LightspeedError,
+)
+from airflow_provider_lightspeed.api.tickets import Ticket
 from airflow_provider_lightspeed.arguments import parse_ticket_filter
-from airflow_provider_lightspeed.exceptions import fail_without_retry
+from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, fail_without_retry
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
+from airflow_provider_lightspeed.new_tickets import GiveUp, Look, digest, may_pass, read_event
+from airflow_provider_lightspeed.sensors.cursor import HandedOver, SensorCursor
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-# How many runs are remembered, for when one of them is cleared.
-_RUNS_KEPT = 100
+# The trigger ends by itself when the sensor's time is up. Airflow's own limit is for a triggerer that is down.
+_GRACE = 60.0
+# No further look can change these.
+_FINAL = (
+    LightspeedAuthenticationError,
+    LightspeedConfigurationError,
+    AirflowFailException,
+    AirflowSkipException,
+)
 
 
 class NewTicketSensor(BaseSensorOperator):
     """Wait until there are new support tickets, and hand their ids over.
 
-    In ``poke`` and ``reschedule`` mode alike. One call a poke while nothing is new.
+    It means the same in ``poke`` and ``reschedule`` mode and deferred. One call a look while nothing is new.
 
-    Returns ``{"ticket_ids", "count", "since_id", "max_id"}``, ids ascending.
+    Returns ``{"ticket_ids", "count", "since_id", "max_id"}``, ids ascending; ``max_id`` is the greatest id that
+    was looked at, from where the next run goes on.
 
     With ``since_id``, new means a greater id, and no state is kept. Without it, the sensor goes on where its last
     success ended, over scheduled, manual and asset-triggered runs of every Airflow version. It keeps that in the
@@ -33,15 +58,24 @@ class NewTicketSensor(BaseSensorOperator):
     hands over the same tickets again, of the last 100 runs. Runs that overlap may hand over the same tickets: set
     ``max_active_runs=1``.
 
+    A shop that does not answer, or a quota that is used up, is waited for, up to ``timeout``; wrong credentials or
+    arguments fail the task at once, without a retry; anything else fails the try, or with ``silent_fail`` is
+    waited for too.
+
     :param since_id: only tickets with a greater id (templated).
     :param customer_email: only tickets of the customer with this e-mail address (templated). It is not named
         ``email``, since that is Airflow's own: whom to tell of a failure.
     :param min_tickets: how many new tickets to wait for.
-    :param start: what the very first run counts as new: ``latest``, what comes after its first poke, or
+    :param where: which tickets count; called on the worker with each new ticket, at each look where anything has
+        changed. Those that do not count are dealt with too, once the sensor has handed others over.
+    :param start: what the very first run counts as new: ``latest``, what comes after its first look, or
         ``earliest``, every ticket of the shop.
+    :param deferrable: wait in the triggerer, which takes no worker slot, whatever the ``mode``
+        (default: ``[operators] default_deferrable``). ``exponential_backoff`` does not apply there.
     :param lightspeed_conn_id: connection to the shop (templated).
     :raises LightspeedTaskFailed: (no retry) if the credentials or arguments are wrong.
-    :raises LightspeedError: (retried, or passed over with ``silent_fail``) for what may pass.
+    :raises LightspeedError: (retried, or passed over with ``silent_fail``) if the shop refuses for another reason,
+        or its list cannot be read completely.
     """
 
     template_fields: Sequence[str] = ("since_id", "customer_email", "lightspeed_conn_id")
@@ -53,7 +87,9 @@ class NewTicketSensor(BaseSensorOperator):
         since_id: int | str | None = None,
         customer_email: str | None = None,
         min_tickets: int = 1,
+        where: Callable[[Ticket], bool] | None = None,
         start: Literal["latest", "earliest"] = "latest",
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         lightspeed_conn_id: str = LightspeedHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
@@ -61,87 +97,125 @@ class NewTicketSensor(BaseSensorOperator):
         self.since_id = since_id
         self.customer_email = customer_email
         self.min_tickets = min_tickets
+        self.where = where
         self.start = start
+        self.deferrable = deferrable
         self.lightspeed_conn_id = lightspeed_conn_id
+        self._interval = self.poke_interval
+        self._deadline: float | None = None
+        self._new_since: int | None = None
+        self._seen: str | None = None
+
+    @cached_property
+    def _hook(self) -> LightspeedHook:
+        # One for all looks: it remembers what is left of the quota.
+        return LightspeedHook(self.lightspeed_conn_id)
+
+    def execute(self, context: Context) -> Any:
+        """Wait, here or in the triggerer."""
+        self._deadline = time.time() + self.timeout
+        return super().execute(context)
+
+    @fail_without_retry()
+    def execute_complete(self, context: Context, event: Any) -> Any:
+        """Look again, as the trigger says.
+
+        :raises ValueError: if the trigger says something else.
+        """
+        word = read_event(event)
+        if isinstance(word, GiveUp):
+            raise LightspeedTaskFailed(f"{word.kind}: {word.message}")
+        self._deadline = word.deadline
+        return super().execute(context)
 
     @fail_without_retry()
     def poke(self, context: Context) -> PokeReturnValue:
-        """Look for new tickets once."""
+        """Look for new tickets once; deferrable, let go of the worker if there are not enough."""
+        try:
+            answer = self._look_once(context)
+        except Exception as error:
+            if not self._goes_on_after(error):
+                raise
+            self.log.warning("No answer this time: %s", error)
+            answer = PokeReturnValue(False)
+        if not answer:
+            # A look before the quota allows it would be at the cost of the other programs on the key.
+            until_quota = self._hook.get_conn().plan(1).total_seconds()
+            self.poke_interval = max(self._interval, min(until_quota, self.timeout))
+            if self.deferrable:
+                self._let_go()
+        return answer
+
+    def _goes_on_after(self, error: Exception) -> bool:
+        if isinstance(error, LightspeedError) and may_pass(error):
+            return True
+        # What Airflow does of itself in the other modes; here it would sleep on the worker.
+        return self.deferrable and self.silent_fail and not isinstance(error, _FINAL)
+
+    def _let_go(self) -> NoReturn:
+        from airflow_provider_lightspeed.triggers.tickets import NewTicketTrigger
+
+        now = time.time()
+        deadline = now + self.timeout if self._deadline is None else self._deadline
+        if now > deadline:
+            raise AirflowSensorTimeout(f"No new tickets within the timeout of {self.timeout:.0f} s")
+        self.defer(
+            trigger=NewTicketTrigger(
+                lightspeed_conn_id=self.lightspeed_conn_id,
+                since_id=self._new_since,
+                customer_email=self.customer_email,
+                min_tickets=self.min_tickets,
+                poke_interval=self._interval,
+                look_at=now + self.poke_interval,
+                deadline=deadline,
+                seen=self._seen,
+            ),
+            method_name=self.execute_complete.__name__,
+            timeout=timedelta(seconds=deadline - now + _GRACE),
+        )
+
+    def _look_once(self, context: Context) -> PokeReturnValue:
         if self.start not in {"latest", "earliest"}:
             raise LightspeedConfigurationError(f"start must be 'latest' or 'earliest', got {self.start!r}")
         given = parse_ticket_filter(since_id=self.since_id, email=self.customer_email)
-        hook = LightspeedHook(self.lightspeed_conn_id)
         if given.since_id is not None:
-            return self._look(hook, given.since_id)
-        return self._go_on(hook, context)
+            return self._answer(self._look(given.since_id))
+        return self._go_on(context)
 
-    def _go_on(self, hook: LightspeedHook, context: Context) -> PokeReturnValue:
-        cursor = _Cursor(context)
-        if (handed_over := cursor.handed_over()) is not None:
-            since_id, max_id = handed_over
-            ids = self._new_ids(hook, since_id)
-            return _found(since_id, [ticket_id for ticket_id in ids if ticket_id <= max_id])
+    def _go_on(self, context: Context) -> PokeReturnValue:
+        cursor = SensorCursor(context)
+        if (before := cursor.handed_over()) is not None:
+            return self._again(before)
         if cursor.since_id is None:
-            cursor.begin(hook.newest_ticket_id() if self.start == "latest" else 0)
+            cursor.begin(self._hook.newest_ticket_id() if self.start == "latest" else 0)
             self.log.info("First run: tickets with an id over %d are new", cursor.since_id)
-        answer = self._look(hook, cursor.since_id or 0)
-        if answer.is_done and answer.xcom_value:
-            cursor.move(answer.xcom_value["since_id"], answer.xcom_value["max_id"])
+        look = self._look(cursor.since_id or 0)
+        answer = self._answer(look)
+        if answer:
+            cursor.move(look, keep_ids=self.where is not None)
         return answer
 
-    def _look(self, hook: LightspeedHook, since_id: int) -> PokeReturnValue:
-        ids = self._new_ids(hook, since_id)
-        self.log.info("%d new tickets since %d; %s", len(ids), since_id, hook.get_conn().quota)
-        return _found(since_id, ids) if len(ids) >= self.min_tickets else PokeReturnValue(False)
+    def _again(self, before: HandedOver) -> PokeReturnValue:
+        self.log.info("This run has handed tickets over before: the same again, those that still exist")
+        there = [
+            ticket["id"]
+            for ticket in self._hook.iter_tickets(since_id=before.since_id, email=self.customer_email)
+            if before.includes(ticket["id"])
+        ]
+        return PokeReturnValue(True, Look(before.since_id, sorted(there), before.max_id).result())
 
-    def _new_ids(self, hook: LightspeedHook, since_id: int) -> list[int]:
-        return sorted(
-            ticket["id"] for ticket in hook.iter_tickets(since_id=since_id, email=self.customer_email)
+    def _look(self, since_id: int) -> Look:
+        self._new_since, self._seen = since_id, None
+        tickets = list(self._hook.iter_tickets(since_id=since_id, email=self.customer_email))
+        look = Look.at(tickets, since_id, self.where)
+        # Without a function to ask, their number is all that counts.
+        self._seen = digest(tickets) if self.where else None
+        return look
+
+    def _answer(self, look: Look) -> PokeReturnValue:
+        self.log.info(
+            "%d new tickets since %d; %s", len(look.ticket_ids), look.since_id, self._hook.get_conn().quota
         )
-
-
-class _Cursor:
-    """Up to where this sensor has handed tickets over, in an Airflow Variable.
-
-    XComs of earlier runs would not do: they are found by logical date, which manual and asset-triggered runs of
-    Airflow 3 lack; and the task state store belongs to one run.
-    """
-
-    def __init__(self, context: Context) -> None:
-        ti = context["ti"]
-        mapped = f".{ti.map_index}" if ti.map_index is not None and ti.map_index >= 0 else ""
-        self._name = f"lightspeed_new_tickets.{ti.dag_id}.{ti.task_id}{mapped}"
-        self._run_id = ti.run_id
-        state = Variable.get(self._name, None, deserialize_json=True) or {}
-        self.since_id: int | None = state.get("since_id")
-        self._runs: dict[str, list[int]] = state.get("runs", {})
-
-    def handed_over(self) -> tuple[int, int] | None:
-        """Return the bounds of what this very run has handed over already, if it was cleared or died since."""
-        bounds = self._runs.get(self._run_id)
-        return None if bounds is None else (bounds[0], bounds[1])
-
-    def begin(self, since_id: int) -> None:
-        """Set the start of the very first run."""
-        self.since_id = since_id
-        self._save()
-
-    def move(self, since_id: int, max_id: int) -> None:
-        """Note what this run hands over."""
-        self.since_id = max_id
-        self._runs[self._run_id] = [since_id, max_id]
-        self._save()
-
-    def _save(self) -> None:
-        state = {"since_id": self.since_id, "runs": dict(list(self._runs.items())[-_RUNS_KEPT:])}
-        Variable.set(self._name, state, serialize_json=True)
-
-
-def _found(since_id: int, ids: list[int]) -> PokeReturnValue:
-    result = {
-        "ticket_ids": ids,
-        "count": len(ids),
-        "since_id": since_id,
-        "max_id": max(ids, default=since_id),
-    }
-    return PokeReturnValue(True, result)
+        if len(look.ticket_ids) < self.min_tickets:
+            return PokeReturnValue(False)
+        return PokeReturnValue(True, look.result())

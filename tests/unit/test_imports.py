@@ -7,18 +7,21 @@ import sys
 
 _PROGRAM = """
 import sys
+from airflow.providers.common.compat.sdk import BaseHook, BaseOperator, BaseSensorOperator, Stats, Variable, mask_secret
+by_airflow = set(sys.modules)  # Airflow before 3.1 loads requests by itself
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.operators.tickets import (
     CloseTicketsOperator, CreateTicketOperator, UpdateTicketsOperator
 )
 from airflow_provider_lightspeed.sensors.tickets import NewTicketSensor
+from airflow_provider_lightspeed.triggers.tickets import NewTicketTrigger
 from airflow_provider_lightspeed.transfers.tickets_to_s3 import LightspeedTicketsToS3Operator
 CloseTicketsOperator(task_id="a", ticket_ids=[1])
 CreateTicketOperator(task_id="b", subject="s", customer_id=1)
 NewTicketSensor(task_id="c")
 LightspeedTicketsToS3Operator(task_id="d", s3_key="s3://b/k")
 heavy = ["requests", "aiohttp", "boto3", "botocore", "pyarrow", "airflow.providers.amazon.aws"]
-print(*[name for name in heavy if name in sys.modules])
+print(*[name for name in heavy if name in sys.modules.keys() - by_airflow])
 """
 
 

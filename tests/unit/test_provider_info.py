@@ -24,7 +24,7 @@ def test_its_modules_exist() -> None:
     info = get_provider_info()
     named = [
         name
-        for kind in ("hooks", "operators", "sensors")
+        for kind in ("hooks", "operators", "sensors", "triggers")
         for entry in info[kind]
         for name in entry["python-modules"]
     ]

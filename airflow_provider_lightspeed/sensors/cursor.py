@@ -1,0 +1,72 @@
+"""Up to where a sensor has handed tickets over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import Variable
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_lightspeed.new_tickets import Look
+
+# How many runs are remembered, for when one of them is cleared.
+_RUNS_KEPT = 100
+
+
+@dataclass(frozen=True)
+class HandedOver:
+    """What a run has handed over.
+
+    :param ticket_ids: None: all from ``since_id`` (exclusive) to ``max_id``.
+    """
+
+    since_id: int
+    max_id: int
+    ticket_ids: list[int] | None = None
+
+    def includes(self, ticket_id: int) -> bool:
+        """Say whether a ticket with an id over ``since_id`` was handed over."""
+        return ticket_id <= self.max_id and (self.ticket_ids is None or ticket_id in self.ticket_ids)
+
+
+class SensorCursor:
+    """The state of one sensor over its runs, in the Airflow Variable `name`.
+
+    XComs of earlier runs would not do: they are found by logical date, which manual and asset-triggered runs of
+    Airflow 3 lack; and the task state store belongs to one run.
+    """
+
+    def __init__(self, context: Context) -> None:
+        ti = context["ti"]
+        mapped = f".{ti.map_index}" if ti.map_index is not None and ti.map_index >= 0 else ""
+        self.name = f"lightspeed_new_tickets.{ti.dag_id}.{ti.task_id}{mapped}"
+        self._run_id = ti.run_id
+        state = Variable.get(self.name, None, deserialize_json=True) or {}
+        self.since_id: int | None = state.get("since_id")
+        self._runs: dict[str, list[Any]] = state.get("runs", {})
+
+    def handed_over(self) -> HandedOver | None:
+        """Return what this very run has handed over already, if it was cleared or died since."""
+        found = self._runs.get(self._run_id)
+        return None if found is None else HandedOver(*found)
+
+    def begin(self, since_id: int) -> None:
+        """Set the start of the very first run."""
+        self.since_id = since_id
+        self._save()
+
+    def move(self, look: Look, *, keep_ids: bool) -> None:
+        """Note what this run hands over.
+
+        :param keep_ids: note each id. The bounds alone would not do where a function chose: tickets change.
+        """
+        self.since_id = look.max_id
+        self._runs[self._run_id] = [look.since_id, look.max_id, *([look.ticket_ids] if keep_ids else [])]
+        self._save()
+
+    def _save(self) -> None:
+        state = {"since_id": self.since_id, "runs": dict(list(self._runs.items())[-_RUNS_KEPT:])}
+        Variable.set(self.name, state, serialize_json=True)

@@ -1,0 +1,105 @@
+"""What counts as new, and what triggers and tasks say to each other. Values only."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from airflow_provider_lightspeed.api.errors import (
+    LightspeedAuthenticationError,
+    LightspeedConfigurationError,
+    LightspeedConnectionError,
+    LightspeedError,
+    LightspeedIncompleteListError,
+    LightspeedMalformedAnswerError,
+    LightspeedNotFoundError,
+    LightspeedQuotaExhausted,
+    LightspeedRateLimitError,
+    LightspeedServerError,
+)
+from airflow_provider_lightspeed.new_tickets import (
+    GiveUp,
+    Look,
+    LookAgain,
+    Rhythm,
+    digest,
+    may_pass,
+    read_event,
+)
+
+_ANSWER: dict[str, Any] = {"message": "no", "method": "GET", "path": "/tickets.json"}
+
+
+def _ticket(number: int, **properties: Any) -> Any:
+    return {"id": number, "createdAt": "2026-01-01T00:00:00+00:00", **properties}
+
+
+def test_what_does_not_count_is_dealt_with_too() -> None:
+    tickets = [_ticket(9, isTodo=False), _ticket(7, isTodo=True), _ticket(8, isTodo=True)]
+    look = Look.at(tickets, 5, lambda ticket: ticket["isTodo"])
+    assert look.result() == {"ticket_ids": [7, 8], "count": 2, "since_id": 5, "max_id": 9}
+    assert Look.at([], 5).result() == {"ticket_ids": [], "count": 0, "since_id": 5, "max_id": 5}
+
+
+def test_a_digest_knows_every_change_but_not_the_order() -> None:
+    one, two = _ticket(1, isTodo=False), _ticket(2)
+    assert digest([one, two]) == digest([two, one])
+    assert len({digest([]), digest([one]), digest([one, two]), digest([{**one, "isTodo": True}, two])}) == 4
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (LightspeedConnectionError("dropped"), True),
+        (LightspeedConnectionError("bad certificate", retryable=False), False),
+        (LightspeedMalformedAnswerError("maintenance page"), True),
+        (LightspeedServerError(status=503, **_ANSWER), True),
+        (LightspeedRateLimitError(status=429, **_ANSWER), True),
+        (LightspeedQuotaExhausted("used up", until=datetime.now(UTC)), True),
+        (LightspeedAuthenticationError(status=401, **_ANSWER), False),
+        (LightspeedNotFoundError(status=404, **_ANSWER), False),
+        (LightspeedConfigurationError("no key"), False),
+        (LightspeedIncompleteListError("moving", seen=3), False),
+    ],
+)
+def test_what_may_pass(error: LightspeedError, expected: bool) -> None:
+    assert may_pass(error) is expected
+
+
+def test_looks_get_rarer_while_the_shop_fails() -> None:
+    rhythm, now = Rhythm(60), datetime.now(UTC)
+    away = LightspeedConnectionError("dropped")
+    assert [rhythm.after_error(away, now) for _ in range(6)] == [60, 120, 240, 480, 600, 600]
+    assert rhythm.after_look() == 60
+    assert rhythm.after_error(away, now) == 60
+    assert Rhythm(3_600).after_error(away, now) == 3_600
+
+
+def test_a_used_up_quota_is_waited_for() -> None:
+    now = datetime.now(UTC)
+    used_up = LightspeedQuotaExhausted("used up", until=now + timedelta(hours=3))
+    assert Rhythm(60).after_error(used_up, now) == 3 * 3_600
+    assert Rhythm(60).after_error(used_up, now + timedelta(days=1)) == 0
+
+
+@pytest.mark.parametrize("word", [LookAgain(12.5), GiveUp("LightspeedAuthenticationError", "401")])
+def test_events_go_both_ways(word: LookAgain | GiveUp) -> None:
+    assert read_event(word.payload()) == word
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        None,
+        "look",
+        {},
+        {"status": "look"},
+        {"status": "success", "deadline": 1},
+        {"status": "failed", "kind": "x"},
+    ],
+)
+def test_an_unknown_event_is_an_error(payload: object) -> None:
+    with pytest.raises(ValueError, match="same version"):
+        read_event(payload)
