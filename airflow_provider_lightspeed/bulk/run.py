@@ -69,7 +69,7 @@ def make_plan(
         job.by_id = is_stuck(got_on, client.calls - calls_before)
         raise
     job.plan = dict(sorted(job.plan.items()))
-    job.cursor, job.by_id, job.planned = None, False, True
+    job.cursor, job.by_id = None, False
 
 
 class Run:

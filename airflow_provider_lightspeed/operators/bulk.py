@@ -19,7 +19,8 @@ from airflow_provider_lightspeed.api.tickets import TicketFilter
 from airflow_provider_lightspeed.arguments import parse_instant, parse_ticket_filter
 from airflow_provider_lightspeed.bulk.actions import Action
 from airflow_provider_lightspeed.bulk.job import Job, Result, Status
-from airflow_provider_lightspeed.bulk.plan import Criteria, refuse_too_large_share, refuse_too_many
+from airflow_provider_lightspeed.bulk.looks import survey
+from airflow_provider_lightspeed.bulk.plan import Criteria, Plan, refuse_too_large_share, refuse_too_many
 from airflow_provider_lightspeed.bulk.run import IfChanged, Run, make_plan
 from airflow_provider_lightspeed.bulk.stop import Stop
 from airflow_provider_lightspeed.bulk.targets import read_targets
@@ -160,15 +161,20 @@ class BulkTicketsOperator(BaseOperator):
             return outcome
 
         try:
-            if not job.planned and "ticket_ids" in self._given:
-                job.plan = read_targets(self.ticket_ids, files.read)
-                self._refuse_too_many(job)
-                job.planned = True
-            if job.left or not job.planned:
+            by_ids = "ticket_ids" in self._given
+            if by_ids and not job.plan:
+                plan = read_targets(self.ticket_ids, files.read)
+                self._refuse_too_many(plan)
+                job.plan = plan
+            if job.left or not by_ids:
                 client = LightspeedHook(self.lightspeed_conn_id).get_conn()
                 client.sleep = self._stop.sleep
             if not job.planned and client is not None:
-                self._choose(client, job, action)
+                if not by_ids:
+                    self._choose(client, job, action)
+                elif not self.only_plan:
+                    survey(client, job)
+            job.planned = True
             if client is not None:
                 keep()
                 if not job.results:
@@ -213,12 +219,12 @@ class BulkTicketsOperator(BaseOperator):
             open_tickets = sum(not ticket.get("isClosed") for ticket in client.iter_tickets(TicketFilter()))
         self.log.info("The criteria choose %d of %d open tickets seen", len(job.plan), open_tickets)
         try:
-            self._refuse_too_many(job)
+            self._refuse_too_many(job.plan)
             if capped:
                 refuse_too_large_share(len(job.plan), open_tickets, self.max_share)
         except LightspeedConfigurationError:
             # Another try has to plan anew: with what the user allows then.
-            job.plan, job.planned, job.open_tickets = {}, False, 0
+            job.plan, job.open_tickets = {}, 0
             raise
         if self.only_plan:
             job.results = {ticket_id: Result(Status.DONE, change) for ticket_id, change in job.plan.items()}
@@ -262,8 +268,8 @@ class BulkTicketsOperator(BaseOperator):
         if self.receipt_s3_key:
             locate(self.receipt_s3_key)
 
-    def _refuse_too_many(self, job: Job) -> None:
-        refuse_too_many(len(job.plan), 1000 if self.max_tickets is None else self.max_tickets)
+    def _refuse_too_many(self, plan: Plan) -> None:
+        refuse_too_many(len(plan), 1000 if self.max_tickets is None else self.max_tickets)
 
     def _checkpoint(self, context: Context) -> Checkpoint:
         # A task that was changed and then cleared must not go on with the plan that it had before.

@@ -180,8 +180,9 @@ class UpdateTicketsOperator(BulkTicketsOperator):
     :param max_tickets: refuse to touch any if more than this are planned.
     :param max_share: refuse to touch any if criteria choose more than this part of the open tickets.
     :param if_changed: what to do with a ticket that was changed after it was planned: ``skip`` it, change (``close``)
-        it all the same, or skip it and ``fail`` at the end. Where ids are given without a receipt, there is no telling
-        when they were chosen, and no change is noticed.
+        it all the same, or skip it and ``fail`` at the end. The plan is as old as the receipt or export that it is
+        read from; bare ids are planned when the task starts, if they are more than a page, and else when they are
+        seen.
     :param on_failure: whether tickets that failed ``fail`` the task at the end, or ``warn`` in its log.
     :param dry_run: report which tickets would be changed; write nothing.
     :param receipt_s3_key: ``s3://`` address for the plan and what became of each ticket, as JSON Lines (templated).

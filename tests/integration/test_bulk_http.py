@@ -127,6 +127,13 @@ def test_a_plan_too_large_touches_nothing(sandbox: Sandbox) -> None:
         LightspeedTaskFailed, match=f"{is_open} tickets are more than max_tickets=9; .*={is_open}"
     ):
         close(where=lambda ticket: True, include_todo=True, max_tickets=9)
+    # Neither does the same task when it is cleared.
+    store = Store()
+    for arguments in ({"only_answered": True}, {"ticket_ids": list(before)}):
+        operator = CloseTicketsOperator(task_id="close", max_tickets=9, **arguments)  # type: ignore[arg-type]
+        for _ in range(2):
+            with pytest.raises(LightspeedTaskFailed, match="more than max_tickets=9"):
+                run(operator, store)
     assert sandbox.shop.tickets() == before
     assert not puts(sandbox)
 
@@ -183,6 +190,28 @@ def test_changed_after_the_plan_is_left_alone(sandbox: Sandbox, s3_bucket: str, 
     with pytest.raises(LightspeedTicketsFailed, match="changed since the plan"):
         close(ticket_ids=receipt, if_changed="fail")
     assert close(ticket_ids=receipt, if_changed="close")["closed"] == [ids[2]]
+
+
+def test_changed_while_a_long_list_of_ids_waits(sandbox: Sandbox) -> None:
+    ids = [n for n, ticket in sandbox.shop.tickets().items() if not ticket["isClosed"]]
+    ids += sandbox.add_tickets(150, isClosed=False)
+    wrote: list[int] = []
+
+    def customers_write() -> None:
+        while not puts(sandbox):
+            time.sleep(0.01)
+        # The list is newest first, and these have a while to wait.
+        wrote.extend(ids[:5])
+        for number in wrote:
+            sandbox.add_message(number, "I found it")
+
+    customers = threading.Thread(target=customers_write)
+    customers.start()
+    outcome = close(ticket_ids=ids)
+    customers.join()
+    assert outcome["changed"] == wrote
+    assert outcome["closed"] == ids[5:]
+    assert outcome["calls"] <= len(ids) - 5 + 15
 
 
 def test_warn(sandbox: Sandbox) -> None:

@@ -18,6 +18,8 @@ from demo.world import BUCKET, World
 
 EXPORT = "example_lightspeed_nightly_export"
 CLOSE = "example_lightspeed_close_stale_tickets"
+APPROVE = "example_lightspeed_close_with_approval"
+REOPEN = "example_lightspeed_reopen_tickets"
 REACT = "example_lightspeed_react_to_new_tickets"
 
 _PARSE = """
@@ -38,7 +40,7 @@ def test_they_are_parsed_with_no_error_and_no_warning(here: World, tmp_path: Pat
         capture_output=True,
     )
     assert json.loads(answer.read_text()) == {
-        "dags": sorted([EXPORT, CLOSE, REACT, SUPPORT_DESK]),
+        "dags": sorted([APPROVE, EXPORT, CLOSE, REACT, REOPEN, SUPPORT_DESK]),
         "errors": {},
         "warnings": {},
     }
