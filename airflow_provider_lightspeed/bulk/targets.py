@@ -31,6 +31,11 @@ def read_targets(value: Any, fetch: Callable[[str], bytes]) -> Plan:
     """
     if isinstance(value, str) and value.strip().startswith("{"):
         value = parse_text(value)
+    if isinstance(value, Iterable) and not isinstance(value, str | Mapping):
+        value = list(value)
+        if any(isinstance(item, Mapping) for item in value):
+            # The results of a mapped task.
+            return {key: change for item in value for key, change in read_targets(item, fetch).items()}
     if isinstance(value, Mapping):
         address = next((value[key] for key in _ADDRESSES if value.get(key)), None)
         ids = next((value[key] for key in _ID_LISTS if key in value), None)

@@ -83,6 +83,8 @@ def test_a_retry_takes_up_what_failed_and_what_is_left(job: Job) -> None:
         "{'ticket_ids': [3, 1, 2]}",
         {"closed": [3, 1, 2], "already": [9], "failed": {}},
         {"updated": [3, 1, 2], "receipt": None},
+        [{"closed": [3, 1]}, {"closed": [1, 2]}],
+        iter((3, 1, 2)),
     ],
 )
 def test_ids_in_any_form(value: Any) -> None:
