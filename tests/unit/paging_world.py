@@ -14,8 +14,6 @@ from zoneinfo import ZoneInfo
 from airflow_provider_lightspeed.api.paging import Cursor, Page, walk
 from airflow_provider_lightspeed.api.tickets import Request, TicketFilter
 
-_EPOCH = datetime(1970, 1, 1)
-
 
 @lru_cache
 def zone_of(name: str) -> tzinfo:
@@ -34,7 +32,7 @@ def iso(second: int, zone: str) -> str:
 @lru_cache(maxsize=100_000)
 def local(second: int, zone: str) -> int:
     """The wall clock, as seconds since 1970 of that wall clock."""
-    return int((datetime.fromtimestamp(second, zone_of(zone)).replace(tzinfo=None) - _EPOCH).total_seconds())
+    return int(datetime.fromtimestamp(second, zone_of(zone)).replace(tzinfo=UTC).timestamp())
 
 
 @dataclass
@@ -147,10 +145,9 @@ class World:
         return [row for row in self.rows.values() if all(test(row) for test in tests)]
 
     def _read(self, text: str) -> int:
-        moment = datetime.strptime(text, "%Y-%m-%d %H:%M:%S")
-        if self.naive:
-            return int((moment - _EPOCH).total_seconds())
-        return int(moment.replace(tzinfo=zone_of(self.filter_zone)).timestamp())
+        assert len(text) == len("YYYY-MM-DD HH:MM:SS")
+        zone = UTC if self.naive else zone_of(self.filter_zone)
+        return int(datetime.fromisoformat(text).replace(tzinfo=zone).timestamp())
 
     def _clock(self, second: int) -> int:
         return local(second, self.filter_zone) if self.naive else second
@@ -185,7 +182,7 @@ class World:
         }
 
 
-class Endless(AssertionError):
+class EndlessError(AssertionError):
     """A walk made more calls than any walk should."""
 
 
@@ -278,5 +275,5 @@ def run(
                     [row["id"] for row in reply] if isinstance(reply, list) else reply,
                 )
             if world.calls - before > most_calls:
-                raise Endless(f"more than {most_calls} calls")
+                raise EndlessError(f"more than {most_calls} calls")
     raise AssertionError("unreachable")

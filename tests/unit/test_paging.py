@@ -5,29 +5,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import random
-import sys
 from datetime import UTC, datetime, timedelta
-from math import ceil
-from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_lightspeed.api.errors import LightspeedIncompleteListError
 from airflow_provider_lightspeed.api.tickets import TicketFilter
-
-# Test modules are imported by file here, so a neighbour is as well.
-_SPEC = importlib.util.spec_from_file_location("paging_world", Path(__file__).with_name("paging_world.py"))
-assert _SPEC
-assert _SPEC.loader
-paging_world = importlib.util.module_from_spec(_SPEC)
-sys.modules["paging_world"] = paging_world
-_SPEC.loader.exec_module(paging_world)
-World, run = paging_world.World, paging_world.run
+from tests.unit.paging_world import World, run
 
 IANA = [
     "UTC",

@@ -95,32 +95,33 @@ def newest_first(reading: Reading, rows: list[Ticket], cursor: Cursor | None = N
         yield reading.page(rows, None)
         # Nothing above the top matters: it came later.
         state: Cursor = {"order": "newest", "top": top, "page": 0, "spans": [[top + 1, top + 1, 0]]}
+        # One answer has no hole: down to here, all was yielded.
+        state["yielded_to"] = rows[-1]["id"]
         state["count"] = yield from reading.count_if_exact()
     else:
         state = cursor
         reading.resume(cursor)
-    descent = _Descent(reading, state, {row["id"] for row in rows})
+    descent = _Descent(reading, state)
     if state["count"] is not None:
         yield from descent.by_page()
     if descent.coverage.tickets != state["count"]:
         yield from descent.bridge()
         if reading.maybe_by_change:
-            yield from _check_order(reading, rows)
+            yield from _check_order(reading, descent.first_page, descent.top)
 
 
 class _Descent:
-    """The way down from the top.
+    """The way down from the top."""
 
-    :param first_ids: ids of the page that was yielded already.
-    """
-
-    def __init__(self, reading: Reading, state: Cursor, first_ids: set[int]) -> None:
+    def __init__(self, reading: Reading, state: Cursor) -> None:
         self.coverage = Coverage(state["spans"])
         self._reading = reading
-        self._top: int = state["top"]
+        self.top: int = state["top"]
+        # Where the list began when the descent did.
+        self.first_page: list[Ticket] = []
         self._count: int | None = state["count"]
         self._page: int = state["page"]
-        self._first_ids = first_ids
+        self._yielded_to: int = state["yielded_to"]
 
     def by_page(self) -> Steps[None]:
         """Read page after page, to the end or until as many were read as were counted."""
@@ -167,19 +168,22 @@ class _Descent:
         ids = [row["id"] for row in rows]
         if not descending(ids):
             raise NotInOrder
+        if from_top and not self.first_page:
+            self.first_page = rows
         self._reading.watch_changes(rows, newest_first=True)
-        fresh = [row for row in rows if row["id"] <= self._top and row["id"] not in self.coverage]
-        high = max([*ids[:1], self._top if from_top else 0])
+        fresh = [row for row in rows if row["id"] <= self.top and row["id"] not in self.coverage]
+        high = max([*ids[:1], self.top if from_top else 0])
         self.coverage.add(ids[-1] if full else 0, high, len(fresh))
         state: Cursor = {
             "order": "newest",
-            "top": self._top,
+            "top": self.top,
             "count": self._count,
             "page": self._page,
             "spans": self.coverage.spans,
+            "yielded_to": self._yielded_to,
         }
         return self._reading.page(
-            [row for row in fresh if row["id"] not in self._first_ids],
+            [row for row in fresh if row["id"] < self._yielded_to],
             None if self._reading.maybe_by_change else state,
         )
 
@@ -197,7 +201,7 @@ def _overlapping(highest_start: int, page_size: int) -> tuple[int, int, int]:
     return before * limit, before + 1, limit
 
 
-def _check_order(reading: Reading, first: list[Ticket]) -> Steps[None]:
+def _check_order(reading: Reading, first: list[Ticket], top: int) -> Steps[None]:
     """Tell a list by id from a list by last change, where all that was read fits both.
 
     In the latter, a ticket that is changed while we read moves to the top, behind our back. So look for
@@ -210,7 +214,7 @@ def _check_order(reading: Reading, first: list[Ticket]) -> Steps[None]:
     for row in rows:
         if row["id"] in before and last_change(row) == before[row["id"]]:
             return
-        if row["id"] not in before and row["id"] <= first[0]["id"]:
+        if row["id"] not in before and row["id"] <= top:
             break
     if rows:
         raise NotInOrder

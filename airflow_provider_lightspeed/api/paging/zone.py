@@ -89,7 +89,8 @@ class FilterZone:
             moments = [instant.astimezone(UTC) + step * _QUARTER for step in steps]
             return [moment.astimezone(zone).utcoffset() or timedelta(0) for moment in moments]
         if self.offset is not None:
-            return [self.offset - _CLOCK_CHANGE, self.offset, self.offset + _CLOCK_CHANGE]
+            lowest, highest = self.offset - _CLOCK_CHANGE, self.offset + _CLOCK_CHANGE
+            return [max(_LOWEST, lowest), self.offset, min(_HIGHEST, highest)]
         return [_LOWEST, _HIGHEST]
 
 

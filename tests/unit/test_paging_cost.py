@@ -1,0 +1,108 @@
+"""What a walk costs where nothing changes, with pages of the real size."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from math import ceil
+from typing import Any
+
+import pytest
+
+from airflow_provider_lightspeed.api.tickets import TicketFilter
+from tests.unit.paging_world import World, run
+
+END = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp())
+SIZES = [251, 500, 750, 2_600, 5_001]
+SPACING = 300
+
+
+def world_of(size: int, *, changed: float = 0.3, null: bool = False, gap: int = 5, **options: Any) -> World:
+    created = range(END - size * SPACING, END, SPACING)
+    return World(seed=size, **options).fill(created, gap=gap, changed=changed, null=null)
+
+
+def calls(world: World, wanted: TicketFilter | None = None, **options: Any) -> int:
+    outcome = run(world, wanted or TicketFilter(), **options)
+    assert outcome is not None
+    outcome.check()
+    assert set(outcome.yielded) == outcome.must
+    return outcome.calls
+
+
+@pytest.mark.parametrize("order", ["oldest", "newest", "unordered", "last_change", "last_change_asc"])
+@pytest.mark.parametrize("size", [0, 1, 249])
+def test_one_page_costs_one_call(order: str, size: int) -> None:
+    assert calls(world_of(size, order=order)) == 1
+
+
+@pytest.mark.parametrize("changed", [0.0, 0.3])
+@pytest.mark.parametrize("null", [True, False])
+@pytest.mark.parametrize("inclusive", [True, False])
+@pytest.mark.parametrize("size", [250, *SIZES])
+def test_oldest_first(size: int, inclusive: bool, null: bool, changed: float) -> None:
+    world = world_of(size, order="oldest", since_id_inclusive=inclusive, null=null, changed=changed)
+    assert calls(world) <= ceil(size / 250) + 2
+
+
+@pytest.mark.parametrize("changed", [0.0, 0.3])
+@pytest.mark.parametrize("gap", [1, 50])
+@pytest.mark.parametrize("size", [250, *SIZES])
+def test_newest_first(size: int, gap: int, changed: float) -> None:
+    assert calls(world_of(size, order="newest", gap=gap, changed=changed)) <= 1.05 * ceil(size / 250) + 3
+
+
+@pytest.mark.parametrize("email", ["a@example.com"])
+@pytest.mark.parametrize("size", [1_000, 5_001])
+def test_newest_first_where_the_count_may_be_of_more(size: int, email: str) -> None:
+    wanted = TicketFilter(email=email)
+    world = world_of(size, order="newest")
+    assert calls(world, wanted) <= 1.15 * ceil(len(world.expected(wanted)) / 250) + 3
+
+
+@pytest.mark.parametrize("order", ["unordered", "last_change", "last_change_asc"])
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Pacific/Kiritimati"])
+@pytest.mark.parametrize("size", [250, *SIZES])
+def test_no_order(size: int, zone: str, order: str) -> None:
+    assert calls(world_of(size, order=order, filter_zone=zone)) <= 3 * ceil(size / 250) + 5
+
+
+def window(world: World, size: int) -> tuple[TicketFilter, int]:
+    """Choose a window of so many tickets amid many more; say how many are in and near it."""
+    middle = END - len(world.rows) // 2 * SPACING
+    bounds = [datetime.fromtimestamp(middle + shift * SPACING * size // 2, UTC) for shift in (-1, 1)]
+    return TicketFilter(created_from=bounds[0], created_to=bounds[1]), size + 4 * 3_600 // SPACING
+
+
+@pytest.mark.parametrize("zone", ["Europe/Amsterdam", "America/New_York"])
+@pytest.mark.parametrize("size", SIZES)
+def test_newest_first_in_a_window_of_a_named_zone(size: int, zone: str) -> None:
+    world = world_of(size + 2_000, order="newest", filter_zone=zone)
+    wanted, size = window(world, size)
+    assert calls(world, wanted, filter_timezone=zone) <= 1.05 * ceil(size / 250) + 3
+
+
+@pytest.mark.parametrize("zone", ["Europe/Amsterdam", "UTC"])
+@pytest.mark.parametrize("size", SIZES)
+def test_newest_first_in_a_window_of_the_answers_zone(size: int, zone: str) -> None:
+    world = world_of(size + 2_000, order="newest", filter_zone=zone, answer_zone=zone)
+    wanted, size = window(world, size)
+    assert calls(world, wanted) <= 1.05 * ceil(size / 250) + 3
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Kolkata", "840", "-720", "345"])
+@pytest.mark.parametrize("naive", [True, False])
+@pytest.mark.parametrize("size", SIZES)
+def test_newest_first_in_a_window_of_a_zone_to_find_out(size: int, naive: bool, zone: str) -> None:
+    world = world_of(
+        size + 2_000, order="newest", filter_zone=zone, naive=naive, answer_zone="Europe/Amsterdam"
+    )
+    wanted, size = window(world, size)
+    assert calls(world, wanted) <= 1.1 * ceil(size / 250) + 12
+
+
+@pytest.mark.parametrize("order", ["oldest", "newest", "unordered"])
+def test_a_narrow_window_costs_what_is_near_it(order: str) -> None:
+    world = world_of(8_000, order=order, filter_zone="America/New_York")
+    middle = datetime.fromtimestamp(END - 4_000 * SPACING, UTC)
+    wanted = TicketFilter(created_from=middle, created_to=middle + timedelta(hours=1))
+    assert calls(world, wanted) <= 16
