@@ -106,7 +106,7 @@ class Rhythm:
         self._faults = 0
         return self.interval
 
-    def after_error(self, error: LightspeedError, now: datetime) -> float:
+    def after_error(self, error: Exception, now: datetime) -> float:
         """Return the pause after one that failed: until the quota is back, else longer each time."""
         if isinstance(error, LightspeedQuotaExhausted):
             return max(0.0, (error.until - now).total_seconds())

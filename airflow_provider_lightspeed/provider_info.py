@@ -94,7 +94,10 @@ def get_provider_info() -> dict[str, Any]:
         "hooks": [_modules("hooks.lightspeed")],
         "operators": [_modules("operators.tickets")],
         "sensors": [_modules("sensors.tickets")],
-        "triggers": [_modules("triggers.tickets")],
+        "triggers": [_modules("triggers.tickets", "triggers.assets")],
+        "asset-uris": [
+            {"schemes": ["lightspeed"], "handler": "airflow_provider_lightspeed.assets.sanitize_uri"}
+        ],
         "transfers": [
             {
                 "source-integration-name": _INTEGRATION,

@@ -15,6 +15,7 @@ from airflow_provider_lightspeed.operators.tickets import (
 )
 from airflow_provider_lightspeed.sensors.tickets import NewTicketSensor
 from airflow_provider_lightspeed.triggers.tickets import NewTicketTrigger
+from airflow_provider_lightspeed.assets import new_tickets_asset
 from airflow_provider_lightspeed.transfers.tickets_to_s3 import LightspeedTicketsToS3Operator
 CloseTicketsOperator(task_id="a", ticket_ids=[1])
 CreateTicketOperator(task_id="b", subject="s", customer_id=1)

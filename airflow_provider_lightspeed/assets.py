@@ -1,0 +1,79 @@
+"""New tickets of a shop as an asset, so that they start DAGs (Airflow 3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from urllib.parse import SplitResult
+
+    from airflow.sdk import Asset
+
+_KIND = "/tickets/new"
+
+
+def new_tickets_asset(
+    name: str,
+    *,
+    lightspeed_conn_id: str = "lightspeed_default",
+    poll_interval: float = 60,
+    start: Literal["latest", "earliest"] = "latest",
+) -> Asset:
+    """Make an asset that new support tickets update: a DAG with it in its ``schedule`` starts on them.
+
+    Each event names up to 500 tickets in its payload: ``{"ticket_ids", "count", "since_id", "max_id"}``. One run
+    may get several events::
+
+        @task
+        def new_ticket_ids(triggering_asset_events=None):
+            return [
+                ticket_id
+                for event in triggering_asset_events[shop]
+                for ticket_id in event.extra["payload"]["ticket_ids"]
+            ]
+
+    Make one asset for each shop, in a module that your DAG files import: Airflow holds assets together by name.
+    Assets with the same connection and interval share one poll. See ``docs/new-tickets.md`` for what happens when
+    the triggerer restarts.
+
+    :param name: of the asset; also in its address, ``lightspeed://<name>/tickets/new``.
+    :param lightspeed_conn_id: connection to the shop.
+    :param poll_interval: seconds between two looks, each of which is a call (of 12,000 a day, as a rule).
+    :param start: what is new at the very first look: ``latest``, what comes after it, or ``earliest``, every
+        ticket of the shop.
+    :raises RuntimeError: on Airflow 2, which has nothing of the kind.
+    """
+    try:
+        from airflow.sdk import Asset, AssetWatcher
+    except ImportError:
+        raise RuntimeError(
+            "new_tickets_asset needs Airflow 3: assets of Airflow 2 can't watch anything. Use NewTicketSensor there"
+        ) from None
+    from airflow_provider_lightspeed.triggers.assets import NewTicketEventTrigger
+
+    if start not in {"latest", "earliest"}:
+        raise ValueError(f"start must be 'latest' or 'earliest', got {start!r}")
+    if poll_interval <= 0:
+        raise ValueError(f"poll_interval must be more than 0 seconds, got {poll_interval!r}")
+    trigger = NewTicketEventTrigger(
+        asset_name=name,
+        lightspeed_conn_id=lightspeed_conn_id,
+        poll_interval=poll_interval,
+        start=start,
+    )
+    return Asset(
+        name=name,
+        uri=f"lightspeed://{quote(name, safe='')}{_KIND}",
+        watchers=[AssetWatcher(name=f"{name} new tickets", trigger=trigger)],
+    )
+
+
+def sanitize_uri(uri: SplitResult) -> SplitResult:
+    """Check the address of an asset, for Airflow.
+
+    :raises ValueError: if it is not ``lightspeed://<name>/tickets/new``.
+    """
+    if not uri.netloc or uri.path != _KIND or uri.query or uri.fragment:
+        raise ValueError(f"URI format must be lightspeed://<name>{_KIND}")
+    return uri

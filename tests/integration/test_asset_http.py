@@ -1,0 +1,225 @@
+"""Assets that watch a shop, against a shop over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from airflow_provider_lightspeed.assets import new_tickets_asset
+from airflow_provider_lightspeed.sandbox import Fault, Sandbox
+from airflow_provider_lightspeed.triggers import assets
+from airflow_provider_lightspeed.triggers.assets import NewTicketEventTrigger
+
+shared_stream = pytest.importorskip("airflow.triggers.shared_stream", reason="Airflow 3.3 and newer")
+
+_INTERVAL = 0.1
+
+
+class _Store:
+    """An asset's state store."""
+
+    def __init__(self) -> None:
+        self.state: dict[str, Any] = {}
+
+    async def aget(self, key: str) -> Any:
+        return self.state.get(key)
+
+    async def aset(self, key: str, value: Any) -> None:
+        self.state[key] = value
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assets, "SETTLE", 0.01)
+    monkeypatch.setattr("airflow_provider_lightspeed.api.retries.MAX_TRIES", 1)
+
+
+def _trigger(store: _Store | None = None, **options: Any) -> NewTicketEventTrigger:
+    (watcher,) = new_tickets_asset("my_shop", poll_interval=_INTERVAL, **options).watchers
+    _, arguments = watcher.trigger.serialize()
+    trigger = NewTicketEventTrigger(**json.loads(json.dumps(arguments)))
+    trigger.asset_state_store = store
+    return trigger
+
+
+class _Watch:
+    """The events of a trigger, gathered until the end of the block."""
+
+    def __init__(self, events: AsyncIterator[Any]) -> None:
+        self.events: list[dict[str, Any]] = []
+        self._task = asyncio.ensure_future(self._gather(events))
+
+    async def _gather(self, events: AsyncIterator[Any]) -> None:
+        async for event in events:
+            self.events.append(event.payload)
+
+    @property
+    def ticket_ids(self) -> list[int]:
+        return [ticket_id for event in self.events for ticket_id in event["ticket_ids"]]
+
+    async def has(self, count: int) -> None:
+        async with asyncio.timeout(10):
+            while len(self.ticket_ids) < count:
+                await asyncio.sleep(0.01)
+
+    async def is_quiet(self, looks: float = 3) -> None:
+        before = len(self.events)
+        await asyncio.sleep(looks * _INTERVAL)
+        assert len(self.events) == before
+
+    async def stop(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+
+async def _first_look(sandbox: Sandbox) -> None:
+    sandbox.reset_calls()
+    while len(sandbox.calls) < 3:  # two find out what the newest ticket is
+        await asyncio.sleep(0.01)
+
+
+def test_events_name_new_tickets_in_batches(sandbox: Sandbox) -> None:
+    last = max(sandbox.shop.ids())
+
+    async def story() -> None:
+        store = _Store()
+        watch = _Watch(_trigger(store).run())
+        await _first_look(sandbox)
+        new = sandbox.add_tickets(1_201)
+        await watch.has(1_201)
+        await watch.is_quiet()
+        await watch.stop()
+        assert watch.ticket_ids == new
+        assert max(event["count"] for event in watch.events) <= 500
+        assert watch.events[0]["since_id"] == last
+        assert [event["since_id"] for event in watch.events[1:]] == [
+            event["max_id"] for event in watch.events[:-1]
+        ]
+        assert store.state == {"lightspeed_max_id": new[-1]}
+
+    asyncio.run(story())
+
+
+def test_no_ticket_is_lost_or_repeated_over_a_restart(sandbox: Sandbox) -> None:
+    async def story() -> None:
+        store = _Store()
+        first = _Watch(_trigger(store).run())
+        await _first_look(sandbox)
+        before = sandbox.add_tickets(2)
+        await first.has(2)
+        await first.is_quiet()
+        await first.stop()
+        meanwhile = sandbox.add_tickets(3)
+        second = _Watch(_trigger(store).run())
+        await second.has(3)
+        after = sandbox.add_tickets(1)
+        await second.has(4)
+        await second.is_quiet()
+        await second.stop()
+        assert first.ticket_ids == before
+        assert second.ticket_ids == meanwhile + after
+
+    asyncio.run(story())
+
+
+def test_a_triggerer_that_dies_before_an_event_is_stored_hands_it_over_again(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assets, "SETTLE", 60)
+
+    async def story() -> None:
+        store = _Store()
+        first = _Watch(_trigger(store).run())
+        await _first_look(sandbox)
+        new = sandbox.add_tickets(2)
+        await first.has(2)
+        await first.stop()
+        second = _Watch(_trigger(store).run())
+        await second.has(2)
+        await second.stop()
+        assert first.events == second.events
+        assert second.ticket_ids == new
+
+    asyncio.run(story())
+
+
+def test_faults_and_wrong_credentials_are_outlived(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> None:
+        watch = _Watch(_trigger(_Store()).run())
+        await _first_look(sandbox)
+        sandbox.inject(Fault("500"), Fault("drop"), Fault("html-200"))
+        new = sandbox.add_tickets(1)
+        await watch.has(1)
+        wrong = {**json.loads(sandbox.airflow_connection()), "password": "not-the-secret-at-all"}
+        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", json.dumps(wrong))
+        sandbox.inject(Fault("500"))  # after a failure, the connection is looked up again
+        await asyncio.sleep(4 * _INTERVAL)
+        new += sandbox.add_tickets(1)
+        await watch.is_quiet()
+        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", sandbox.airflow_connection())
+        await watch.has(2)
+        await watch.stop()
+        assert watch.ticket_ids == new
+
+    asyncio.run(story())
+    assert "401" in caplog.text
+    assert "not-the-secret-at-all" not in caplog.text
+
+
+def test_the_start_may_be_the_earliest_ticket(sandbox: Sandbox) -> None:
+    async def story() -> None:
+        watch = _Watch(_trigger(_Store(), start="earliest").run())
+        await watch.has(600)
+        await watch.stop()
+        assert watch.ticket_ids == sorted(sandbox.shop.ids())
+
+    asyncio.run(story())
+
+
+def test_many_watchers_share_one_poll(sandbox: Sandbox) -> None:
+    async def story() -> None:
+        manager = shared_stream.SharedStreamManager()
+        watches = []
+        for number in range(200):
+            trigger = _trigger(_Store())
+            stream = manager.subscribe(trigger_id=number, trigger=trigger, key=trigger.shared_stream_key())
+            watches.append(_Watch(trigger.filter_shared_stream(stream)))
+        await _first_look(sandbox)
+        await asyncio.sleep(_INTERVAL)
+        sandbox.reset_calls()
+        new = sandbox.add_tickets(3)
+        await asyncio.gather(*(watch.has(3) for watch in watches))
+        await asyncio.sleep(10 * _INTERVAL)
+        assert len(sandbox.calls) <= 25  # a call an interval
+        await asyncio.gather(*(watch.stop() for watch in watches))
+        await manager.stop_all()
+        assert all(watch.ticket_ids == new for watch in watches)
+
+    asyncio.run(story())
+
+
+def test_what_an_asset_is() -> None:
+    asset = new_tickets_asset("my_shop", lightspeed_conn_id="shop", poll_interval=30)
+    assert (asset.name, asset.uri) == ("my_shop", "lightspeed://my_shop/tickets/new")
+    (watcher,) = asset.watchers
+    assert watcher.trigger.serialize() == (
+        "airflow_provider_lightspeed.triggers.assets.NewTicketEventTrigger",
+        {"asset_name": "my_shop", "lightspeed_conn_id": "shop", "poll_interval": 30, "start": "latest"},
+    )
+    with pytest.raises(ValueError, match="earliest"):
+        new_tickets_asset("my_shop", start="now")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="poll_interval"):
+        new_tickets_asset("my_shop", poll_interval=0)
+
+
+def test_airflow_2_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "airflow.sdk", None)
+    with pytest.raises(RuntimeError, match="needs Airflow 3"):
+        new_tickets_asset("my_shop")
