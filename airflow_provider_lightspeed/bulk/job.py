@@ -42,7 +42,7 @@ class Job:
     :param planned: whether the plan is complete: it is fixed from then on.
     :param open_tickets: how many open tickets were seen while planning.
     :param results: what became of tickets so far.
-    :param in_hand: tickets that were seen to need the change, and may or may not have got it before a crash.
+    :param in_hand: tickets that were seen to need the change, and may or may not have got it when a try ended.
     :param cursor: where the walk over the list (to plan, then to look again) goes on.
     :param by_id: look at tickets one by one, since the walk over the list does not get on.
     :param calls: calls of earlier tries.
@@ -69,6 +69,14 @@ class Job:
             for ticket_id in self.plan
             if (result := self.results.get(ticket_id)) is not None and result.status is status
         ]
+
+    def unsure(self) -> set[int]:
+        """Return the tickets in hand that may have been changed though nothing says so: no answer came, or only errors."""
+        return {
+            ticket_id
+            for ticket_id in self.in_hand
+            if (result := self.results.get(ticket_id)) is None or result.status is Status.FAILED
+        }
 
     def failed(self) -> dict[str, str]:
         """Return the reason for each ticket that failed; ids as text, as JSON has them."""

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from functools import partial
 from typing import Literal
 
 from airflow_provider_lightspeed.api.client import LightspeedClient
@@ -116,14 +117,14 @@ class Run:
             for look in looks(self._client, job, self._each_in(pool)):
                 due = self._judge(look)
                 if due and not self._dry_run:
-                    job.in_hand = set(due) | self._maybe_done.intersection(job.left)
+                    job.in_hand = job.unsure() | set(due)
                     self._save()
-                    self._each_in(pool)(lambda ticket_id, look=look: self._change(ticket_id, look), due)  # type: ignore[misc]
+                    self._each_in(pool)(partial(self._change, look), due)
                 job.cursor = look.cursor
         finally:
             # A call that still waits for its answer must not hold a stopped task up.
             pool.shutdown(wait=False, cancel_futures=True)
-            job.in_hand.intersection_update(job.left)
+            job.in_hand = job.unsure()
 
     def _judge(self, look: Look) -> list[int]:
         """Settle all that needs no call; return the ids of the rest."""
@@ -157,7 +158,7 @@ class Run:
         ours = self._action.ends_in_absence and ticket_id in self._maybe_done
         return Result(Status.DONE if ours else Status.MISSING)
 
-    def _change(self, ticket_id: int, look: Look) -> None:
+    def _change(self, look: Look, ticket_id: int) -> None:
         try:
             self._job.results[ticket_id] = self._changed(ticket_id, look)
         except LightspeedNotFoundError as error:

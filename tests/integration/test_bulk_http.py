@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import threading
@@ -13,6 +14,8 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
+from airflow_provider_lightspeed.api.client import LightspeedClient
+from airflow_provider_lightspeed.api.tickets import Request
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, LightspeedTicketsFailed
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.operators.bulk import BulkTicketsOperator
@@ -30,10 +33,13 @@ END = datetime(2026, 6, 1, tzinfo=UTC)
 
 
 class Store(dict[str, Any]):
-    """Stands for Airflow's task state store: JSON only."""
+    """Stands for Airflow's task state store: JSON only, and nothing comes from a worker that is dead."""
+
+    dead = False
 
     def set(self, key: str, value: Any) -> None:
-        self[key] = json.loads(json.dumps(value))
+        if not self.dead:
+            self[key] = json.loads(json.dumps(value))
 
     def delete(self, key: str) -> None:
         self.pop(key, None)
@@ -222,6 +228,18 @@ def test_warn(sandbox: Sandbox) -> None:
     assert list(outcome["failed"]) == [str(ids[1])]
 
 
+def test_a_put_that_was_done_behind_errors_is_ours(sandbox: Sandbox) -> None:
+    ids = sandbox.add_tickets(2, isClosed=False)
+    sandbox.inject(Fault("500", method="PUT", path=str(ids[1]), times=0, applied=True))
+    store = Store()
+    operator = CloseTicketsOperator(task_id="close", ticket_ids=ids)
+    with pytest.raises(LightspeedTicketsFailed):
+        run(operator, store)
+    sandbox.reset()
+    assert run(operator, store)["closed"] == ids
+    assert not puts(sandbox)
+
+
 def test_a_retry_takes_only_what_is_left(sandbox: Sandbox) -> None:
     ids = sandbox.add_tickets(6, isClosed=False)
     sandbox.inject(Fault("500", method="PUT", path=str(ids[1]), times=0))
@@ -350,7 +368,7 @@ _KINDS = (
 )
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(24))
 def test_random_runs(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     monkeypatch.setattr("airflow_provider_lightspeed.api.retries.FIRST_BACKOFF", 0.01)
     chance = random.Random(seed)
@@ -381,9 +399,45 @@ def test_random_runs(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
             choice = {"ticket_ids": chance.sample(sorted(before), len(before) // chance.choice([1, 3, 20]))}
         else:
             choice = {"only_answered": True, "max_share": 1.0}
-        operator = CloseTicketsOperator(task_id="close", on_failure="warn", **choice)
-        outcome = run(operator, Store() if chance.random() < 0.5 else None)
+
+        def operator() -> CloseTicketsOperator:
+            return CloseTicketsOperator(task_id="close", on_failure="warn", **choice)
+
+        store = Store() if chance.random() < 0.7 else None
+        outcome: dict[str, Any] | None = None
+        if store is not None:
+            kills = [chance.randrange(1, 120) for _ in range(chance.choice([0, 1, 3]))]
+            runs = (_run_and_kill(monkeypatch, operator(), store, calls) for calls in kills)
+            # A run that was over before it could be killed is the last one.
+            outcome = next((over for over in runs if over is not None), None)
+        outcome = outcome or run(operator(), store)
         _outcome_is_the_truth(sandbox, before, choice, outcome)
+
+
+class Killed(BaseException):
+    """What nobody catches."""
+
+
+def _run_and_kill(
+    monkeypatch: pytest.MonkeyPatch, operator: BulkTicketsOperator, store: Store, calls: int
+) -> dict[str, Any] | None:
+    """Let a worker die at one of its calls: others are in flight then, and all that it had not saved is lost."""
+    numbers = itertools.count(1)
+    real = LightspeedClient.call
+
+    def call(client: LightspeedClient, request: Request) -> Any:
+        if next(numbers) >= calls:
+            store.dead = True
+            raise Killed
+        return real(client, request)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LightspeedClient, "call", call)
+        try:
+            return run(operator, store)
+        except Killed:
+            store.dead = False
+            return None
 
 
 def _outcome_is_the_truth(
