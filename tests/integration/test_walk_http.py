@@ -83,11 +83,11 @@ def test_complete_while_others_change_the_shop_and_answers_fail(order: str, zone
     )
     # Around the change of clocks on 29 March.
     window = TicketFilter(created_from=END - timedelta(days=20), created_to=END - timedelta(days=5))
-    for wanted in (TicketFilter(), window):
-        with Sandbox(shop_config) as shop, client_of(shop) as client:
-            before = matching(shop, wanted)
-            read = [ticket["id"] for ticket in client.iter_tickets(wanted)]
-            assert_complete(read, before, shop, wanted)
+    wanted = TicketFilter() if zone == "UTC" else window
+    with Sandbox(shop_config) as shop, client_of(shop) as client:
+        before = matching(shop, wanted)
+        read = [ticket["id"] for ticket in client.iter_tickets(wanted)]
+        assert_complete(read, before, shop, wanted)
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -97,16 +97,13 @@ def test_resumed_after_each_page(order: str) -> None:
         wanted = TicketFilter(created_to=END)
         before = matching(shop, wanted)
         read: list[int] = []
-        cursor = None
-        resumed = 0
-        done = False
-        while not done:
-            done = True
+        cursor, ended, resumed = None, False, 0
+        while not ended:
+            ended = True
             for page in client.iter_pages(wanted, cursor):
                 read += [ticket["id"] for ticket in page.tickets]
-                if page.cursor is not None:
-                    cursor, done = page.cursor, False
-                    resumed += 1
+                if page.cursor is not None and resumed < 5:
+                    cursor, ended, resumed = page.cursor, False, resumed + 1
                     break
         assert resumed > 2
         assert_complete(read, before, shop, wanted)

@@ -51,7 +51,7 @@ rates = st.sampled_from([0.0, 0.0, 0.1, 0.3, 1.0])
 page_sizes = st.integers(7, 10)
 
 
-def settle_examples(share: float) -> int:
+def examples(share: float) -> int:
     return max(1, int(settings.default.max_examples * share))
 
 
@@ -129,7 +129,7 @@ def check(world: Any, wanted: TicketFilter, **options: Any) -> bool:
     return False
 
 
-@settings(max_examples=settle_examples(8))
+@settings(max_examples=examples(6))
 @given(st.data())
 def test_nothing_changes(data: st.DataObject) -> None:
     """Where nothing changes, every walk succeeds."""
@@ -142,7 +142,7 @@ def test_nothing_changes(data: st.DataObject) -> None:
     assert not failed or (wanted.email and world.order not in ORDERED)
 
 
-@settings(max_examples=settle_examples(12))
+@settings(max_examples=examples(9))
 @given(st.data())
 def test_all_changes(data: st.DataObject) -> None:
     """Whatever others do meanwhile, a walk is complete or fails; lists in order do not fail."""
@@ -155,7 +155,7 @@ def test_all_changes(data: st.DataObject) -> None:
     )
 
 
-@settings(max_examples=settle_examples(8))
+@settings(max_examples=examples(6))
 @given(st.data())
 def test_resumed(data: st.DataObject) -> None:
     """A walk that is stopped and resumed, again and again, is one walk."""
@@ -169,7 +169,7 @@ def test_resumed(data: st.DataObject) -> None:
     )
 
 
-@settings(max_examples=settle_examples(2))
+@settings(max_examples=examples(2))
 @given(st.data())
 def test_a_shop_that_ignores_filters(data: st.DataObject) -> None:
     """Filters that a shop does not read never make a walk wrong, or endless."""
