@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, settings
 
 _COMMON = {
     "deadline": None,
     "database": None,
     "print_blob": True,
-    "phases": [p for p in Phase if p.name != "shrink" or "NOSHRINK" not in os.environ],
     "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large],
 }
 settings.register_profile("ordinary", max_examples=100, **_COMMON)

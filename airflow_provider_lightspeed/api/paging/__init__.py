@@ -12,6 +12,9 @@ holds all the same:
   bridged by answers that overlap both sides. No zone, no time, no luck is needed. (`newest_first`)
 - *No order*: slices of creation time, each so narrow that one answer holds it whole. (`unordered`)
 
+A list by last change can look like one by id, as long as no ticket was changed. Pages have a cursor
+only once a change has shown that it is not; until then the end of the walk looks for tickets that moved.
+
 A walk is a generator: it yields a `Request` and is sent the data, or it yields a `Page`. Whoever
 drives it does the calling.
 """
