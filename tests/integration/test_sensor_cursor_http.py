@@ -120,7 +120,7 @@ def test_mapped_sensors_stand_on_their_own(sandbox: Sandbox, variables: _Variabl
     new = sandbox.add_tickets(2)
     for index in range(2):
         result = _run(_context("second", index))
-            assert result["ticket_ids"] == new
+        assert result["ticket_ids"] == new
     assert sorted(variables.texts) == [
         "lightspeed_new_tickets.dag.wait.0",
         "lightspeed_new_tickets.dag.wait.1",
