@@ -23,15 +23,20 @@ def proxy_for(url: str) -> str | None:
     return proxy if "://" in proxy else f"http://{proxy}"
 
 
-def tls_context(url: str) -> ssl.SSLContext | None:
-    """Return what checks the shop's certificate; None for plain http.
+def ca_bundle() -> str:
+    """Return where the trusted authorities are: a file, or a directory.
 
-    Certifi's authorities, or those that ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE`` or ``SSL_CERT_FILE`` name.
+    Certifi's, or those that ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE`` or ``SSL_CERT_FILE`` name.
     """
+    names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+    return next((os.environ[name] for name in names if os.environ.get(name)), certifi.where())
+
+
+def tls_context(url: str) -> ssl.SSLContext | None:
+    """Return what checks the shop's certificate; None for plain http."""
     if urlsplit(url).scheme != "https":
         return None
-    names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
-    bundle = next((os.environ[name] for name in names if os.environ.get(name)), certifi.where())
+    bundle = ca_bundle()
     if Path(bundle).is_dir():
         return ssl.create_default_context(capath=bundle)
     return ssl.create_default_context(cafile=bundle)
