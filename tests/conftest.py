@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from importlib.metadata import version
 from uuid import uuid4
 
 import pytest
+from packaging.version import Version
 
 from demo.s3_server import S3Server
 
@@ -18,6 +20,20 @@ _AIRFLOW_HOME = tempfile.TemporaryDirectory(prefix="airflow-home-")
 os.environ["AIRFLOW_HOME"] = _AIRFLOW_HOME.name
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__USAGE_DATA_COLLECTION__ENABLED"] = "False"
+_AIRFLOW_VERSION = Version(version("apache-airflow"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "airflow(since, before): only for these versions of Airflow; docs/versions.md says why"
+    )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in item.iter_markers("airflow"):
+        since, before = marker.kwargs.get("since", "0"), marker.kwargs.get("before", "99")
+        if not Version(since) <= _AIRFLOW_VERSION < Version(before):
+            pytest.skip(f"for Airflow {since} up to (not including) {before}, this is {_AIRFLOW_VERSION}")
 
 
 @pytest.fixture(scope="session")
@@ -29,8 +45,13 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 
 @pytest.fixture
-def s3_bucket(s3_server: S3Server) -> str:
+def s3_bucket(s3_server: S3Server) -> Iterator[str]:
     """The name of a new, empty bucket on that server."""
     name = f"test-{uuid4().hex}"
-    s3_server.client().create_bucket(Bucket=name)
-    return name
+    client = s3_server.client()
+    client.create_bucket(Bucket=name)
+    yield name
+    # Each bucket takes some of the server's volumes, of which there are few.
+    for item in client.list_objects_v2(Bucket=name).get("Contents", []):
+        client.delete_object(Bucket=name, Key=item["Key"])
+    client.delete_bucket(Bucket=name)

@@ -87,6 +87,7 @@ class LightspeedHook(BaseHook):
             BS3TextFieldWidget,
         )
         from wtforms import BooleanField, PasswordField, StringField  # type: ignore[import-untyped]
+        from wtforms.validators import Optional, any_of  # type: ignore[import-untyped]
 
         widgets: dict[str, Any] = {}
         for name, definition in CONNECTION_FIELDS.items():
@@ -96,7 +97,11 @@ class LightspeedHook(BaseHook):
             elif schema.get("format") == "password":
                 widgets[name] = PasswordField(label, description=description, widget=BS3PasswordFieldWidget())
             else:
-                widgets[name] = StringField(label, description=description, widget=BS3TextFieldWidget())
+                # Airflow 3.0 and 3.1 make a drop-down of any_of; 2.11 knows none, and checks what is typed.
+                rules = [Optional(), any_of(schema["enum"])] if "enum" in schema else []
+                widgets[name] = StringField(
+                    label, rules, description=description, widget=BS3TextFieldWidget()
+                )
         return widgets
 
     @classmethod

@@ -79,7 +79,7 @@ def test_what_cannot_be_right(connect: Any, fields: dict[str, Any], complaint: s
 
 
 def test_credentials_are_masked(connect: Any) -> None:
-    from airflow.sdk.log import redact
+    from airflow.providers.common.compat.sdk import redact
 
     connect(extra={"app_token": "token-of-the-shop"})
     settings = LightspeedHook().get_conn().settings

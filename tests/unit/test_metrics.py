@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from airflow.sdk.observability import stats
 
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.sandbox import Sandbox, ShopConfig
@@ -28,8 +27,14 @@ class Backend:
 
 
 @pytest.fixture
-def backend() -> Iterator[Backend]:
+def backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
     backend = Backend()
+    try:
+        from airflow.sdk.observability import stats
+    except ImportError:  # before 3.2 there is one backend for all of Airflow, which would need all methods
+        monkeypatch.setattr("airflow_provider_lightspeed.hooks.metrics.Stats", backend)
+        yield backend
+        return
     stats.initialize(factory=lambda: backend, export_legacy_names=False)  # type: ignore[arg-type, return-value]  # a stand-in with the two methods used
     yield backend
     from airflow.sdk._shared.observability.metrics.base_stats_logger import NoStatsLogger
