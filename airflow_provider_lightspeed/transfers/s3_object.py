@@ -1,14 +1,14 @@
-"""One S3 object, written as a stream and visible whole or not at all."""
+"""One S3 object, visible whole or not at all."""
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed
 
 if TYPE_CHECKING:
-    from botocore.exceptions import ClientError
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
@@ -16,122 +16,127 @@ if TYPE_CHECKING:
 _PART_SIZE = 8 * 1024 * 1024
 
 
-class S3ObjectWriter:
-    """A sink for bytes that becomes one object at the end of the ``with`` block.
+class S3Object:
+    """The target of an export.
 
-    The upload is opened first: that proves the bucket and the right to write before any work is done.
-    When the block raises, neither an object nor an open upload is left.
-
-    :param replace: whether an object that is there may be replaced. If not, the shop of objects itself refuses
-        the second of two writers (conditional write), so that no race is lost.
-    :raises LightspeedTaskFailed: if there is no such bucket, no right to write, or the key is taken.
+    :param replace: whether an object that is there may be replaced. If not, S3 itself refuses the second of two
+        writers (conditional write), so that no race is lost.
+    :param options: S3 arguments for the object (encryption, ACL).
     """
 
     def __init__(
-        self, client: S3Client, bucket: str, key: str, *, replace: bool, content_type: str = ""
+        self, client: S3Client, bucket: str, key: str, *, replace: bool, options: dict[str, Any]
     ) -> None:
         self.uri = f"s3://{bucket}/{key}"
-        self.size = 0
         self._client = client
-        self._bucket = bucket
-        self._key = key
-        self._replace = replace
-        self._content_type = content_type or "application/octet-stream"
-        self._buffer = bytearray()
-        self._parts: list[CompletedPartTypeDef] = []
-        self._upload_id = ""
+        self._where: dict[str, Any] = {"Bucket": bucket, "Key": key}
+        self._condition: dict[str, Any] = {} if replace else {"IfNoneMatch": "*"}
+        self._options = options
 
-    def __enter__(self) -> Self:
-        from botocore.exceptions import ClientError
-
-        if not self._replace and self._exists():
-            raise self._taken()
-        try:
-            self._upload_id = self._client.create_multipart_upload(
-                Bucket=self._bucket, Key=self._key, ContentType=self._content_type
-            )["UploadId"]
-        except ClientError as error:
-            raise self._refused(error) from error
-        return self
-
-    def write(self, data: bytes) -> int:
-        """Take bytes, and send them as soon as they make a part."""
-        self._buffer += data
-        self.size += len(data)
-        while len(self._buffer) >= _PART_SIZE:
-            self._send(bytes(self._buffer[:_PART_SIZE]))
-            del self._buffer[:_PART_SIZE]
-        return len(data)
-
-    def flush(self) -> None:
-        """Do nothing: what is too small for a part cannot be sent yet."""
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is not None:
-            self._abort()
-            return
-        try:
-            self._publish()
-        except BaseException:
-            self._abort()
-            raise
-
-    def _send(self, part: bytes) -> None:
-        number = len(self._parts) + 1
-        answer = self._client.upload_part(
-            Bucket=self._bucket, Key=self._key, UploadId=self._upload_id, PartNumber=number, Body=part
-        )
-        self._parts.append({"PartNumber": number, "ETag": answer["ETag"]})
-
-    def _publish(self) -> None:
-        from botocore.exceptions import ClientError
-
-        if self._buffer or not self._parts:
-            self._send(bytes(self._buffer))
-        condition = {} if self._replace else {"IfNoneMatch": "*"}
-        try:
-            self._client.complete_multipart_upload(
-                Bucket=self._bucket,
-                Key=self._key,
-                UploadId=self._upload_id,
-                MultipartUpload={"Parts": self._parts},
-                **condition,  # type: ignore[arg-type]
-            )
-        except ClientError as error:
-            if _status(error) in {409, 412}:
-                raise self._taken() from error
-            raise
-
-    def _abort(self) -> None:
-        self._client.abort_multipart_upload(Bucket=self._bucket, Key=self._key, UploadId=self._upload_id)
-
-    def _exists(self) -> bool:
+    def metadata(self) -> dict[str, str] | None:
+        """Return the user metadata of the object that is there, with its size; None if there is none."""
         from botocore.exceptions import ClientError
 
         try:
-            self._client.head_object(Bucket=self._bucket, Key=self._key)
+            head = self._client.head_object(**self._where)
         except ClientError as error:
             # Without the right to list, S3 answers 403 for what is not there. The write itself decides.
-            if _status(error) in {403, 404}:
-                return False
+            if status(error) in {403, 404}:
+                return None
             raise
-        return True
+        return {**head.get("Metadata", {}), "bytes": str(head["ContentLength"])}
 
-    def _taken(self) -> LightspeedTaskFailed:
+    def publish(
+        self,
+        chunks: Iterable[bytes],
+        *,
+        content_type: str,
+        metadata: dict[str, str],
+        on_upload: Callable[[str], None],
+    ) -> int:
+        """Write the object; return its size. When this raises, neither an object nor an open upload is left.
+
+        :param on_upload: is told the id of a multipart upload before anything is sent, so that somebody can abort
+            it if this process is killed.
+        :raises LightspeedTaskFailed: if the key is taken.
+        """
+        from botocore.exceptions import ClientError
+
+        settings: dict[str, Any] = {"ContentType": content_type, "Metadata": metadata, **self._options}
+        try:
+            return self._write(iter(chunks), settings, on_upload)
+        except ClientError as error:
+            # 409: another conditional write ends just now.
+            if self._condition and status(error) in {409, 412}:
+                raise self.taken() from error
+            raise
+
+    def abort(self, upload: str) -> None:
+        """Abort a multipart upload that a killed process has left."""
+        from botocore.exceptions import ClientError
+
+        with suppress(ClientError):
+            self._client.abort_multipart_upload(**self._where, UploadId=upload)
+
+    def taken(self) -> LightspeedTaskFailed:
+        """Build the error for a key that has an object."""
         return LightspeedTaskFailed(f"{self.uri} exists already; set replace=True to replace it")
 
-    def _refused(self, error: ClientError) -> Exception:
+    def refused(self, error: Exception) -> Exception:
+        """Say in plain words why S3 did not let anything be written."""
+        from botocore.exceptions import ClientError
+
+        if not isinstance(error, ClientError):
+            return error
         code = error.response.get("Error", {}).get("Code", "")
-        if code == "NoSuchBucket" or _status(error) == 404:
-            return LightspeedTaskFailed(f"there is no S3 bucket {self._bucket!r}; no ticket was fetched")
-        if _status(error) in {401, 403}:
+        if code == "NoSuchBucket" or status(error) == 404:
             return LightspeedTaskFailed(
-                f"S3 refuses to write {self.uri} ({code}); check the AWS connection's credentials and rights"
+                f"there is no S3 bucket {self._where['Bucket']!r}; no ticket was fetched"
+            )
+        if status(error) in {401, 403}:
+            return LightspeedTaskFailed(
+                f"S3 refuses to write beside {self.uri} ({code}); check the AWS connection's credentials and rights"
             )
         return error
 
+    def _write(
+        self, chunks: Iterable[bytes], settings: dict[str, Any], on_upload: Callable[[str], None]
+    ) -> int:
+        buffer = bytearray()
+        size = 0
+        parts: list[CompletedPartTypeDef] = []
+        upload = ""
 
-def _status(error: ClientError) -> int:
-    return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        def send(data: bytes) -> None:
+            number = len(parts) + 1
+            answer = self._client.upload_part(**self._where, UploadId=upload, PartNumber=number, Body=data)
+            parts.append({"PartNumber": number, "ETag": answer["ETag"]})
+
+        try:
+            for chunk in chunks:
+                buffer += chunk
+                size += len(chunk)
+                while len(buffer) > _PART_SIZE:
+                    if not upload:
+                        upload = self._client.create_multipart_upload(**self._where, **settings)["UploadId"]
+                        on_upload(upload)
+                    send(bytes(buffer[:_PART_SIZE]))
+                    del buffer[:_PART_SIZE]
+            if not upload:
+                self._client.put_object(**self._where, **settings, **self._condition, Body=bytes(buffer))
+                return size
+            send(bytes(buffer))
+            self._client.complete_multipart_upload(
+                **self._where, **self._condition, UploadId=upload, MultipartUpload={"Parts": parts}
+            )
+        except BaseException:
+            if upload:
+                self.abort(upload)
+            raise
+        return size
+
+
+def status(error: Any) -> int:
+    """Return the HTTP status of botocore's ``ClientError``."""
+    number: int = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return number

@@ -2,57 +2,89 @@
 
 from __future__ import annotations
 
-import gzip
+import hashlib
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
-from datetime import datetime
-from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
-from airflow.providers.common.compat.sdk import BaseOperator
+import msgspec
+from airflow.providers.common.compat.sdk import (
+    AirflowSkipException,
+    BaseOperator,
+    Variable,
+    conf,
+    mask_secret,
+)
 
-from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
+from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedQuotaExhausted
+from airflow_provider_lightspeed.api.tickets import TicketFilter
 from airflow_provider_lightspeed.arguments import parse_instant, parse_ticket_filter
-from airflow_provider_lightspeed.exceptions import fail_without_retry
-from airflow_provider_lightspeed.formats import Layout, make_format
+from airflow_provider_lightspeed.checkpoint import Checkpoint, defer_until
+from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, fail_without_retry
+from airflow_provider_lightspeed.formats import (
+    Format,
+    FormatError,
+    Layout,
+    compression_of,
+    format_of,
+    make_format,
+)
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
-from airflow_provider_lightspeed.transfers.s3_object import S3ObjectWriter
+from airflow_provider_lightspeed.privacy import Privacy
+from airflow_provider_lightspeed.transfers.export import Export, Progress
+from airflow_provider_lightspeed.transfers.s3_object import S3Object
+from airflow_provider_lightspeed.transfers.staging import Staging
 
 if TYPE_CHECKING:
-    from io import RawIOBase
-
     from airflow.providers.common.compat.sdk import Context
 
-_BATCH = 250
-_PROGRESS_EVERY = 10.0
-# Level 6 takes three times as long for a tenth less.
-_GZIP_LEVEL = 1
-
-T = TypeVar("T")
+#: Longer than any window of the quota: the client waits for whatever comes.
+_FOR_EVER = 7 * 86400.0
 
 
 class LightspeedTicketsToS3Operator(BaseOperator):
-    """Write the tickets of a shop to one S3 object, as JSON Lines.
+    """Write the tickets of a shop to one S3 object.
 
     The object holds every ticket that matches and exists all through the export, exactly once, or there is no
-    object and the task fails. Tickets are streamed: memory does not grow with the shop.
+    object and the task fails. Memory does not grow with the shop. After a crash the next try goes on from where
+    the last one stopped (Airflow 3.3; older versions start again).
 
-    Returns ``{"uri", "tickets", "min_id", "max_id", "bytes", "calls"}``.
+    Returns ``{"uri", "tickets", "min_id", "max_id", "bytes", "calls"}``, which also goes to the events of the
+    task's asset outlets, and (but ``bytes``) to the object's user metadata.
 
-    :param s3_key: key of the object, or its full ``s3://`` address (templated). If it ends in ``.gz``, the object
-        is gzipped; the same tickets give the same bytes.
+    :param s3_key: key of the object, or its full ``s3://`` address (templated).
     :param s3_bucket: bucket of the object, unless ``s3_key`` has it (templated).
     :param created_from: only tickets created at or after this instant, with a zone (templated).
     :param created_to: only tickets created before this instant, with a zone (templated).
     :param since_id: only tickets with a greater id (templated).
     :param customer_email: only tickets of the customer with this e-mail address (templated). It is not named
         ``email``, since that is Airflow's own: whom to tell of a failure.
+    :param file_format: ``jsonl``, ``csv`` or ``parquet``; by the key's ending if not given, else ``jsonl``
+        (templated).
+    :param compression: ``gzip``, ``zstd`` or ``none``; by the key's ending (``.gz``, ``.zst``) if not given.
+        Parquet compresses inside the file, with ``zstd`` if not given (templated).
+    :param flatten: columns with types in place of the API's own objects. CSV and Parquet always have them.
+    :param neutralise_formulas: whether a CSV cell that a spreadsheet would run gets an apostrophe before it.
     :param replace: whether an object that is there may be replaced. If not, the task fails, and of two runs at
         once only one wins.
+    :param skip_if_empty: whether the task is skipped, and no object written, when no ticket matches.
+    :param include_messages: whether each ticket carries its conversation: one call more for each ticket.
+    :param exclude_fields: fields that are left out (templated).
+    :param hash_fields: fields that are replaced by a keyed SHA-256, so that the same person stays joinable:
+        ``customer``, ``subject``, ``memo`` or ``extra.NAME`` (templated).
+    :param hash_key_variable: Airflow Variable with the key for ``hash_fields``.
+    :param encrypt: whether S3 encrypts the object with its own key.
+    :param kms_key_id: KMS key with which S3 encrypts the object (templated).
+    :param acl_policy: canned ACL of the object.
+    :param deferrable: whether the worker is let go of when the quota needs longer than the connection's
+        ``max_wait`` (default: ``[operators] default_deferrable``). If not, the task waits.
     :param lightspeed_conn_id: connection to the shop (templated).
-    :param aws_conn_id: connection to S3 (templated).
+    :param aws_conn_id: connection to S3 (templated). It needs the rights to put, get, list and delete below the
+        key's folder.
     :raises LightspeedTaskFailed: (no retry) if the window is empty or reversed or lacks its zone, the bucket is
         missing, the key is taken, or the credentials are wrong. Nothing is written then.
     :raises LightspeedError: (retried) for what may pass.
@@ -65,6 +97,11 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         "created_to",
         "since_id",
         "customer_email",
+        "file_format",
+        "compression",
+        "exclude_fields",
+        "hash_fields",
+        "kms_key_id",
         "lightspeed_conn_id",
         "aws_conn_id",
     )
@@ -79,7 +116,20 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         created_to: datetime | str | None = None,
         since_id: int | str | None = None,
         customer_email: str | None = None,
+        file_format: str | None = None,
+        compression: str | None = None,
+        flatten: bool = False,
+        neutralise_formulas: bool = True,
         replace: bool = False,
+        skip_if_empty: bool = False,
+        include_messages: bool = False,
+        exclude_fields: Sequence[str] = (),
+        hash_fields: Sequence[str] = (),
+        hash_key_variable: str = "lightspeed_hash_key",
+        encrypt: bool = False,
+        kms_key_id: str | None = None,
+        acl_policy: str | None = None,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         lightspeed_conn_id: str = LightspeedHook.default_conn_name,
         aws_conn_id: str | None = "aws_default",
         **kwargs: Any,
@@ -91,7 +141,20 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         self.created_to = created_to
         self.since_id = since_id
         self.customer_email = customer_email
+        self.file_format = file_format
+        self.compression = compression
+        self.flatten = flatten
+        self.neutralise_formulas = neutralise_formulas
         self.replace = replace
+        self.skip_if_empty = skip_if_empty
+        self.include_messages = include_messages
+        self.exclude_fields = exclude_fields
+        self.hash_fields = hash_fields
+        self.hash_key_variable = hash_key_variable
+        self.encrypt = encrypt
+        self.kms_key_id = kms_key_id
+        self.acl_policy = acl_policy
+        self.deferrable = deferrable
         self.lightspeed_conn_id = lightspeed_conn_id
         self.aws_conn_id = aws_conn_id
         # A native template may render to None, which must not turn a window into "everything".
@@ -101,79 +164,192 @@ class LightspeedTicketsToS3Operator(BaseOperator):
             if getattr(self, name) is not None
         ]
 
-    @fail_without_retry()
-    def execute(self, context: Context) -> dict[str, Any]:  # ruff: ignore[unused-method-argument] - Airflow passes it
-        """Export the tickets."""
-        filters = self._filters()
-        bucket, key = _locate(self.s3_bucket, self.s3_key)
-        hook = LightspeedHook(self.lightspeed_conn_id)
-        client = hook.get_conn()
-        self.log.info(
-            "Exporting the tickets of %s with %s to s3://%s/%s",
-            client.settings.base_url,
-            _told(filters),
-            bucket,
-            key,
-        )
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Export the tickets, from where the last try of this task has stopped."""
+        return self._run(context, Checkpoint(context).load())
 
+    def go_on(self, context: Context, event: Any, state: dict[str, Any]) -> dict[str, Any]:  # ruff: ignore[unused-method-argument] - Airflow passes it
+        """Go on after a deferral."""
+        return self._run(context, state)
+
+    @fail_without_retry()
+    def _run(self, context: Context, state: dict[str, Any] | None) -> dict[str, Any]:
         started = time.monotonic()
-        tally = _Tally()
-        with ExitStack() as stack:
-            s3_object = stack.enter_context(
-                S3ObjectWriter(self._s3_client(), bucket, key, replace=self.replace)
+        wanted = self._filters()
+        bucket, key = _locate(self.s3_bucket, self.s3_key)
+        privacy = self._privacy()
+        file_format = self._format(key, privacy)
+        hook = self._hook(patient=not self.deferrable)
+        client = hook.get_conn()
+        job = _name_of(client.settings.base_url, f"{bucket}/{key}", wanted, file_format, privacy)
+        checkpoint = Checkpoint(context)
+        progress = Progress.from_json(state)
+        if progress and progress.job != job:
+            self.log.info("What an earlier try has done was another export; starting afresh")
+            progress = None
+        s3 = self._s3_client()
+        target = S3Object(s3, bucket, key, replace=self.replace, options=self._s3_options())
+        there = target.metadata() if progress or not self.replace else None
+        if progress and there and there.get("export") == progress.export:
+            self.log.info("An earlier try has published %s before it was killed", target.uri)
+            size, finished = int(there["bytes"]), True
+            progress.tickets, progress.calls = int(there["tickets"]), int(there["calls"])
+            progress.min_id, progress.max_id = (
+                int(there[name]) if name in there else None for name in ("min-id", "max-id")
             )
-            sink: S3ObjectWriter | gzip.GzipFile = s3_object
-            if key.endswith(".gz"):
-                # No name and no time in the header, so that the same tickets give the same bytes.
-                sink = stack.enter_context(
-                    gzip.GzipFile("", "wb", _GZIP_LEVEL, cast("RawIOBase", s3_object), mtime=0)
-                )
-            lines = make_format(Layout())
-            reported = started
-            for batch in _batches(hook.iter_tickets(**filters), _BATCH):
-                sink.write(lines.encode(list(map(dict, batch))))
-                tally.add([ticket["id"] for ticket in batch])
-                if time.monotonic() - reported >= _PROGRESS_EVERY:
-                    reported = time.monotonic()
-                    self.log.info(
-                        "%d tickets so far, %d calls; %s", tally.tickets, client.calls, client.quota
-                    )
+        elif there and not self.replace:
+            raise target.taken()
+        else:
+            size, finished = 0, False
+        progress = progress or Progress(uuid4().hex[:12], job)
+        encryption = {name: value for name, value in self._s3_options().items() if name != "ACL"}
+        staging = Staging(s3, bucket, key, _owner(context), progress.export, encryption)
+        if not finished:
+            self._prepare(target, staging, checkpoint, progress)
+            self.log.info(
+                "Exporting the tickets of %s with %s to %s%s",
+                client.settings.base_url, _told(wanted), target.uri,
+                f"; {progress.tickets} are written already" if progress.tickets else "",
+            )  # fmt: skip
+            size, progress = self._export(
+                hook, wanted, file_format, privacy, target, staging, progress, checkpoint
+            )
+        staging.remove()
+        checkpoint.clear()
+        if self.skip_if_empty and not progress.tickets:
+            raise AirflowSkipException(f"no ticket matches {_told(wanted)}; {target.uri} was not written")
+        if progress.without_messages:
+            self.log.warning(
+                "%d tickets were deleted meanwhile: they are written without messages",
+                progress.without_messages,
+            )
         self.log.info(
             "%s holds %d tickets in %d bytes; %d calls in %.1f s; %s",
-            s3_object.uri,
-            tally.tickets,
-            s3_object.size,
-            client.calls,
-            time.monotonic() - started,
-            client.quota,
-        )
-        return {
-            "uri": s3_object.uri,
-            "tickets": tally.tickets,
-            "min_id": tally.min_id,
-            "max_id": tally.max_id,
-            "bytes": s3_object.size,
-            "calls": client.calls,
+            target.uri, progress.tickets, size, progress.calls, time.monotonic() - started, hook.get_conn().quota,
+        )  # fmt: skip
+        result = {
+            "uri": target.uri,
+            "tickets": progress.tickets,
+            "min_id": progress.min_id,
+            "max_id": progress.max_id,
+            "bytes": size,
+            "calls": progress.calls,
         }
+        events: Any = context.get("outlet_events")
+        for outlet in self.outlets if events is not None else ():
+            events[outlet].extra.update(result)
+        return result
 
-    def _filters(self) -> dict[str, Any]:
+    def _prepare(
+        self, target: S3Object, staging: Staging, checkpoint: Checkpoint, progress: Progress
+    ) -> None:
+        """Prove that S3 can be written, before any ticket is fetched, and remove what dead runs have left."""
+        if progress.upload:
+            target.abort(progress.upload)
+        try:
+            staging.hold(datetime.now(UTC))
+        except Exception as error:
+            raise target.refused(error) from error
+        checkpoint.save(progress.to_json())
+        removed = staging.remove_dead(datetime.now(UTC))
+        if removed:
+            self.log.info("Removed %d things that dead runs had staged for %s", removed, target.uri)
+
+    def _export(
+        self,
+        hook: LightspeedHook,
+        wanted: TicketFilter,
+        file_format: Format,
+        privacy: Privacy,
+        target: S3Object,
+        staging: Staging,
+        progress: Progress,
+        checkpoint: Checkpoint,
+    ) -> tuple[int, Progress]:
+        kept = progress.to_json()
+
+        def keep(state: dict[str, Any]) -> None:
+            nonlocal kept
+            kept = state
+            checkpoint.save(state)
+
+        while True:
+            export = Export(
+                hook.get_conn(),
+                wanted,
+                file_format=file_format,
+                privacy=privacy,
+                fetch=hook.iter_ticket_messages if self.include_messages else None,
+                target=target,
+                staging=staging,
+                progress=progress,
+                keep=keep,
+                skip_if_empty=self.skip_if_empty,
+            )
+            try:
+                return export.run(), progress
+            except LightspeedQuotaExhausted as error:
+                if export.can_go_on:
+                    self.log.info("%s. The worker is free until then", error)
+                    export.hold(error.until)
+                    defer_until(self, error.until, self.go_on.__name__, kept)
+                # The walk can't be taken up where it is, so it must not be interrupted.
+                progress = Progress.from_json(kept) or progress
+                hook = self._hook(patient=True)
+            except BaseException as error:
+                is_final = isinstance(error, (LightspeedTaskFailed, LightspeedConfigurationError))
+                if is_final or not checkpoint.is_kept or not kept["pieces"]:
+                    staging.remove()
+                    checkpoint.clear()
+                raise
+
+    def _hook(self, *, patient: bool) -> LightspeedHook:
+        return LightspeedHook(self.lightspeed_conn_id, max_wait=_FOR_EVER if patient else None)
+
+    def _privacy(self) -> Privacy:
+        key = ""
+        if self.hash_fields:
+            key = Variable.get(self.hash_key_variable, None) or ""
+            mask_secret(key)
+        return Privacy(self.exclude_fields, self.hash_fields, key)
+
+    def _format(self, key: str, privacy: Privacy) -> Format:
+        file_format = self.file_format or format_of(key)
+        try:
+            return make_format(
+                Layout(
+                    file_format=file_format,
+                    compression=self.compression or compression_of(key, file_format),
+                    flatten=self.flatten,
+                    include_messages=self.include_messages,
+                    exclude=privacy.exclude,
+                    text=privacy.text_columns,
+                    neutralise_formulas=self.neutralise_formulas,
+                )
+            )
+        except (FormatError, ModuleNotFoundError) as error:
+            raise LightspeedConfigurationError(str(error)) from error
+
+    def _filters(self) -> TicketFilter:
         """Read the filters, so that all that is wrong with them comes up before anything is sent."""
         for name in self._filters_given:
             if getattr(self, name) is None:
                 # Raises the error that a window of text gets.
                 parse_instant(name, "None")
-        parsed = parse_ticket_filter(
+        return parse_ticket_filter(
             since_id=self.since_id,
             created_from=self.created_from,
             created_to=self.created_to,
             email=self.customer_email,
         )
-        return {
-            "since_id": parsed.since_id,
-            "created_from": parsed.created_from,
-            "created_to": parsed.created_to,
-            "email": parsed.email,
-        }
+
+    def _s3_options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {}
+        if self.kms_key_id:
+            options = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": self.kms_key_id}
+        elif self.encrypt:
+            options = {"ServerSideEncryption": "AES256"}
+        return options | ({"ACL": self.acl_policy} if self.acl_policy else {})
 
     def _s3_client(self) -> Any:
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -181,18 +357,19 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         return S3Hook(aws_conn_id=self.aws_conn_id).get_conn()
 
 
-class _Tally:
-    """What was written so far."""
+def _name_of(shop: str, place: str, wanted: TicketFilter, file_format: Format, privacy: Privacy) -> str:
+    """Name what is exported where and how: what another job has done so far is of no use for this one."""
+    layout = asdict(file_format.layout) | {"exclude": sorted(privacy.exclude), "text": sorted(privacy.hashed)}
+    return hashlib.sha256(msgspec.json.encode([shop, place, asdict(wanted), layout])).hexdigest()
 
-    def __init__(self) -> None:
-        self.tickets = 0
-        self.min_id: int | None = None
-        self.max_id: int | None = None
 
-    def add(self, ids: list[int]) -> None:
-        self.tickets += len(ids)
-        self.min_id = min(ids) if self.min_id is None else min(self.min_id, *ids)
-        self.max_id = max(ids) if self.max_id is None else max(self.max_id, *ids)
+def _owner(context: Context) -> str:
+    """Name the task instance, the same in each try; nothing without one."""
+    instance: Any = context.get("ti")
+    if instance is None:
+        return ""
+    names = (instance.dag_id, instance.run_id, instance.task_id, instance.map_index)
+    return hashlib.sha256(repr(names).encode()).hexdigest()[:12]
 
 
 def _locate(bucket: str | None, key: str) -> tuple[str, str]:
@@ -208,12 +385,6 @@ def _locate(bucket: str | None, key: str) -> tuple[str, str]:
     return bucket, key
 
 
-def _told(filters: dict[str, Any]) -> str:
-    told = [f"{name} {value}" for name, value in filters.items() if value is not None]
+def _told(wanted: TicketFilter) -> str:
+    told = [f"{name} {value}" for name, value in asdict(wanted).items() if value is not None]
     return ", ".join(told) or "no filter"
-
-
-def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch
