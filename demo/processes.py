@@ -11,6 +11,8 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
+import psutil
+
 
 @contextlib.contextmanager
 def running(
@@ -45,13 +47,26 @@ def running(
 
 
 def _end(process: subprocess.Popen[bytes], patience: float) -> None:
+    # Asked for while they can still be found: a task of Airflow runs in a process group of its own, and a process
+    # whose parent has gone is no longer anybody's child.
+    descendants = _descendants(process)
     if patience and process.poll() is None:
         _signal_group(process, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(patience)
     # Also where the command itself has gone: what it started may have stayed.
     _signal_group(process, signal.SIGKILL)
+    for descendant in descendants:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            descendant.kill()
     process.wait()
+
+
+def _descendants(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    try:
+        return psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
