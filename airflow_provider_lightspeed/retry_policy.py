@@ -1,0 +1,68 @@
+"""When Airflow tries a failed task again: ``retry_policy=LightspeedRetryPolicy()``. Needs Airflow 3.3."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+try:
+    from airflow.providers.common.compat.sdk import RetryDecision, RetryPolicy
+except ImportError as error:
+    raise ImportError(
+        "LightspeedRetryPolicy needs Airflow 3.3 or newer, which brought retry policies. On older versions wrong "
+        "credentials and wrong arguments are not retried either; set retry_delay for the rest."
+    ) from error
+
+from airflow_provider_lightspeed.api.errors import (
+    LightspeedAuthenticationError,
+    LightspeedConfigurationError,
+    LightspeedInvalidRequestError,
+    LightspeedQuotaExhausted,
+    LightspeedUnknownOutcomeError,
+)
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+# Another try would end the same way, or write a second time.
+_FINAL = (
+    LightspeedAuthenticationError,
+    LightspeedConfigurationError,
+    LightspeedInvalidRequestError,
+    LightspeedUnknownOutcomeError,
+)
+# Clocks differ: a try that comes a moment early would be spent on being told so.
+_MARGIN = timedelta(seconds=1)
+
+
+class LightspeedRetryPolicy(RetryPolicy):
+    """Decide by what went wrong whether, and when, a task is tried again.
+
+    For the provider's operators and for your own ``@task`` functions that use ``LightspeedHook``.
+
+    - Wrong credentials, a wrong connection, a request that the shop refuses: fail at once.
+    - A write whose outcome is unknown: fail at once, since another try could reach the customer twice.
+    - The quota is used up: try again when it is back, and not before.
+    - Anything else: as the task's ``retries`` and ``retry_delay`` say.
+
+    The task's ``retries`` stay the most that is tried.
+    """
+
+    def evaluate(
+        self,
+        exception: BaseException,
+        try_number: int,  # ruff: ignore[unused-method-argument] - Airflow's signature
+        max_tries: int,  # ruff: ignore[unused-method-argument]
+        context: Context | None = None,  # ruff: ignore[unused-method-argument]
+    ) -> RetryDecision:
+        """Decide on one failure.
+
+        :param exception: what the task raised.
+        :param try_number: not used, as the arguments after it.
+        """
+        if isinstance(exception, _FINAL):
+            return RetryDecision.fail(reason=str(exception))
+        if isinstance(exception, LightspeedQuotaExhausted):
+            delay = max(exception.until - datetime.now(UTC), timedelta(0)) + _MARGIN
+            return RetryDecision.retry(delay=delay, reason=str(exception))
+        return RetryDecision.default()
