@@ -6,6 +6,8 @@ import gzip
 import json
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import msgspec
@@ -21,6 +23,8 @@ CLOSE = "example_lightspeed_close_stale_tickets"
 APPROVE = "example_lightspeed_close_with_approval"
 REOPEN = "example_lightspeed_reopen_tickets"
 REACT = "example_lightspeed_react_to_new_tickets"
+TRIAGE = "example_lightspeed_triage"
+EVENTS = "example_lightspeed_new_ticket_events"
 
 _PARSE = """
 import json, pathlib, sys
@@ -40,7 +44,7 @@ def test_they_are_parsed_with_no_error_and_no_warning(here: World, tmp_path: Pat
         capture_output=True,
     )
     assert json.loads(answer.read_text()) == {
-        "dags": sorted([APPROVE, EXPORT, CLOSE, REACT, REOPEN, SUPPORT_DESK]),
+        "dags": sorted([APPROVE, EXPORT, CLOSE, EVENTS, REACT, REOPEN, SUPPORT_DESK, TRIAGE]),
         "errors": {},
         "warnings": {},
     }
@@ -88,6 +92,30 @@ def test_react_to_new_tickets_hands_each_over_once(here: World) -> None:
 
     after = here.shop.shop.tickets()
     assert all(after[number]["isTodo"] for number in first + between_runs)
+
+
+def test_triage_answers_some_and_puts_the_rest_on_the_list(here: World) -> None:
+    new: list[int] = []
+    here.shop.reset_calls()
+
+    def customers_write() -> None:
+        # Two calls find out what the newest ticket is, the sensor looks once, then the trigger.
+        while len(here.shop.calls) < 4:
+            time.sleep(0.1)
+        new.extend(here.shop.add_tickets(1, subject="Where is my parcel?", isAnswered=False, isTodo=False))
+        new.extend(here.shop.add_tickets(1, subject="It is broken", isAnswered=False, isTodo=False))
+
+    writing = threading.Thread(target=customers_write, daemon=True)
+    writing.start()
+    kinds = _succeed(here, TRIAGE).tasks["classify"].result
+    writing.join()
+    # The second may have come after the look that found the first.
+    assert kinds["reply"] == new[:1]
+    assert kinds["todo"] in ([], new[1:])
+    after = here.shop.shop.tickets()
+    assert after[new[0]]["isAnswered"]
+    assert not after[new[0]]["isTodo"]
+    assert after[new[1]]["isTodo"] is bool(kinds["todo"])
 
 
 def _succeed(here: World, dag_id: str, on_change: OnChange = lambda _task_id, _state: None) -> Outcome:

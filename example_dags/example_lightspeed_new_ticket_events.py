@@ -1,0 +1,53 @@
+"""New tickets start this DAG, with no schedule and no waiting task: put them on the support team's to-do list.
+
+For Airflow 3; 2.11 finds no DAG here. Its way is in `example_lightspeed_react_to_new_tickets`.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from typing import Any
+
+import airflow
+from airflow.providers.common.compat.sdk import dag, task
+
+from airflow_provider_lightspeed.assets import new_tickets_asset
+from airflow_provider_lightspeed.operators.tickets import UpdateTicketsOperator
+
+# What differs between deployments, in one place. The environment rather than Airflow Variables: this file is
+# parsed every few seconds, and a Variable read here would ask the database each time.
+LIGHTSPEED_CONN_ID = os.environ.get("LIGHTSPEED_CONN_ID", "lightspeed_default")
+# Each look at the shop costs a call, and a shop's key has 12,000 a day. All assets of one shop share them.
+POLL_SECONDS = float(os.environ.get("LIGHTSPEED_POLL_SECONDS", "60"))
+
+if not airflow.__version__.startswith("2."):
+    MY_SHOP = new_tickets_asset("my_shop", lightspeed_conn_id=LIGHTSPEED_CONN_ID, poll_interval=POLL_SECONDS)
+
+    @dag(
+        schedule=[MY_SHOP],
+        start_date=datetime(2026, 1, 1, tzinfo=UTC),
+        catchup=False,
+        tags=["lightspeed"],
+        doc_md=__doc__,
+    )
+    def example_lightspeed_new_ticket_events() -> None:
+        @task
+        def new_tickets(triggering_asset_events: Any = None) -> list[int]:
+            # One run may answer several events, of up to 500 tickets each. A triggerer that was killed may have
+            # sent one of them twice.
+            return sorted({
+                ticket_id
+                for event in triggering_asset_events[MY_SHOP]
+                for ticket_id in event.extra["payload"]["ticket_ids"]
+            })
+
+        UpdateTicketsOperator(
+            task_id="put_on_todo_list",
+            ticket_ids=new_tickets(),
+            is_todo=True,
+            retries=3,
+            lightspeed_conn_id=LIGHTSPEED_CONN_ID,
+        )
+
+    example_lightspeed_new_ticket_events()

@@ -1,0 +1,84 @@
+"""As soon as customers open tickets: answer those that ask where their parcel is, put the rest on the to-do list.
+
+The sensor waits in the triggerer, which takes no worker slot.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.providers.common.compat.sdk import dag, task
+
+from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
+from airflow_provider_lightspeed.operators.tickets import UpdateTicketsOperator
+from airflow_provider_lightspeed.sensors.tickets import NewTicketSensor
+
+# What differs between deployments, in one place. The environment rather than Airflow Variables: this file is
+# parsed every few seconds, and a Variable read here would ask the database each time.
+LIGHTSPEED_CONN_ID = os.environ.get("LIGHTSPEED_CONN_ID", "lightspeed_default")
+# Each look at the shop costs a call, and a shop's key has 12,000 a day.
+POLL_SECONDS = float(os.environ.get("LIGHTSPEED_POLL_SECONDS", "60"))
+
+PARCEL = ("where is my", "delivery", "track", "parcel", "shipped")
+REPLY = "Thank you for your message. You can follow your parcel under My account > Orders."
+
+
+def asks_for_a_parcel(subject: str) -> bool:
+    """Say whether a customer asks for a parcel."""
+    return any(word in subject.lower() for word in PARCEL)
+
+
+@dag(
+    # Each run waits until shortly before the next one. No ticket is missed between two runs: the sensor goes on
+    # after the last one that it has handed over.
+    schedule="*/5 * * * *",
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    tags=["lightspeed"],
+    doc_md=__doc__,
+)
+def example_lightspeed_triage() -> None:
+    wait = NewTicketSensor(
+        task_id="wait_for_new_tickets",
+        deferrable=True,
+        poke_interval=POLL_SECONDS,
+        timeout=timedelta(minutes=4, seconds=30),
+        # Five quiet minutes are no failure.
+        soft_fail=True,
+        # Staff may have been faster.
+        where=lambda ticket: not ticket.get("isAnswered"),
+        lightspeed_conn_id=LIGHTSPEED_CONN_ID,
+    )
+
+    @task
+    def classify(new: Any) -> dict[str, list[int]]:
+        hook = LightspeedHook(LIGHTSPEED_CONN_ID)
+        kinds: dict[str, list[int]] = {"reply": [], "todo": []}
+        for ticket_id in new["ticket_ids"]:
+            subject = hook.get_ticket(ticket_id).get("subject") or ""
+            kinds["reply" if asks_for_a_parcel(subject) else "todo"].append(ticket_id)
+        return kinds
+
+    @task
+    def reply(ticket_ids: Any) -> None:
+        hook = LightspeedHook(LIGHTSPEED_CONN_ID)
+        for ticket_id in ticket_ids:
+            # So that no second try answers twice.
+            if not any(message.get("from") == "shop" for message in hook.iter_ticket_messages(ticket_id)):
+                hook.create_ticket_message(ticket_id, REPLY)
+
+    kinds: Any = classify(wait.output)
+    reply(kinds["reply"])
+    UpdateTicketsOperator(
+        task_id="put_on_todo_list",
+        ticket_ids=kinds["todo"],
+        is_todo=True,
+        retries=3,
+        lightspeed_conn_id=LIGHTSPEED_CONN_ID,
+    )
+
+
+example_lightspeed_triage()
