@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LOCK := requirements/airflow-3.3.txt
 PORT ?= 8080
+# .venv has the newest Airflow; each older one has an environment of its own.
+OLDER := 2.11 3.1 3.2
 
 # Asked only when the environment has to be made. ensurepip: some systems ship a Python that cannot make one.
 FIND_PYTHON = for python in $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14; do \
@@ -12,10 +14,10 @@ FIND_PYTHON = for python in $(PYTHON) python3 python3.13 python3.12 python3.11 p
 	&& echo $$python && break; done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test lint format types build check lock clean
+.PHONY: help setup demo ui test matrix lint format types build check lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+[-%a-z]*:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## make .venv with everything in it (PYTHON=… names the Python to take)
 
@@ -38,6 +40,18 @@ ui: $(READY) ## the same world in Airflow's web interface, until Ctrl-C (PORT=80
 test: $(READY) ## all tests (ARGS="-k export" chooses)
 	@$(BIN)/pytest $(ARGS)
 
+test-%: .matrix/%/.ready ## unit and integration tests on an older Airflow (make test-2.11)
+	@.matrix/$*/bin/python -m pytest -p no:cacheprovider tests/unit tests/integration $(ARGS)
+
+matrix: $(OLDER:%=test-%) test ## the tests on every version of Airflow that is pinned in requirements/
+
+.PRECIOUS: .matrix/%/.ready
+.matrix/%/.ready: requirements/airflow-%.txt pyproject.toml | $(READY)
+	@echo "Setting up Airflow $* in .matrix/$* …"
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python .matrix/$*
+	@$(BIN)/uv pip install --quiet --python .matrix/$*/bin/python --constraints $< --group test --editable .
+	@touch $@
+
 lint: $(READY) ## ruff: mistakes and layout
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
@@ -57,8 +71,10 @@ build: $(READY) ## wheel and sdist in dist/
 check: lint types build demo test ## all of it, as CI does
 
 lock: $(READY) ## choose new versions of all dependencies
-	@echo 'apache-airflow==3.3.*' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade \
-	--group dev --all-extras --constraints - --custom-compile-command 'make lock' --output-file $(LOCK) pyproject.toml
+	@for version in $(OLDER) 3.3; do \
+	echo "apache-airflow==$$version.*" | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade \
+	--group dev --all-extras --constraints - --custom-compile-command 'make lock' \
+	--output-file requirements/airflow-$$version.txt pyproject.toml; done
 
 clean: ## remove what the other targets have made, except .venv
-	@rm -rf .demo dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .demo .matrix dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -194,7 +194,7 @@ class BulkTicketsOperator(BaseOperator):
                 )()
         except LightspeedQuotaExhausted as wait:
             keep()
-            self._log(job, client)
+            self._report(job, client)
             self.log.info("Going on at %s: %s", wait.until, wait)
             defer_until(self, wait.until, "resume", None if checkpoint.is_kept else _pack(job))
         except BaseException:
@@ -203,7 +203,7 @@ class BulkTicketsOperator(BaseOperator):
             raise
         keep()
         outcome = tell()
-        self._log(job, client)
+        self._report(job, client)
         self._complain(context, job, outcome)
         checkpoint.clear()
         return outcome
@@ -276,7 +276,7 @@ class BulkTicketsOperator(BaseOperator):
         meant = repr((self.task_type, self._action(), self.ticket_ids, self.only_plan))
         return Checkpoint(context, f"lightspeed_bulk_{hashlib.sha256(meant.encode()).hexdigest()[:12]}")
 
-    def _log(self, job: Job, client: LightspeedClient | None) -> None:
+    def _report(self, job: Job, client: LightspeedClient | None) -> None:
         self.log.info(
             "%d %s%s, %d already so, %d missing, %d changed since the plan, %d failed, %d left; %d calls; %s",
             len(job.having(Status.DONE)),

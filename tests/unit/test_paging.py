@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -130,6 +131,15 @@ def check(world: Any, wanted: TicketFilter, **options: Any) -> bool:
     return False
 
 
+def crowded(world: World) -> bool:
+    """Whether a second holds more tickets than a page.
+
+    A list in order then fails only where no ticket shows a change, so that it may be one by last
+    change, and a page of tickets came or went while it was read.
+    """
+    return max(Counter(row.created for row in world.rows.values()).values(), default=0) > 7
+
+
 @settings(max_examples=examples(6))
 @given(st.data())
 def test_nothing_changes(data: st.DataObject) -> None:
@@ -155,7 +165,7 @@ def test_all_changes(data: st.DataObject) -> None:
         filter_timezone=timezone_of(data.draw, world),
         page_size=data.draw(page_sizes),
     )
-    assert not failed or wanted.email or world.order not in ORDERED
+    assert not failed or world.order not in ORDERED or crowded(world)
 
 
 @settings(max_examples=examples(6))
@@ -171,7 +181,7 @@ def test_resumed(data: st.DataObject) -> None:
         page_size=data.draw(page_sizes),
         stop_after=tuple(data.draw(st.lists(st.integers(0, 6), min_size=1, max_size=3))),
     )
-    assert not failed or wanted.email or world.order not in ORDERED
+    assert not failed or world.order not in ORDERED or crowded(world)
 
 
 @settings(max_examples=examples(2))
@@ -186,6 +196,14 @@ def test_a_shop_that_ignores_filters(data: st.DataObject) -> None:
         filter_timezone=timezone_of(data.draw, world),
         page_size=data.draw(page_sizes),
     )
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("order", ORDERED)
+def test_a_crowded_second_is_no_trouble_in_order(order: str, seed: int) -> None:
+    world = World(order=order, seed=seed, inserts=0.3, changes=0.3, deletes=0.3)
+    world.fill([int(BASES[-1])] * (20 + 9 * seed), gap=5, changed=0.5)
+    assert not check(world, TicketFilter(), page_size=7)
 
 
 @pytest.mark.parametrize("naive", [True, False])
