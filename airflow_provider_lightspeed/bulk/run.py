@@ -112,6 +112,9 @@ class Run:
         :raises LightspeedError: for what would meet every ticket (credentials, quota); what was done is in the job.
         """
         job = self._job
+        left = len(job.plan) - len(job.results)
+        if left and not self._dry_run:
+            self._client.announce(left, f"Changing {left} tickets")
         pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="lightspeed-bulk")
         try:
             for look in looks(self._client, job, self._each_in(pool)):

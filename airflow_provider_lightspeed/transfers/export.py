@@ -203,7 +203,7 @@ class Export:
         if page.seen == PAGE_SIZE and len(page.tickets) == PAGE_SIZE and not self._dated:
             total = int(self._client.call(api.count_tickets(since_id=self._wanted.since_id)))
             calls = -(-total // PAGE_SIZE) + (total if self._fetch else 0)
-            log.info("%d tickets: about %d calls, %s", total, calls, self._client.plan(calls))
+            self._client.announce(calls, f"Exporting {total} tickets")
         if now - self._reported >= _PROGRESS_EVERY:
             self._reported = now
             log.info(

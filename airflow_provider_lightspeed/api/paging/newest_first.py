@@ -18,7 +18,6 @@ from airflow_provider_lightspeed.api.paging.reading import (
     Reading,
     Steps,
     descending,
-    last_change,
 )
 from airflow_provider_lightspeed.api.tickets import Ticket
 
@@ -85,6 +84,7 @@ def newest_first(reading: Reading, rows: list[Ticket], cursor: Cursor | None = N
 
     All that is read after the count, up to the highest id that was seen before it, was there to be
     counted. So where as many were read as were counted, no ticket is missing, whatever the order.
+    Bridges hold only in a list by id, so not where all that was read fits a list by last change too.
 
     :param rows: the first page; empty with a cursor. Only its order and its highest id are relied on.
     :raises NotInOrder: if the list turns out not to be in order.
@@ -95,19 +95,21 @@ def newest_first(reading: Reading, rows: list[Ticket], cursor: Cursor | None = N
         yield reading.page(rows, None)
         # Nothing above the top matters: it came later.
         state: Cursor = {"order": "newest", "top": top, "page": 0, "spans": [[top + 1, top + 1, 0]]}
-        # One answer has no hole: down to here, all was yielded.
-        state["yielded_to"] = rows[-1]["id"]
+        state["yielded"] = [row["id"] for row in rows]
         state["count"] = yield from reading.count_if_exact()
     else:
         state = cursor
         reading.resume(cursor)
     descent = _Descent(reading, state)
-    if state["count"] is not None:
+    counted = state["count"] is not None
+    if counted:
         yield from descent.by_page()
-    if descent.coverage.tickets != state["count"]:
+    if descent.coverage.tickets == state["count"]:
+        return
+    if not (counted and reading.maybe_by_change):
         yield from descent.bridge()
-        if reading.maybe_by_change:
-            yield from _check_order(reading, descent.first_page, descent.top)
+    if reading.maybe_by_change:
+        raise NotInOrder
 
 
 class _Descent:
@@ -116,12 +118,10 @@ class _Descent:
     def __init__(self, reading: Reading, state: Cursor) -> None:
         self.coverage = Coverage(state["spans"])
         self._reading = reading
-        self.top: int = state["top"]
-        # Where the list began when the descent did.
-        self.first_page: list[Ticket] = []
+        self._top: int = state["top"]
         self._count: int | None = state["count"]
         self._page: int = state["page"]
-        self._yielded_to: int = state["yielded_to"]
+        self._yielded: list[int] = state["yielded"]
 
     def by_page(self) -> Steps[None]:
         """Read page after page, to the end or until as many were read as were counted."""
@@ -168,22 +168,20 @@ class _Descent:
         ids = [row["id"] for row in rows]
         if not descending(ids):
             raise NotInOrder
-        if from_top and not self.first_page:
-            self.first_page = rows
         self._reading.watch_changes(rows, newest_first=True)
-        fresh = [row for row in rows if row["id"] <= self.top and row["id"] not in self.coverage]
-        high = max([*ids[:1], self.top if from_top else 0])
+        fresh = [row for row in rows if row["id"] <= self._top and row["id"] not in self.coverage]
+        high = max([*ids[:1], self._top if from_top else 0])
         self.coverage.add(ids[-1] if full else 0, high, len(fresh))
         state: Cursor = {
             "order": "newest",
-            "top": self.top,
+            "top": self._top,
             "count": self._count,
             "page": self._page,
             "spans": self.coverage.spans,
-            "yielded_to": self._yielded_to,
+            "yielded": self._yielded,
         }
         return self._reading.page(
-            [row for row in fresh if row["id"] < self._yielded_to],
+            [row for row in fresh if row["id"] not in self._yielded],
             None if self._reading.maybe_by_change else state,
         )
 
@@ -199,22 +197,3 @@ def _overlapping(highest_start: int, page_size: int) -> tuple[int, int, int]:
     limit = max(limits, key=lambda limit: highest_start // limit * limit + limit)
     before = highest_start // limit
     return before * limit, before + 1, limit
-
-
-def _check_order(reading: Reading, first: list[Ticket], top: int) -> Steps[None]:
-    """Tell a list by id from a list by last change, where all that was read fits both.
-
-    In the latter, a ticket that is changed while we read moves to the top, behind our back. So look for
-    one that was at the top and was not changed: all that was is above it, and must be new or read.
-
-    :param first: the first page, as it was.
-    """
-    before = {row["id"]: last_change(row) for row in first}
-    rows = yield from reading.list()
-    for row in rows:
-        if row["id"] in before and last_change(row) == before[row["id"]]:
-            return
-        if row["id"] not in before and row["id"] <= top:
-            break
-    if rows:
-        raise NotInOrder
