@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 LOCK := requirements/airflow-3.3.txt
 PORT ?= 8080
 # .venv has the newest Airflow; each older one has an environment of its own.
-OLDER := 2.11 3.1 3.2
+OLDER := 2.11
 
 # Asked only when the environment has to be made. ensurepip: some systems ship a Python that cannot make one.
 FIND_PYTHON = for python in $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14; do \
