@@ -41,7 +41,9 @@ def test_one_page_costs_one_call(order: str, size: int) -> None:
 @pytest.mark.parametrize("size", [250, *SIZES])
 def test_oldest_first(size: int, inclusive: bool, null: bool, changed: float) -> None:
     world = world_of(size, order="oldest", since_id_inclusive=inclusive, null=null, changed=changed)
-    assert calls(world) <= ceil(size / 250) + 2
+    # No ticket shows a change, so that it may be a list by last change, and the end is on no page of its own.
+    more = not changed and size % 250 == 0
+    assert calls(world) <= ceil(size / 250) + 2 + more
 
 
 @pytest.mark.parametrize("changed", [0.0, 0.3])

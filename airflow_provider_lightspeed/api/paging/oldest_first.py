@@ -2,24 +2,53 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from airflow_provider_lightspeed.api.paging.reading import Cursor, NotInOrder, Reading, Steps, ascending
 from airflow_provider_lightspeed.api.tickets import Ticket
 
-#: Looks at a list's end before it is given up, because it moves too fast.
+#: Looks for the end of a list before it is given up, because it moves too fast.
 _TRIES = 5
+
+
+@dataclass(frozen=True)
+class _End:
+    """The end of the list, and how many tickets the whole list held at that moment."""
+
+    rows: list[Ticket]
+    size: int
+
+    @property
+    def first_id(self) -> int:
+        return self.rows[0]["id"]
 
 
 def oldest_first(reading: Reading, rows: list[Ticket], cursor: Cursor | None = None) -> Steps[None]:
     """Go up by ``since_id``.
 
+    Where all that was read fits a list by last change too, ``since_id`` may hide tickets that moved to
+    the end. So before going up, one answer tells the list's end and its size. All that is read later,
+    and is below that end, was there; where it adds up to the size, no ticket is missing, whatever the
+    order.
+
     :param rows: the first page; empty with a cursor.
     :raises NotInOrder: if the list turns out not to be in order.
     """
-    last, inclusive = 0, False
+    last, inclusive, below = 0, False, 0
+    end: _End | None = None
+    yielded: set[int] = set()
     if cursor is not None:
         last, inclusive = cursor["last"], cursor["inclusive"]
         reading.resume(cursor)
         rows = yield from reading.list(since_id=last + inclusive)
+    else:
+        reading.watch_changes(rows, newest_first=False)
+        if reading.maybe_by_change:
+            yield reading.page(rows, None)
+            yielded = {row["id"] for row in rows}
+            end = yield from _read_end(reading)
+            # Read the first page again: only what is read after the end can be held against its size.
+            rows = yield from reading.list()
     while True:
         full = len(rows) >= reading.page_size
         reading.watch_changes(rows, newest_first=False)
@@ -31,49 +60,42 @@ def oldest_first(reading: Reading, rows: list[Ticket], cursor: Cursor | None = N
             raise NotInOrder
         last = ids[-1] if ids else last
         state: Cursor = {"order": "oldest", "last": last, "inclusive": inclusive}
-        yield reading.page(rows, None if reading.maybe_by_change else state)
+        yield reading.page(
+            [row for row in rows if row["id"] not in yielded], None if reading.maybe_by_change else state
+        )
+        if end is not None and reading.maybe_by_change:
+            below += sum(ticket_id < end.first_id for ticket_id in ids)
+            yielded.update(ticket_id for ticket_id in ids if ticket_id >= end.first_id)
+            full = full and last < end.first_id and below + len(end.rows) != end.size
         if not full:
             break
         # An inclusive since_id would show the last ticket again, on every page.
         rows = yield from reading.list(since_id=last + inclusive)
     if reading.maybe_by_change:
-        yield from _check_order(reading, last)
+        if end is None or below + len(end.rows) != end.size:
+            raise NotInOrder
+        yield reading.page([row for row in end.rows if row["id"] not in yielded], None)
 
 
-def _check_order(reading: Reading, last: int) -> Steps[None]:
-    """Tell a list by id from a list by last change, where all that was read fits both.
-
-    In the latter, a ticket that is changed while we read moves to the end, behind ids that are lower
-    than ours, where ``since_id`` hides it. So look at the end of the list without ``since_id``: it must
-    be what was read last and what is new, and no more than was read may be in the whole list.
-    """
-    read = reading.sorted_ids()
-    size = len(read)
+def _read_end(reading: Reading) -> Steps[_End | None]:
+    """Read the last tickets and the size of the list in one answer; None where they can't be found."""
     for _ in range(_TRIES):
+        size = yield from reading.count_if_exact()
+        if size is None:
+            return None
         page, limit = _end_of(size, reading.page_size)
         rows = yield from reading.list(page=page, limit=limit)
-        before = (page - 1) * limit
-        size = before + len(rows)
-        if len(rows) >= limit:
-            size += reading.page_size // 2  # it grew; the end is further down
-        elif before == 0 or len(rows) >= limit // 2:
-            break
-    else:
-        raise NotInOrder
-    ids = [row["id"] for row in rows]
-    newer = sum(ticket_id > last for ticket_id in ids)
-    if (
-        not ascending(ids)
-        or (before and ids[0] > last)
-        or any(ticket_id <= last and ticket_id not in read for ticket_id in ids)
-        or read.at_least(ids[0] if ids else 0) > len(ids) - newer
-        or size > len(read) + newer
-    ):
-        raise NotInOrder
+        # A full page would not tell that it is the last.
+        if 0 < len(rows) < limit:
+            if not ascending([row["id"] for row in rows]):
+                raise NotInOrder
+            reading.watch_changes(rows, newest_first=False)
+            return _End(rows, (page - 1) * limit + len(rows))
+    return None
 
 
 def _end_of(size: int, page_size: int) -> tuple[int, int]:
-    """Choose page and limit such that the answer ends with the list, is not full, and shows much."""
+    """Choose page and limit such that the answer ends with the list, is not full, and shows most."""
     limits = range(page_size // 2 + 1, page_size + 1)
     limit = max(limits, key=lambda limit: size % limit)
     return size // limit + 1, limit

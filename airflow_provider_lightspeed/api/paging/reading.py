@@ -181,10 +181,6 @@ class IdSet:
     def __len__(self) -> int:
         return len(self._ids)
 
-    def at_least(self, lowest: int) -> int:
-        """Say how many ids are at least this high."""
-        return len(self._ids) - bisect_left(self._ids, lowest)
-
 
 def last_change(row: Ticket) -> datetime | None:
     """Read when a ticket was last changed; None where it does not say so."""
