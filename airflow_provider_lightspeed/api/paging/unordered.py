@@ -60,7 +60,8 @@ def unordered(reading: Reading, cursor: Cursor | None = None) -> Steps[None]:
         rows = yield from reading.list(bounds=bounds)
         created = {row["id"]: int(created_at(row).timestamp()) for row in rows}
         moments = sorted(created.values())
-        offset = _fitting(reading, offset, start, end, moments)
+        forgotten = max(recent.values(), default=0) - _CLOCK_CHANGE
+        offset = _fitting(reading, offset, start, end, moments, forgotten)
         if len(rows) >= reading.page_size:
             cut = _cut(start, end, [moment + offset for moment in moments], cuts_in_vain)
             if cut is not None:
@@ -128,9 +129,12 @@ def _bounds(start: int | None, end: int | None) -> Bounds:
 
 
 def _fitting(
-    reading: Reading, offset: int, start: int | None, end: int | None, created: Sequence[int]
+    reading: Reading, offset: int, start: int | None, end: int | None, created: Sequence[int], forgotten: int
 ) -> int:
-    """Correct the guess of the filters' offset by what a slice let through."""
+    """Correct the guess of the filters' offset by what a slice let through.
+
+    :param forgotten: up to this moment, no later slice may show a ticket again.
+    """
     if not created:
         return offset
     if end is not None:
@@ -138,7 +142,7 @@ def _fitting(
             raise reading.incomplete("the shop ignores created_at_max, and lists are in no order")
         offset = min(offset, end + 1 - created[-1])
     if start is not None:
-        if start - 1 - created[0] > _FURTHEST:
+        if start - 1 - created[0] > _FURTHEST or created[0] <= forgotten:
             raise reading.incomplete("the shop ignores created_at_min, and lists are in no order")
         offset = max(offset, start - 1 - created[0])
     return offset
