@@ -1,6 +1,6 @@
 """The walk against worlds of all kinds: complete, each ticket once, or an error that says so.
 
-``HYPOTHESIS_PROFILE=long pytest tests/unit/test_paging.py`` tries fifty times as many worlds.
+``HYPOTHESIS_PROFILE=long pytest --timeout 0 tests/unit/test_paging.py`` tries fifty times as many worlds.
 """
 
 from __future__ import annotations
