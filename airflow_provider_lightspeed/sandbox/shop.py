@@ -318,8 +318,8 @@ class Shop:
         return ticket.updated_at
 
     def _live(self, ticket_id: int) -> Ticket:
-        place = self._by_age.from_id(ticket_id, inclusive=True)
-        if place == len(self._by_age) or id_of(key := self._by_age.keys[place]) != ticket_id:
+        key = self._by_age.find(ticket_id)
+        if key is None:
             raise MissingError(f"ticket {ticket_id}")
         return self._ticket(key)
 
