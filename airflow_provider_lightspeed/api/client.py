@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mappin
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
@@ -138,6 +138,8 @@ class Sleep:
 
 
 Exchange = Generator[Send | Read | Sleep, Any, Any]
+
+T = TypeVar("T")
 
 
 class Conversation:
@@ -355,6 +357,17 @@ class LightspeedClient(Conversation):
             except StopIteration as end:
                 return end.value
 
+    def find_out(self, search: Generator[Request, Any, T]) -> T:
+        """Make the calls that a search asks for, one after another, and return what it finds."""
+        answer: Any = None
+        while True:
+            try:
+                request = search.send(answer)
+            except StopIteration as end:
+                found: T = end.value
+                return found
+            answer = self.call(request)
+
     def _carry_out(self, wish: Send | Read | Sleep) -> Any:
         if isinstance(wish, Sleep):
             return self.sleep(wish.seconds)
@@ -418,6 +431,17 @@ class AsyncLightspeedClient(Conversation):
                     wish = exchange.send(await self._carry_out(wish))
             except StopIteration as end:
                 return end.value
+
+    async def find_out(self, search: Generator[Request, Any, T]) -> T:
+        """Make the calls that a search asks for. See `LightspeedClient.find_out`."""
+        answer: Any = None
+        while True:
+            try:
+                request = search.send(answer)
+            except StopIteration as end:
+                found: T = end.value
+                return found
+            answer = await self.call(request)
 
     async def _carry_out(self, wish: Send | Read | Sleep) -> Any:
         if isinstance(wish, Sleep):

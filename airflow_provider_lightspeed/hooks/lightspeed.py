@@ -173,14 +173,7 @@ class LightspeedHook(BaseHook):
 
         It takes two calls where lists are newest first, four where they are oldest first, a few more otherwise.
         """
-        search = newest_ticket()
-        answer: Any = None
-        while True:
-            try:
-                request = search.send(answer)
-            except StopIteration as end:
-                return int(end.value)
-            answer = self.get_conn().call(request)
+        return self.get_conn().find_out(newest_ticket())
 
     def get_ticket(self, ticket_id: int | str) -> Ticket:
         """Return one ticket."""

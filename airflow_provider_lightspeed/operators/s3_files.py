@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
+from airflow_provider_lightspeed.arguments import split_s3_address
 
 
 class S3Files:
@@ -60,9 +60,8 @@ def locate(uri: str) -> tuple[str, str]:
 
     :raises LightspeedConfigurationError: if it is none.
     """
-    parts = urlsplit(uri, allow_fragments=False)
-    bucket, key = parts.netloc, uri.removeprefix(f"s3://{parts.netloc}").removeprefix("/")
-    if parts.scheme != "s3" or not bucket or not key:
+    bucket, key = split_s3_address(uri) or ("", "")
+    if not bucket or not key:
         raise LightspeedConfigurationError(f"an address such as s3://bucket/key is needed, got {uri!r}")
     return bucket, key
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import msgspec
@@ -22,7 +21,7 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedQuotaExhausted
 from airflow_provider_lightspeed.api.tickets import TicketFilter
-from airflow_provider_lightspeed.arguments import parse_instant, parse_ticket_filter
+from airflow_provider_lightspeed.arguments import parse_instant, parse_ticket_filter, split_s3_address
 from airflow_provider_lightspeed.checkpoint import Checkpoint, defer_until
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, fail_without_retry
 from airflow_provider_lightspeed.formats import (
@@ -373,11 +372,10 @@ def _owner(context: Context) -> str:
 
 
 def _locate(bucket: str | None, key: str) -> tuple[str, str]:
-    address = urlsplit(key, allow_fragments=False)
-    if address.scheme == "s3":
+    if (address := split_s3_address(key)) is not None:
         if bucket:
             raise LightspeedConfigurationError(f"s3_key {key!r} names its bucket: leave s3_bucket out")
-        bucket, key = address.netloc, key.removeprefix(f"{key[:2]}://{address.netloc}").removeprefix("/")
+        bucket, key = address
     if not bucket or not key:
         raise LightspeedConfigurationError(
             f"the target needs a bucket and a key: s3_bucket {bucket!r}, s3_key {key!r}"

@@ -98,7 +98,7 @@ class NewTicketEventTrigger(BaseEventTrigger):
                 # The connection is looked up again after each failure: somebody may have mended it.
                 async with await open_client(conn_id) as client:
                     if max_id is None:
-                        max_id = await _newest(client)
+                        max_id = await client.find_out(newest_ticket())
                     while True:
                         poll = Poll(max_id, await _ids_since(client, max_id))
                         yield poll
@@ -147,17 +147,6 @@ class NewTicketEventTrigger(BaseEventTrigger):
     def _store(self) -> Any:
         # The triggerer of Airflow 3.3 sets it.
         return getattr(self, "asset_state_store", None)
-
-
-async def _newest(client: AsyncLightspeedClient) -> int:
-    search = newest_ticket()
-    answer: Any = None
-    while True:
-        try:
-            request = search.send(answer)
-        except StopIteration as end:
-            return int(end.value)
-        answer = await client.call(request)
 
 
 async def _ids_since(client: AsyncLightspeedClient, since_id: int) -> list[int]:
