@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 LOCK := requirements/airflow-3.3.txt
 PORT ?= 8080
 # .venv has the newest Airflow; each older one has an environment of its own.
-OLDER := 2.11
+OLDER := 2.11 3.0 3.1 3.2
 
 # Asked only when the environment has to be made. ensurepip: some systems ship a Python that cannot make one.
 FIND_PYTHON = for python in $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14; do \
@@ -14,7 +14,7 @@ FIND_PYTHON = for python in $(PYTHON) python3 python3.13 python3.12 python3.11 p
 	&& echo $$python && break; done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test matrix lint format types build check lock clean
+.PHONY: help setup demo ui test matrix bench chaos distributed lint format types docs build check lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+[-%a-z]*:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,13 +37,36 @@ demo: $(READY) ## a day at the support desk on real Airflow, told and checked
 ui: $(READY) ## the same world in Airflow's web interface, until Ctrl-C (PORT=8080)
 	@$(BIN)/python -m demo.ui --port $(PORT)
 
+# Most of it is waiting, for windows of quota above all.
+PYTEST = -m pytest -n 3 --dist loadfile
+
 test: $(READY) ## all tests (ARGS="-k export" chooses)
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/python $(PYTEST) $(ARGS)
 
-test-%: .matrix/%/.ready ## unit and integration tests on an older Airflow (make test-2.11)
-	@.matrix/$*/bin/python -m pytest -p no:cacheprovider tests/unit tests/integration $(ARGS)
+test-%: .matrix/%/.ready ## the tests on an older Airflow, or on the oldest of all dependencies (make test-2.11, test-lowest)
+	@.matrix/$*/bin/python $(PYTEST) -p no:cacheprovider $(ARGS)
 
-matrix: $(OLDER:%=test-%) test ## the tests on every version of Airflow that is pinned in requirements/
+matrix: $(OLDER:%=install-%) install-3.3 $(OLDER:%=test-%) test-lowest test ## the tests on all that is pinned in requirements/
+
+bench: $(READY) ## exports by this provider and by others, side by side, into docs/benchmarks.md (ARGS="--full")
+	@$(BIN)/python -m benchmarks.compare $(ARGS)
+
+chaos: $(READY) ## random worlds where things break, on real Airflow (MINUTES=10 SEED=1 WORLDS=1)
+	@$(BIN)/python -m chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(WORLDS),--worlds $(WORLDS))
+
+# RUNLEVEL keeps Debian from starting services of its own.
+distributed: .matrix/distributed/.ready ## thirty shops on CeleryExecutor with two workers, PostgreSQL and Redis (Debian, Ubuntu)
+	@test -x "$$(command -v redis-server)" -a -d /usr/lib/postgresql || { \
+	sudo=$$(test "$$(id -u)" = 0 || echo sudo); $$sudo apt-get update --quiet && \
+	$$sudo env RUNLEVEL=1 apt-get install --quiet --yes --no-install-recommends postgresql redis-server; }
+	@.matrix/distributed/bin/python -m pytest -p no:cacheprovider tests/distributed $(ARGS)
+
+.matrix/distributed/.ready: requirements/airflow-3.3.txt requirements/distributed.txt pyproject.toml | $(READY)
+	@echo "Setting up Airflow with Celery in .matrix/distributed …"
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python .matrix/distributed
+	@$(BIN)/uv pip install --quiet --python .matrix/distributed/bin/python --constraints $< --group test \
+	--requirements requirements/distributed.txt --editable .
+	@touch $@
 
 .PRECIOUS: .matrix/%/.ready
 .matrix/%/.ready: requirements/airflow-%.txt pyproject.toml | $(READY)
@@ -63,18 +86,29 @@ format: $(READY) ## let ruff lay out the code
 types: $(READY) ## mypy
 	@$(BIN)/mypy
 
+docs: $(READY) ## the documentation in site/; a broken link or reference is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
 build: $(READY) ## wheel and sdist in dist/
 	@rm -rf dist
 	@$(BIN)/python -m build --installer uv
 	@$(BIN)/twine check --strict dist/*
+	@$(BIN)/check-wheel-contents dist/*.whl
+	@! tar tzf dist/*.tar.gz | grep -vE '^[^/]*/(airflow_provider_lightspeed/.*|[A-Z]+\.md|LICENSE|PKG-INFO|pyproject\.toml|\.gitignore)$$'
 
-check: lint types build demo test ## all of it, as CI does
+install-%: build ## the wheel, alone, beside an older Airflow: it is found, and its modules load (make install-2.11)
+	@$(BIN)/python -m tools.bare_install $* dist/*.whl
+
+check: lint types docs build install-2.11 install-3.3 demo test test-2.11 ## all of it, as CI does
 
 lock: $(READY) ## choose new versions of all dependencies
-	@for version in $(OLDER) 3.3; do \
-	echo "apache-airflow==$$version.*" | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade \
-	--group dev --all-extras --constraints - --custom-compile-command 'make lock' \
+	@for pins in $(OLDER:%=%/test) 3.3/dev; do version=$${pins%/*}; \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade \
+	--group $${pins#*/} --all-extras --constraints requirements/airflow-$$version.in --custom-compile-command 'make lock' \
 	--output-file requirements/airflow-$$version.txt pyproject.toml; done
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --resolution lowest-direct \
+	--group test --all-extras --custom-compile-command 'make lock' \
+	--output-file requirements/airflow-lowest.txt pyproject.toml
 
 clean: ## remove what the other targets have made, except .venv
-	@rm -rf .demo .matrix dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .bench .chaos .demo .matrix dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
+    from airflow.providers.common.compat.sdk import Context
     from airflow.sdk import Asset
 
 _KIND = "/tickets/new"
+# More events than can be under way to Airflow's database, and so repeated, at a time.
+_EARLIER = 100
 
 
 def new_tickets_asset(
@@ -23,18 +27,14 @@ def new_tickets_asset(
     """Make an asset that new support tickets update: a DAG with it in its ``schedule`` starts on them.
 
     Each event names up to 500 tickets in its payload: ``{"ticket_ids", "count", "since_id", "max_id"}``. One run
-    may get several events::
+    may get several events; :func:`new_ticket_ids` reads them all::
 
-        @task
-        def new_ticket_ids(triggering_asset_events=None):
-            return [
-                ticket_id
-                for event in triggering_asset_events[shop]
-                for ticket_id in event.extra["payload"]["ticket_ids"]
-            ]
+        @task(inlets=[shop])
+        def new_tickets(**context):
+            return new_ticket_ids(shop, context)
 
     Make one asset for each shop, in a module that your DAG files import: Airflow holds assets together by name.
-    Assets with the same connection and interval share one poll. See ``docs/new-tickets.md`` for what happens when
+    Assets with the same connection and interval share their looks. See ``docs/new-tickets.md`` for what happens when
     the triggerer restarts.
 
     :param name: of the asset; also in its address, ``lightspeed://<name>/tickets/new``.
@@ -67,6 +67,28 @@ def new_tickets_asset(
         uri=f"lightspeed://{quote(name, safe='')}{_KIND}",
         watchers=[AssetWatcher(name=f"{name} new tickets", trigger=trigger)],
     )
+
+
+def new_ticket_ids(asset: Asset, context: Context | Mapping[str, Any]) -> list[int]:
+    """Return the ids of the new tickets that started a run, ascending, and none that an earlier event has named.
+
+    A triggerer that ends in the moment between storing an event and noting that it did sends the event again. Ids of
+    new tickets only rise, so what is not above those of earlier events is a repeat.
+
+    :param asset: from :func:`new_tickets_asset`. The task needs it in its ``inlets``.
+    :param context: the task's.
+    """
+    events = context["triggering_asset_events"][asset]
+    first = min(event.timestamp for event in events)
+    earlier = context["inlet_events"][asset].before(first).ascending(False).limit(_EARLIER)
+    handed_over = max((_payload(event)["max_id"] for event in earlier if event.timestamp < first), default=0)
+    named = {ticket_id for event in events for ticket_id in _payload(event)["ticket_ids"]}
+    return sorted(ticket_id for ticket_id in named if ticket_id > handed_over)
+
+
+def _payload(event: Any) -> dict[str, Any]:
+    payload: dict[str, Any] = event.extra["payload"]
+    return payload
 
 
 def sanitize_uri(uri: SplitResult) -> SplitResult:

@@ -25,6 +25,14 @@ class LightspeedTicketsFailed(AirflowException):
         self.failed = dict(failed)
 
 
+class LightspeedStorageError(AirflowException):
+    """S3 did not do what it was asked to. Another try may help."""
+
+
+class LightspeedStagingLostError(LightspeedStorageError):
+    """What an export had staged is gone: it can only start again."""
+
+
 @contextmanager
 def fail_without_retry() -> Generator[None]:
     """Turn wrong credentials and wrong arguments into a failure that Airflow does not retry.

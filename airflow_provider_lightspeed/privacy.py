@@ -67,6 +67,11 @@ class Privacy:
         self._key = key.encode()
 
     @property
+    def name(self) -> tuple[list[str], list[str], str]:
+        """What tells it from another: also from one with another key, without telling the key."""
+        return sorted(self.exclude), sorted(self.hashed), self._digest("") if self.hashed else ""
+
+    @property
     def text_columns(self) -> frozenset[str]:
         """The columns that hold a hash in place of a number."""
         return frozenset({"customer_id"} if "customer" in self.hashed else ())

@@ -16,7 +16,11 @@ CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
     "cluster": {
         "label": "Cluster",
         "description": "Where the shop lives, unless Host says so: us1 (default) or eu1.",
-        "schema": {"type": ["string", "null"], "enum": ["us1", "eu1", None]},
+        "schema": {
+            "type": ["string", "null"],
+            "enum": ["us1", "eu1"],
+            "values_display": {"us1": "us1 (api.shoplightspeed.com)", "eu1": "eu1 (api.webshopapp.com)"},
+        },
     },
     "language": {
         "label": "Language",
@@ -60,14 +64,25 @@ CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
         "Key and secret are then the app's.",
         "schema": {"type": ["string", "null"], "format": "password"},
     },
+    # Airflow hides what has "secret" in its name, from its API too.
+    "hash_secret": {
+        "label": "Key of hashes",
+        "description": "With which exports hash the fields named in hash_fields: 16 characters or more, kept safe. "
+        "The same customer has the same hash wherever the key is the same.",
+        "schema": {"type": ["string", "null"], "format": "password"},
+    },
 }
 
 #: How the fixed fields of the connection form look.
 UI_FIELD_BEHAVIOUR: dict[str, Any] = {
-    "hidden-fields": ["schema", "port", "extra"],
-    "relabeling": {"login": "API key", "password": "API secret"},
+    "hidden-fields": ["schema", "extra"],
+    # Airflow 3.1 writes "host" and "port" small where nothing is said.
+    "relabeling": {"host": "Host", "port": "Port", "login": "API key", "password": "API secret"},
     "placeholders": {
         "host": "empty: from the cluster; http://127.0.0.1:8100 for the sandbox",
+        # The test button of these sends port 0 where there is none, and then finds it to be another than the stored one
+        # (apache/airflow#73298).
+        "port": "empty; 443 for the test button of Airflow 3.3.1 and 3.3.2",
         "login": "32 characters, from the shop's back office",
     },
 }

@@ -1,6 +1,6 @@
 """How long it takes to close many tickets, against what the limit of calls a second allows.
 
-    PYTHONPATH=. .venv/bin/python benchmarks/bulk_close.py [--tickets 300] [--latency 0.1] [--per-second 20]
+    .venv/bin/python -m benchmarks.bulk_close [--tickets 300] [--latency 0.1] [--per-second 20]
 
 The figure to look at is the ratio: 1.00 would be one PUT a ticket at full speed, and no other call. It ends with an
 error above 1.3.

@@ -1,6 +1,6 @@
 """How many list pages of 250 tickets the sandbox serves in a second, on one core.
 
-    .venv/bin/python benchmarks/sandbox_pages.py [--tickets 1000000] [--pages 1000]
+    .venv/bin/python -m benchmarks.sandbox_pages [--tickets 1000000] [--pages 1000]
 
 The server runs in a process of its own on one core, this load generator on another: one kept-alive
 connection, one call at a time. Bodies are read whole; only what the walk needs is parsed.
@@ -12,14 +12,13 @@ import argparse
 import os
 import re
 import socket
-import subprocess  # ruff: ignore[suspicious-subprocess-import] - starts nothing but the sandbox
-import sys
 import time
 from base64 import b64encode
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote, urlsplit
+
+from benchmarks.shop import serve
 
 SERVER_CORE, LOAD_CORE = 0, 1
 LIMIT = 250
@@ -81,31 +80,6 @@ WALKS: dict[str, tuple[str, Callable[[bytes, int], str]]] = {
 }
 
 
-@contextmanager
-def sandbox(order: str, tickets: int) -> Generator[dict[str, str]]:
-    command = [
-        *(
-            "taskset",
-            "--cpu-list",
-            str(SERVER_CORE),
-            sys.executable,
-            "-m",
-            "airflow_provider_lightspeed.sandbox",
-        ),
-        *("--port", "0", "--order", order, "--tickets", str(tickets), "--quota", "off", "--burst-limit", "0"),
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        told: dict[str, str] = {}
-        while "secret" not in told:
-            label, _, value = process.stdout.readline().strip().partition(" ")
-            told[label] = value.strip()
-        try:
-            yield {**told, "pid": str(process.pid)}
-        finally:
-            process.terminate()
-
-
 def megabytes(pid: str) -> int:
     status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) // 1024
@@ -121,7 +95,7 @@ def main() -> None:
     os.sched_setaffinity(0, {LOAD_CORE})
     for name, (order, following) in WALKS.items():
         begin = time.perf_counter()
-        with sandbox(order, arguments.tickets) as told:
+        with serve(order, arguments.tickets, core=SERVER_CORE) as told:
             started = time.perf_counter() - begin
             connection = Connection(told["address"], told["key"], told["secret"])
             body = b""

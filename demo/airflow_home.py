@@ -148,6 +148,23 @@ class AirflowHome:
         ) as process:
             yield process
 
+    @contextlib.contextmanager
+    def part(
+        self, *command: str, name: str, patience: float = 10.0, **environment: str
+    ) -> Generator[subprocess.Popen[bytes]]:
+        """Run one part of Airflow, such as ``scheduler``.
+
+        :param name: of its log.
+        :param patience: seconds between asking it to end and killing it; 0 kills at once.
+        """
+        with running(
+            [_AIRFLOW, *command],
+            log=self.directory / f"{name}.log",
+            environment={**self.environment, **environment},
+            patience=patience,
+        ) as process:
+            yield process
+
     def _newest_run(self) -> int:
         newest: int = self._query("select coalesce(max(id), 0) from dag_run")[0][0]
         return newest

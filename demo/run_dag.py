@@ -7,7 +7,11 @@ from pathlib import Path
 
 import msgspec
 from airflow.configuration import conf
-from airflow.dag_processing.dagbag import DagBag
+
+try:
+    from airflow.dag_processing.dagbag import DagBag
+except ImportError:  # before Airflow 3.2
+    from airflow.models.dagbag import DagBag  # type: ignore[no-redef]
 
 from demo.outcome import Outcome, TaskOutcome
 
@@ -30,7 +34,8 @@ def main(dag_id: str, outcome: Path) -> None:
                     )
                     for instance in run.get_task_instances()
                 },
-            )
+            ),
+            enc_hook=list,  # the results of a mapped task are a lazy sequence
         )
     )
 

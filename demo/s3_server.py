@@ -36,6 +36,8 @@ class S3Server:
     """
 
     region = "us-east-1"
+    reader_access_key = "demo-reader-key"
+    """With the same secret; it may read and list."""
 
     def __init__(
         self, directory: Path, *, access_key: str = "demo-access-key", secret_key: str = "demo-secret-key"
@@ -67,12 +69,19 @@ class S3Server:
         self._data.mkdir(parents=True, exist_ok=True)
         # Without an identity the server lets everybody in, and a wrong secret in a test would pass unseen.
         identities = self._data.parent / "s3-identities.json"
-        identity = {
-            "name": "demo",
-            "credentials": [{"accessKey": self.access_key, "secretKey": self.secret_key}],
-            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+        actions = {
+            self.access_key: ["Admin", "Read", "Write", "List", "Tagging"],
+            self.reader_access_key: ["Read", "List"],
         }
-        identities.write_text(json.dumps({"identities": [identity]}))
+        listed = [
+            {
+                "name": key,
+                "credentials": [{"accessKey": key, "secretKey": self.secret_key}],
+                "actions": allowed,
+            }
+            for key, allowed in actions.items()
+        ]
+        identities.write_text(json.dumps({"identities": listed}))
         # No patience: asked to end in order, SeaweedFS takes 15 seconds, and its data survive a kill.
         self._process = self._running.enter_context(
             running(self._command(identities), log=self.log, patience=0)

@@ -12,7 +12,7 @@ from typing import Any
 import airflow
 from airflow.providers.common.compat.sdk import dag, task
 
-from airflow_provider_lightspeed.assets import new_tickets_asset
+from airflow_provider_lightspeed.assets import new_ticket_ids, new_tickets_asset
 from airflow_provider_lightspeed.operators.tickets import UpdateTicketsOperator
 
 # What differs between deployments, in one place. The environment rather than Airflow Variables: this file is
@@ -32,15 +32,10 @@ if not airflow.__version__.startswith("2."):
         doc_md=__doc__,
     )
     def example_lightspeed_new_ticket_events() -> None:
-        @task
-        def new_tickets(triggering_asset_events: Any = None) -> list[int]:
-            # One run may answer several events, of up to 500 tickets each. A triggerer that was killed may have
-            # sent one of them twice.
-            return sorted({
-                ticket_id
-                for event in triggering_asset_events[MY_SHOP]
-                for ticket_id in event.extra["payload"]["ticket_ids"]
-            })
+        @task(inlets=[MY_SHOP])
+        def new_tickets(**context: Any) -> list[int]:
+            # One run may answer several events.
+            return new_ticket_ids(MY_SHOP, context)
 
         UpdateTicketsOperator(
             task_id="put_on_todo_list",

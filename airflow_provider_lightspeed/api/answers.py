@@ -43,12 +43,12 @@ class Answer:
     """What came back over the wire.
 
     :param headers: names in lower case.
-    :param body: as it came; it may be compressed.
+    :param body: as it came; it may be compressed. To copy a large one would hold an event loop up.
     """
 
     status: int
     headers: Mapping[str, str]
-    body: bytes = field(repr=False)
+    body: bytes | bytearray = field(repr=False)
 
 
 def read_answer(request: Request, answer: Answer, max_body: int = MAX_BODY) -> Any:
@@ -99,7 +99,7 @@ def _decode(request: Request, answer: Answer, max_body: int) -> Any:
         raise _malformed(request, answer, kind) from None
 
 
-def _unpack(request: Request, answer: Answer, max_body: int) -> bytes:
+def _unpack(request: Request, answer: Answer, max_body: int) -> bytes | bytearray:
     encoding = answer.headers.get("content-encoding", "").strip().lower()
     if encoding in {"", "identity"}:
         return answer.body

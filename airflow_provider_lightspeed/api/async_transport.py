@@ -42,7 +42,7 @@ class AsyncTransport:
                     body += chunk
                     send.check(len(body))
                 headers = {name.lower(): value for name, value in response.headers.items()}
-                return Answer(response.status, headers, bytes(body))
+                return Answer(response.status, headers, body)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             reason = getattr(error, "certificate_error", error)
             untrusted = isinstance(reason, ssl.SSLCertVerificationError | aiohttp.InvalidURL)

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mappin
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlencode
 
@@ -28,10 +29,11 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedError,
     LightspeedNotFoundError,
     LightspeedQuotaExhausted,
+    LightspeedTooLate,
     LightspeedUnknownOutcomeError,
 )
 from airflow_provider_lightspeed.api.paging import Cursor, Page, walk
-from airflow_provider_lightspeed.api.quota import Pacer, Quota, retry_after
+from airflow_provider_lightspeed.api.quota import Pacer, Quota, in_words, retry_after
 from airflow_provider_lightspeed.api.retries import VERDICTS, Failure, Verdict
 from airflow_provider_lightspeed.api.settings import CLUSTERS, ClientSettings
 from airflow_provider_lightspeed.api.tickets import Request, Ticket, TicketFilter
@@ -49,7 +51,8 @@ _QUIET_WAIT = 1.0
 _SHORT_WAIT = 1.0
 #: How many times its timeout a whole answer may take, so that one that drips does not take for ever.
 _LONGEST = 10
-#: A body larger than this is read outside the event loop, which it would hold up.
+#: A body larger than this is read outside the event loop, which it would hold up. (The decoder does not share
+#: the interpreter meanwhile, so bodies of several MiB hold it up all the same; docs/failures.md says how long.)
 _LARGE_BODY = 64 * 1024
 _REQUIRED_HEADERS = {
     "Accept": "application/json",
@@ -185,17 +188,24 @@ class Conversation:
         """
         duration = self.plan(calls)
         left = self.quota or "not told yet"
-        log.info("%s takes %d calls, about %s. Quota: %s", job, calls, _in_words(duration), left)
+        log.info("%s takes %d calls, about %s. Quota: %s", job, calls, in_words(duration), left)
         return duration
 
-    def exchange(self, request: Request) -> Exchange:
-        """Make one call, whatever it takes: wait for the quota, send, read, try again where that is safe."""
+    def exchange(self, request: Request, send_before: float = inf) -> Exchange:
+        """Make one call, whatever it takes: wait for the quota, send, read, try again where that is safe.
+
+        :param send_before: no try is sent after this moment of the clock.
+        """
         send = self._send(request)
         tries = refusals = 0
         trying = 0.0
         maybe_done = False
         while True:
-            yield from self._wait_for_turn()
+            try:
+                yield from self._wait_for_turn(send_before)
+            except (LightspeedQuotaExhausted, LightspeedTooLate) as error:
+                error.sent = maybe_done
+                raise
             begun = self._clock()
             reply = yield from self._sent(send)
             if isinstance(reply, Answer):
@@ -204,7 +214,8 @@ class Conversation:
                 answer, result = None, reply
             if not isinstance(result, LightspeedError):
                 return result
-            if maybe_done and isinstance(result, LightspeedNotFoundError) and result.certain:
+            is_gone = isinstance(result, LightspeedNotFoundError) and result.certain
+            if request.method == "DELETE" and maybe_done and is_gone:
                 return None  # the try whose answer was lost had deleted it
             failure = retries.classify(result)
             verdict = VERDICTS[request.method][failure]
@@ -222,7 +233,7 @@ class Conversation:
                 self._block(answer, refusals)
                 continue
             tries += 1
-            maybe_done = maybe_done or (request.method == "DELETE" and failure is not Failure.NOT_CONNECTED)
+            maybe_done = maybe_done or failure is not Failure.NOT_CONNECTED
             pause = self._pause(answer, tries)
             trying += self._clock() - begun + pause
             if tries >= retries.MAX_TRIES or trying > retries.LONGEST_TRYING:
@@ -261,10 +272,12 @@ class Conversation:
             name, request.method, url, headers, body, timeout, timeout * _LONGEST, self.settings.max_body
         )
 
-    def _wait_for_turn(self) -> Generator[Sleep, Any, None]:
+    def _wait_for_turn(self, send_before: float) -> Generator[Sleep, Any, None]:
         while True:
             with self._lock:
                 now = self._clock()
+                if now > send_before:
+                    raise LightspeedTooLate("the call had to wait for too long to be of use")
                 wait = self._pacer.admit(now)
                 if wait.seconds <= 0:
                     self.calls += 1
@@ -314,14 +327,6 @@ def _jittered(tries: int) -> float:
     return retries.backoff(tries, random.random())  # ruff: ignore[suspicious-non-cryptographic-random-usage] - jitter, no secret
 
 
-def _in_words(duration: timedelta) -> str:
-    seconds = round(duration.total_seconds())
-    if seconds < 120:
-        return f"{seconds} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
-
-
 class LightspeedClient(Conversation):
     """The client of tasks. Threads may share it.
 
@@ -344,12 +349,14 @@ class LightspeedClient(Conversation):
         #: How this client sleeps; a job that can be stopped puts a sleep that can be woken in its place.
         self.sleep: Callable[[float], None] = time.sleep
 
-    def call(self, request: Request) -> Any:
+    def call(self, request: Request, *, send_before: float = inf) -> Any:
         """Make a call and return its data.
 
+        :param send_before: do not send it after this moment (``time.monotonic()``), however long it has to wait.
+        :raises LightspeedTooLate: if it was not sent for that reason.
         :raises LightspeedError: one of its subclasses says what went wrong.
         """
-        with closing(self.exchange(request)) as exchange:
+        with closing(self.exchange(request, send_before)) as exchange:
             try:
                 wish = next(exchange)
                 while True:

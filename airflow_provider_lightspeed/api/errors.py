@@ -83,11 +83,24 @@ class LightspeedQuotaExhausted(LightspeedError):  # ruff: ignore[error-suffix-on
     """The quota is used up for longer than the caller wants to sleep.
 
     :param until: the instant (with a zone) at which calls are possible again.
+
+    ``sent`` tells whether an earlier try of the same call may have been carried out.
     """
+
+    sent = False
 
     def __init__(self, message: str, *, until: datetime) -> None:
         super().__init__(message)
         self.until = until
+
+
+class LightspeedTooLate(LightspeedError):  # ruff: ignore[error-suffix-on-exception-name] - a finding
+    """A call was not sent (again), since the time in which its caller wanted it sent had passed.
+
+    ``sent`` tells whether an earlier try of it may have been carried out.
+    """
+
+    sent = False
 
 
 class LightspeedIncompleteListError(LightspeedError):

@@ -239,3 +239,12 @@ def retry_after(headers: Mapping[str, str], wall_now: datetime) -> float | None:
     except (ValueError, OverflowError):
         return None
     return min(max(0.0, seconds), WINDOWS[-1][1])
+
+
+def in_words(duration: timedelta) -> str:
+    """Write an estimate as people say it."""
+    seconds = round(duration.total_seconds())
+    if seconds < 120:
+        return f"{seconds} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

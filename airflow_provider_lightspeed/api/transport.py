@@ -41,7 +41,7 @@ class Transport:
                     body += chunk
                     send.check(len(body), overdue=time.monotonic() > deadline)
                 headers = {name.lower(): value for name, value in response.headers.items()}
-                return Answer(response.status_code, headers, bytes(body))
+                return Answer(response.status_code, headers, body)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise _failure(send, error) from None
 

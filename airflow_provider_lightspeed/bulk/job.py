@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+import msgspec
+
 from airflow_provider_lightspeed.api.paging import Cursor
 from airflow_provider_lightspeed.bulk.plan import Plan
+
+#: So often in a row may the quota end a walk that has to begin again, before another way is taken.
+_STALLS = 2
 
 
 class Status(StrEnum):
@@ -21,8 +25,7 @@ class Status(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(msgspec.Struct, frozen=True, array_like=True):
     """What became of one ticket.
 
     :param change: its last change, as far as it was seen (see :func:`~.plan.last_change`).
@@ -34,33 +37,39 @@ class Result:
     reason: str = ""
 
 
-@dataclass
-class Job:
+class Job(msgspec.Struct, kw_only=True):
     """A bulk change on its way; all of it fits into a checkpoint.
 
+    :param meant: stands for what the user has asked for; the plan is of no use for anything else.
     :param plan: the tickets meant.
     :param planned: whether the plan is complete: it is fixed from then on.
     :param open_tickets: how many open tickets were seen while planning.
     :param results: what became of tickets so far.
     :param in_hand: tickets that were seen to need the change, and may or may not have got it when a try ended.
     :param cursor: where the walk over the list (to plan, then to look again) goes on.
-    :param by_id: look at tickets one by one, since the walk over the list does not get on.
-    :param calls: calls of earlier tries.
+    :param stalls: how often in a row the quota has ended that walk before it got on.
+    :param calls: calls so far.
     """
 
-    plan: Plan = field(default_factory=dict)
+    meant: str = ""
+    plan: Plan = {}
     planned: bool = False
     open_tickets: int = 0
-    results: dict[int, Result] = field(default_factory=dict)
-    in_hand: set[int] = field(default_factory=set)
+    results: dict[int, Result] = {}
+    in_hand: set[int] = set()
     cursor: Cursor | None = None
-    by_id: bool = False
+    stalls: int = 0
     calls: int = 0
 
     @property
     def left(self) -> list[int]:
         """Ids of the tickets of which nothing has become yet."""
         return [ticket_id for ticket_id in self.plan if ticket_id not in self.results]
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the walk would meet the end of the quota again before it gets on."""
+        return self.stalls >= _STALLS
 
     def having(self, status: Status) -> list[int]:
         """Ids of the tickets with a status, in the order of the plan."""
@@ -69,14 +78,6 @@ class Job:
             for ticket_id in self.plan
             if (result := self.results.get(ticket_id)) is not None and result.status is status
         ]
-
-    def unsure(self) -> set[int]:
-        """Return the tickets in hand that may have been changed though nothing says so: no answer came, or only errors."""
-        return {
-            ticket_id
-            for ticket_id in self.in_hand
-            if (result := self.results.get(ticket_id)) is None or result.status is Status.FAILED
-        }
 
     def failed(self) -> dict[str, str]:
         """Return the reason for each ticket that failed; ids as text, as JSON has them."""
@@ -87,6 +88,16 @@ class Job:
         self.results = {
             key: value for key, value in self.results.items() if value.status is not Status.FAILED
         }
+
+    def begin_anew(self, meant: str) -> Job:
+        """Return the job with another plan to make. What was done is not forgotten, so that it can be undone."""
+        done = self.having(Status.DONE)
+        return Job(
+            meant=meant,
+            plan={ticket_id: self.plan[ticket_id] for ticket_id in done},
+            results={ticket_id: self.results[ticket_id] for ticket_id in done},
+            calls=self.calls,
+        )
 
     def outcome(self, done_key: str, *, dry_run: bool) -> dict[str, Any]:
         """Return the result of a task.
@@ -123,36 +134,3 @@ class Job:
                 "outcome": words.get(result.status, str(result.status)),
             }
             yield line | ({"reason": result.reason} if result.reason else {})
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return {
-            "plan": list(self.plan.items()),
-            "planned": self.planned,
-            "open_tickets": self.open_tickets,
-            "results": [
-                [ticket_id, str(result.status), result.change, result.reason]
-                for ticket_id, result in self.results.items()
-            ],
-            "in_hand": sorted(self.in_hand),
-            "cursor": self.cursor,
-            "by_id": self.by_id,
-            "calls": self.calls,
-        }
-
-    @classmethod
-    def from_json(cls, saved: dict[str, Any]) -> Job:
-        """Read what :meth:`to_json` has returned."""
-        return cls(
-            plan=dict(saved["plan"]),
-            planned=saved["planned"],
-            open_tickets=saved["open_tickets"],
-            results={
-                ticket_id: Result(Status(status), change, reason)
-                for ticket_id, status, change, reason in saved["results"]
-            },
-            in_hand=set(saved["in_hand"]),
-            cursor=saved["cursor"],
-            by_id=saved["by_id"],
-            calls=saved["calls"],
-        )

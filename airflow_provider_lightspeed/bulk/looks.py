@@ -31,8 +31,6 @@ _ONE_BY_ONE = 40
 _FEW = 4
 #: Calls that a walk takes besides its pages.
 _WALK_OVERHEAD = 3
-#: Calls after which a walk should have brought its first page.
-_LITTLE = 20
 
 #: Calls a function for many tickets, several at a time.
 Each = Callable[[Callable[[int], None], list[int]], None]
@@ -61,7 +59,7 @@ def looks(client: LightspeedClient, job: Job, each: Each) -> Iterator[Look]:
 
     :param each: for those that are asked for one by one.
     """
-    if not job.by_id and _walk_is_cheaper(client, job):
+    if not job.is_stuck and _walk_is_cheaper(client, job):
         yield from _by_page(client, job)
     while left := job.left:
         yield _by_id(client, left[:_ONE_BY_ONE], each)
@@ -76,7 +74,7 @@ def survey(client: LightspeedClient, job: Job) -> None:
     :raises LightspeedQuotaExhausted: to go on later with the same job.
     """
     unknown = sum(change is None for change in job.plan.values())
-    if unknown <= PAGE_SIZE or job.by_id or not _walk_is_cheaper(client, job):
+    if unknown <= PAGE_SIZE or job.is_stuck or not _walk_is_cheaper(client, job):
         return
     for look in _by_page(client, job):
         for ticket_id, ticket in look.tickets.items():
@@ -99,10 +97,9 @@ def _walk_is_cheaper(client: LightspeedClient, job: Job) -> bool:
 def _by_page(client: LightspeedClient, job: Job) -> Iterator[Look]:
     begun = time.monotonic()
     pages = client.iter_pages(TicketFilter(since_id=min(job.plan) - 1), job.cursor)
-    got_on, calls_before = False, client.calls
+    begun_at = _state(job)
     try:
         for page in pages:
-            got_on = True
             seen = {
                 ticket["id"]: ticket
                 for ticket in page.tickets
@@ -116,8 +113,12 @@ def _by_page(client: LightspeedClient, job: Job) -> Iterator[Look]:
         # What the walk could not show is asked for by id: nothing rests on the list being complete here.
         pass
     except LightspeedQuotaExhausted:
-        job.by_id = is_stuck(got_on, client.calls - calls_before)
+        job.stalls = job.stalls + 1 if _state(job) == begun_at else 0
         raise
+
+
+def _state(job: Job) -> tuple[Cursor | None, int, int]:
+    return job.cursor, len(job.results), sum(change is None for change in job.plan.values())
 
 
 def _by_id(client: LightspeedClient, ids: list[int], each: Each) -> Look:
@@ -139,15 +140,6 @@ def _by_id(client: LightspeedClient, ids: list[int], each: Each) -> Look:
     begun = time.monotonic()
     each(look_at, ids)
     return Look(tickets, missing, failed, begun, None)
-
-
-def is_stuck(got_on: bool, calls: int) -> bool:
-    """Say whether a walk that met the end of the quota would meet it again at the same place.
-
-    Where lists are in no order, the first page comes after a survey, which may take more than a whole quota. A few
-    calls only show that little was left.
-    """
-    return not got_on and calls > _LITTLE
 
 
 def meets_all(error: LightspeedError) -> bool:

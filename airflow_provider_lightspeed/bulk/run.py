@@ -1,7 +1,7 @@
 """Carry a plan out: eight calls at once, each ticket changed at most once.
 
-What can be had, and what not. A ticket is changed only if it was seen no more than `_FRESH` seconds ago as it was
-planned. The API has no conditional write: a change by somebody else in the moment between that look and our call
+What can be had, and what not. A call that changes a ticket is sent only if it was seen no more than `_FRESH` seconds
+ago as it was planned. The API has no conditional write: a change by somebody else in the moment between that look and our call
 cannot be excluded. What such a race cannot do is to overwrite: only the properties that are meant are written.
 """
 
@@ -12,19 +12,21 @@ import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from airflow_provider_lightspeed.api.client import LightspeedClient
 from airflow_provider_lightspeed.api.errors import (
     LightspeedError,
     LightspeedNotFoundError,
     LightspeedQuotaExhausted,
+    LightspeedTooLate,
 )
+from airflow_provider_lightspeed.api.quota import in_words
 from airflow_provider_lightspeed.api.tickets import Ticket, get_ticket
 from airflow_provider_lightspeed.bulk.actions import Action
 from airflow_provider_lightspeed.bulk.job import Job, Result, Status
-from airflow_provider_lightspeed.bulk.looks import Look, is_stuck, looks, meets_all, refuse_unless_gone
-from airflow_provider_lightspeed.bulk.plan import Criteria, last_change
+from airflow_provider_lightspeed.bulk.looks import Look, looks, meets_all, refuse_unless_gone
+from airflow_provider_lightspeed.bulk.plan import last_change
 from airflow_provider_lightspeed.bulk.stop import Stop
 
 log = logging.getLogger(__name__)
@@ -37,40 +39,6 @@ _FRESH = 30.0
 _PROGRESS_EVERY = 10.0
 #: Seconds that calls on their way get to end once the job is to stop: Airflow kills a task after five.
 _GRACE = 2.0
-
-
-class NoProgress(LightspeedError):  # ruff: ignore[error-suffix-on-exception-name] - a finding
-    """One whole quota does not suffice to read the list that the plan is made from."""
-
-
-def make_plan(
-    client: LightspeedClient, job: Job, criteria: Criteria, action: Action, *, narrow: bool
-) -> None:
-    """Choose the tickets by the complete walk, going on where an earlier try has stopped.
-
-    :param narrow: see :meth:`Criteria.filter`; ``job.open_tickets`` then counts fewer than there are.
-    :raises LightspeedQuotaExhausted: to go on later with the same job.
-    """
-    if job.cursor is None:
-        job.plan, job.open_tickets = {}, 0
-    got_on, calls_before = False, client.calls
-    try:
-        for page in client.iter_pages(criteria.filter(narrow=narrow), job.cursor):
-            got_on = True
-            job.open_tickets += sum(not ticket.get("isClosed") for ticket in page.tickets)
-            job.plan |= {
-                ticket["id"]: last_change(ticket)
-                for ticket in page.tickets
-                if criteria.choose(ticket) and action.request(ticket) is not None
-            }
-            job.cursor = page.cursor
-    except LightspeedQuotaExhausted as error:
-        if not got_on and job.by_id:
-            raise NoProgress(f"the plan cannot be made within one quota: {error}") from error
-        job.by_id = is_stuck(got_on, client.calls - calls_before)
-        raise
-    job.plan = dict(sorted(job.plan.items()))
-    job.cursor, job.by_id = None, False
 
 
 class Run:
@@ -102,8 +70,8 @@ class Run:
         self._save = save
         self._stop = stop or Stop()
         self._reported = time.monotonic()
-        # What an earlier try was about to change when it ended without a word.
-        self._maybe_done = frozenset(job.in_hand)
+        # What may have been changed though no answer says so, by this try or an earlier one.
+        self._maybe_done = set(job.in_hand)
 
     def __call__(self) -> None:
         """Change what is left of the plan.
@@ -112,7 +80,7 @@ class Run:
         :raises LightspeedError: for what would meet every ticket (credentials, quota); what was done is in the job.
         """
         job = self._job
-        left = len(job.plan) - len(job.results)
+        left = len(job.left)
         if left and not self._dry_run:
             self._client.announce(left, f"Changing {left} tickets")
         pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="lightspeed-bulk")
@@ -120,14 +88,22 @@ class Run:
             for look in looks(self._client, job, self._each_in(pool)):
                 due = self._judge(look)
                 if due and not self._dry_run:
-                    job.in_hand = job.unsure() | set(due)
+                    job.in_hand = self._unsure() | set(due)
                     self._save()
                     self._each_in(pool)(partial(self._change, look), due)
                 job.cursor = look.cursor
         finally:
             # A call that still waits for its answer must not hold a stopped task up.
             pool.shutdown(wait=False, cancel_futures=True)
-            job.in_hand = job.unsure()
+            job.in_hand = self._unsure()
+
+    def _unsure(self) -> set[int]:
+        results = self._job.results
+        return {
+            ticket_id
+            for ticket_id in self._maybe_done
+            if (result := results.get(ticket_id)) is None or result.status is Status.FAILED
+        }
 
     def _judge(self, look: Look) -> list[int]:
         """Settle all that needs no call; return the ids of the rest."""
@@ -138,6 +114,9 @@ class Run:
             results[ticket_id] = Result(Status.FAILED, reason=reason)
         due = []
         for ticket_id, ticket in look.tickets.items():
+            if self._job.plan[ticket_id] is None:
+                # Of a bare id, nobody knows when it was chosen: it is planned as it was seen first.
+                self._job.plan[ticket_id] = last_change(ticket)
             settled = self._settle(ticket)
             if settled is None and self._dry_run:
                 settled = Result(Status.DONE, last_change(ticket))
@@ -174,15 +153,31 @@ class Run:
             self._job.results[ticket_id] = Result(Status.FAILED, reason=str(error))
 
     def _changed(self, ticket_id: int, look: Look) -> Result:
-        ticket = look.tickets[ticket_id]
-        if time.monotonic() - look.at > _FRESH:
-            ticket = self._client.call(get_ticket(ticket_id))
-            if (settled := self._settle(ticket)) is not None:
-                return settled
-        request = self._action.request(ticket)
-        self._stop.check()
-        answer = self._client.call(request) if request is not None else None
-        return Result(Status.DONE, last_change(answer) if answer else None)
+        ticket, seen_at = look.tickets[ticket_id], look.at
+        while True:
+            self._stop.check()
+            try:
+                answer = self._write(ticket, seen_at + _FRESH)
+            except LightspeedTooLate:
+                seen_at = time.monotonic()
+                ticket = self._client.call(get_ticket(ticket_id))
+                if (settled := self._settle(ticket)) is not None:
+                    return settled
+            else:
+                return Result(Status.DONE, last_change(answer) if answer else None)
+
+    def _write(self, ticket: Ticket, send_before: float) -> Any:
+        request, ticket_id = self._action.request(ticket), ticket["id"]
+        if request is None:
+            raise ValueError(f"ticket {ticket_id} is as wanted already")
+        was_sure = ticket_id not in self._maybe_done
+        self._maybe_done.add(ticket_id)
+        try:
+            return self._client.call(request, send_before=send_before)
+        except (LightspeedTooLate, LightspeedQuotaExhausted) as error:
+            if was_sure and not error.sent:
+                self._maybe_done.discard(ticket_id)
+            raise
 
     def _each_in(self, pool: ThreadPoolExecutor) -> Callable[[Callable[[int], None], list[int]], None]:
         def each(function: Callable[[int], None], ids: list[int]) -> None:
@@ -214,6 +209,6 @@ class Run:
             "%d of %d tickets settled; the rest takes about %s; %s",
             len(self._job.plan) - left,
             len(self._job.plan),
-            self._client.plan(left),
+            in_words(self._client.plan(left)),
             self._client.quota,
         )

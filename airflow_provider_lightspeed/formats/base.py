@@ -55,6 +55,10 @@ class Format(ABC):
         """Encode a page of tickets; the same tickets always give the same bytes."""
 
     @abstractmethod
+    def fields(self) -> dict[str, str]:
+        """Return the type of each field of a row, by its name."""
+
+    @abstractmethod
     def finish(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         """Turn chunks, each of which holds whole encoded pages, into the file's bytes. No chunk: an empty file."""
 

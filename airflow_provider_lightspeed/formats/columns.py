@@ -114,6 +114,15 @@ _TICKET_COLUMNS = (
     _column("customer_id", "integer", "customer", "resource", "id"),
 )
 
+_SQL: dict[Kind, str] = {
+    "integer": "bigint",
+    "boolean": "boolean",
+    "text": "string",
+    "instant": "timestamp",
+    "messages": "array<struct<id:bigint,created_at:timestamp,updated_at:timestamp,from:string,message:string>>",
+    "json": "string",
+}
+
 _KNOWN = frozenset(column.path[0] for column in _TICKET_COLUMNS) | {"messages"}
 
 
@@ -132,6 +141,11 @@ class Columns:
             column for column in columns if column.path[0] not in layout.exclude
         )
         self._warned = False
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The type of each column, by its name, as SQL knows it."""
+        return {column.name: _SQL[column.kind] for column in self.all}
 
     @property
     def names(self) -> list[str]:

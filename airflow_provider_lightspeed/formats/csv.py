@@ -29,6 +29,10 @@ class Csv(LineFormat):
         """Return the line of column names."""
         return ",".join(self._columns.names).encode() + b"\r\n"
 
+    def fields(self) -> dict[str, str]:
+        """Return the columns; messages are JSON text here."""
+        return self._columns.fields | ({"messages": "string"} if "messages" in self._columns.names else {})
+
     def lines(self, tickets: Sequence[dict[str, Any]]) -> bytes:
         """Return the tickets' lines."""
         return "".join(self._line(self._columns.row(ticket)) for ticket in tickets).encode()

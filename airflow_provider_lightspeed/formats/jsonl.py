@@ -10,6 +10,22 @@ import msgspec
 from airflow_provider_lightspeed.formats.base import Layout, LineFormat
 from airflow_provider_lightspeed.formats.columns import Columns
 
+_FIELDS = {
+    "id": "integer",
+    "createdAt": "string",
+    "updatedAt": "string",
+    "isAnswered": "boolean",
+    "isClosed": "boolean",
+    "isTodo": "boolean",
+    "subject": "string",
+    "memo": "string",
+    "doNotifyAnswered": "boolean",
+    "language": "object",
+    "customer": "object",
+    "messages": "object",
+}
+"""The API's properties, as JSON has them."""
+
 
 class JsonLines(LineFormat):
     """JSON Lines. The API's objects as they are, unless the layout flattens them."""
@@ -20,6 +36,13 @@ class JsonLines(LineFormat):
         super().__init__(layout)
         self._encoder = msgspec.json.Encoder()
         self._columns = Columns(layout) if layout.flatten else None
+
+    def fields(self) -> dict[str, str]:
+        """Return the columns, or the API's properties that are known."""
+        if self._columns:
+            return self._columns.fields
+        fields = _FIELDS | ({"messages": "array"} if self.layout.include_messages else {})
+        return {name: kind for name, kind in fields.items() if name not in self.layout.exclude}
 
     def lines(self, tickets: Sequence[dict[str, Any]]) -> bytes:
         """Return each ticket as a line. Instants are RFC 3339 in UTC."""

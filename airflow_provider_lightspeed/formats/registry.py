@@ -29,15 +29,31 @@ def make_format(layout: Layout) -> Format:
     return made
 
 
-def format_of(key: str) -> str:
-    """Choose the format for a key: by its ending, else ``jsonl``."""
-    for ending in _ENDINGS:
-        key = key.removesuffix(ending)
-    return next((name for name in FORMATS if key.endswith(f".{name}")), "jsonl")
+def choose(key: str, file_format: str | None = None, compression: str | None = None) -> tuple[str, str]:
+    """Choose format and compression for a key: by its ending, as far as they are not given.
 
+    Without an ending that says it, it is ``jsonl`` without compression. Parquet compresses inside the file, with zstd.
 
-def compression_of(key: str, file_format: str) -> str:
-    """Choose the compression for a key: by its ending. Parquet compresses inside the file, with zstd."""
-    if file_format == "parquet":
-        return "zstd"
-    return next((name for ending, name in _ENDINGS.items() if key.endswith(ending)), "none")
+    :raises FormatError: if the ending says something else than what is given: readers go by it.
+    """
+    name, packed = key, None
+    for ending, method in _ENDINGS.items():
+        if key.endswith(ending):
+            name, packed = key.removesuffix(ending), method
+    told = next((known for known in FORMATS if name.endswith(f".{known}")), None)
+    chosen = file_format or told or "jsonl"
+    if told and told != chosen:
+        raise FormatError(
+            f"the key {key!r} ends as {told} does, but file_format is {chosen!r}: readers go by the key"
+        )
+    if chosen == "parquet":
+        if packed:
+            raise FormatError(
+                f"the key {key!r} ends as {packed} does, but Parquet is compressed inside the file"
+            )
+        return chosen, compression or "zstd"
+    if packed and compression and compression != packed:
+        raise FormatError(
+            f"the key {key!r} ends as {packed} does, but compression is {compression!r}: readers go by the key"
+        )
+    return chosen, compression or packed or "none"

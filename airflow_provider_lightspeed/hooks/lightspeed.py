@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow.providers.common.compat.sdk import BaseHook
+from airflow.providers.common.compat.sdk import BaseHook, mask_secret
 
 from airflow_provider_lightspeed.api import tickets as api
 from airflow_provider_lightspeed.api.client import LightspeedClient
@@ -122,6 +122,13 @@ class LightspeedHook(BaseHook):
         settings = read_settings(connection, connection.extra_dejson, self._arguments)
         mask_credentials(settings)
         return LightspeedClient(settings, meter=AirflowMeter(self.lightspeed_conn_id))
+
+    def get_hash_key(self) -> str:
+        """Return the key with which personal fields are hashed (extra ``hash_secret``); empty if there is none."""
+        key = str(self.get_connection(self.lightspeed_conn_id).extra_dejson.get("hash_secret") or "")
+        if key:
+            mask_secret(key)
+        return key
 
     def iter_tickets(
         self,

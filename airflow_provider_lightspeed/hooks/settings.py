@@ -10,12 +10,15 @@ from airflow.providers.common.compat.sdk import mask_secret
 
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.api.settings import CLUSTERS, ClientSettings
-from airflow_provider_lightspeed.provider_info import CONNECTION_FIELDS
+from airflow_provider_lightspeed.provider_info import CONNECTION_FIELDS, CONNECTION_TYPE
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
 _NUMBERS = ("quota_reserve", "timeout", "max_wait", "calls_per_second")
+# How the test button of Airflow 2 sends the form, unlike its save button.
+_PREFIX = f"extra__{CONNECTION_TYPE}__"
+_TRUE = {"true", "y"}
 
 
 def read_settings(
@@ -35,6 +38,7 @@ def read_settings(
 
 def _read(connection: Connection, extra: Any, arguments: Mapping[str, str | float | None]) -> ClientSettings:
     given = {**_read_extra(connection, extra), **_present(arguments)}
+    given.pop("hash_secret", None)  # no call has to do with it
     if not connection.login or not connection.password:
         missing = "login (the API key)" if not connection.login else "password (the API secret)"
         raise LightspeedConfigurationError(f"the {missing} is missing")
@@ -45,7 +49,7 @@ def _read(connection: Connection, extra: Any, arguments: Mapping[str, str | floa
         if name in given:
             given[name] = _number(name, given[name])
     if "allow_http" in given:
-        given["allow_http"] = str(given["allow_http"]).strip().lower() == "true"
+        given["allow_http"] = str(given["allow_http"]).strip().lower() in _TRUE
     return ClientSettings(
         base_url=_base_url(connection) or CLUSTERS[cluster],
         key=connection.login,
@@ -60,6 +64,7 @@ def _read_extra(connection: Connection, extra: Any) -> dict[str, Any]:
         not extra and (connection.extra or "").strip() not in {"", "{}", "null"}
     ):
         raise LightspeedConfigurationError("the extra is not a JSON object")
+    extra = {name.removeprefix(_PREFIX): value for name, value in extra.items()}
     unknown = sorted(extra.keys() - CONNECTION_FIELDS.keys())
     if unknown:
         raise LightspeedConfigurationError(
@@ -96,6 +101,7 @@ def _base_url(connection: Connection) -> str:
 def mask_credentials(settings: ClientSettings) -> None:
     """Keep everything that would let somebody in out of the logs, in the form in which it is sent too."""
     for secret in (
+        settings.key,
         settings.secret,
         settings.app_token,
         settings.password,

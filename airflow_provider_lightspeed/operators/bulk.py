@@ -7,6 +7,7 @@ import hashlib
 import zlib
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -15,17 +16,21 @@ import msgspec
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedQuotaExhausted
-from airflow_provider_lightspeed.api.tickets import TicketFilter
 from airflow_provider_lightspeed.arguments import parse_instant, parse_ticket_filter
 from airflow_provider_lightspeed.bulk.actions import Action
+from airflow_provider_lightspeed.bulk.choosing import make_plan
 from airflow_provider_lightspeed.bulk.job import Job, Result, Status
 from airflow_provider_lightspeed.bulk.looks import survey
 from airflow_provider_lightspeed.bulk.plan import Criteria, Plan, refuse_too_large_share, refuse_too_many
-from airflow_provider_lightspeed.bulk.run import IfChanged, Run, make_plan
+from airflow_provider_lightspeed.bulk.run import IfChanged, Run
 from airflow_provider_lightspeed.bulk.stop import Stop
 from airflow_provider_lightspeed.bulk.targets import read_targets
 from airflow_provider_lightspeed.checkpoint import Checkpoint, defer_until
-from airflow_provider_lightspeed.exceptions import LightspeedTicketsFailed, fail_without_retry
+from airflow_provider_lightspeed.exceptions import (
+    LightspeedTaskFailed,
+    LightspeedTicketsFailed,
+    fail_without_retry,
+)
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.operators.s3_files import S3Files, locate
 
@@ -35,6 +40,8 @@ if TYPE_CHECKING:
     from airflow_provider_lightspeed.api.client import LightspeedClient
 
 _SHOWN = 5
+#: What a template renders to when the run has no such value.
+_EMPTY = (None, "", "None")
 _CRITERIA = (
     "created_before",
     "updated_before",
@@ -108,6 +115,7 @@ class BulkTicketsOperator(BaseOperator):
             for name in ("ticket_ids", *_CRITERIA)
             if getattr(self, name) is not None and getattr(self, name) is not False
         ]
+        self._receipt_is_wanted = receipt_s3_key is not None
 
     @abstractmethod
     def _action(self) -> Action:
@@ -116,8 +124,15 @@ class BulkTicketsOperator(BaseOperator):
     @fail_without_retry()
     def execute(self, context: Context) -> dict[str, Any]:
         """Plan and carry out, or go on where an earlier try ended."""
-        saved = self._checkpoint(context).load()
-        job = Job() if saved is None else _unpack(saved)
+        self._check_arguments()
+        targets = self._targets()
+        meant = self._meant(targets)
+        job = _unpack(self._checkpoint(context).load()) or Job(meant=meant)
+        if job.meant != meant:
+            self.log.info("Other tickets are meant than in an earlier try: planning anew")
+            job = job.begin_anew(meant)
+        if targets is not None and not job.planned:
+            job.plan = job.plan | targets
         job.forget_failures()
         return self._go_on(context, job)
 
@@ -129,8 +144,8 @@ class BulkTicketsOperator(BaseOperator):
         state: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Go on after a deferral."""
-        saved = state or self._checkpoint(context).load()
-        return self._go_on(context, Job() if saved is None else _unpack(saved))
+        job = _unpack(state or self._checkpoint(context).load())
+        return self.execute(context) if job is None else self._go_on(context, job)
 
     def on_kill(self) -> None:
         """Ask the job to stop; it does so within seconds, and writes its receipt."""
@@ -142,92 +157,90 @@ class BulkTicketsOperator(BaseOperator):
 
     def _go_on(self, context: Context, job: Job) -> dict[str, Any]:
         checkpoint = self._checkpoint(context)
-        action = self._action()
-        self._check_arguments()
-        files = S3Files(self.aws_conn_id)
-        client: LightspeedClient | None = None
+        client = LightspeedHook(self.lightspeed_conn_id).get_conn()
+        client.sleep = self._stop.sleep
         earlier_calls = job.calls
 
         def keep() -> None:
-            job.calls = earlier_calls + (client.calls if client else 0)
+            job.calls = earlier_calls + client.calls
             checkpoint.save(_pack(job))
 
-        def tell() -> dict[str, Any]:
-            outcome = job.outcome(self.changed_key, dry_run=self.only_plan)
-            if self.receipt_s3_key:
-                lines = job.receipt(self.changed_key, dry_run=self.only_plan)
-                files.write(self.receipt_s3_key, msgspec.json.Encoder().encode_lines(list(lines)))
-                outcome["receipt"] = self.receipt_s3_key
-            return outcome
-
         try:
-            by_ids = "ticket_ids" in self._given
-            if by_ids and not job.plan:
-                plan = read_targets(self.ticket_ids, files.read)
-                self._refuse_too_many(plan)
-                job.plan = plan
-            if job.left or not by_ids:
-                client = LightspeedHook(self.lightspeed_conn_id).get_conn()
-                client.sleep = self._stop.sleep
-            if not job.planned and client is not None:
-                if not by_ids:
-                    self._choose(client, job, action)
-                elif not self.only_plan:
-                    survey(client, job)
-            job.planned = True
-            if client is not None:
-                keep()
-                if not job.results:
-                    # Proves that the receipt can be written before anything is changed.
-                    tell()
-                self.log.info(
-                    "%s %d tickets", "Would change" if self.only_plan else "Changing", len(job.left)
-                )
-                Run(
-                    client,
-                    job,
-                    action,
-                    if_changed=self.if_changed,
-                    dry_run=self.only_plan,
-                    save=keep,
-                    stop=self._stop,
-                )()
+            if not job.planned:
+                self._plan(client, job, keep)
+            if job.left:
+                self._carry_out(client, job, keep)
+            self._write_receipt(job)
+            self._complain(job)
         except LightspeedQuotaExhausted as wait:
             keep()
             self._report(job, client)
             self.log.info("Going on at %s: %s", wait.until, wait)
             defer_until(self, wait.until, "resume", None if checkpoint.is_kept else _pack(job))
-        except BaseException:
+        except BaseException as error:
             keep()
-            _push(context, tell() if job.planned else job.outcome(self.changed_key, dry_run=self.only_plan))
+            # When a task fails, Airflow has no result to push, and it matters the most then.
+            if "ti" in context:
+                context["ti"].xcom_push(key="return_value", value=self._outcome(job))
+            self._write_receipt(job)
+            if isinstance(error, LightspeedTaskFailed):
+                checkpoint.clear()
             raise
         keep()
-        outcome = tell()
         self._report(job, client)
-        self._complain(context, job, outcome)
         checkpoint.clear()
-        return outcome
+        return self._outcome(job)
 
-    def _choose(self, client: LightspeedClient, job: Job, action: Action) -> None:
-        criteria = self._criteria()
-        capped = self.max_share < 1.0
-        # With a cap on the share, the other open tickets have to be seen too. An address always narrows the list:
-        # a ticket does not say whose it is.
-        make_plan(client, job, criteria, action, narrow=not capped or criteria.email is not None)
-        open_tickets = job.open_tickets
-        if capped and criteria.email is not None and len(job.plan) > open_tickets * self.max_share:
-            open_tickets = sum(not ticket.get("isClosed") for ticket in client.iter_tickets(TicketFilter()))
-        self.log.info("The criteria choose %d of %d open tickets seen", len(job.plan), open_tickets)
-        try:
-            self._refuse_too_many(job.plan)
-            if capped:
-                refuse_too_large_share(len(job.plan), open_tickets, self.max_share)
-        except LightspeedConfigurationError:
-            # Another try has to plan anew: with what the user allows then.
-            job.plan, job.open_tickets = {}, 0
-            raise
+    def _plan(self, client: LightspeedClient, job: Job, keep: Callable[[], None]) -> None:
+        if self._by_ids:
+            self._refuse_too_many(len(job.left))
+            if not self.only_plan:
+                survey(client, job)
+        else:
+            make_plan(client, job, self._criteria(), self._action(), max_share=self.max_share, save=keep)
+            planned = len(job.left)
+            self.log.info("The criteria choose %d of %d open tickets seen", planned, job.open_tickets)
+            self._refuse_too_many(planned)
+            if self.max_share < 1.0:
+                refuse_too_large_share(planned, job.open_tickets, self.max_share)
+            if self.only_plan:
+                job.results = {
+                    ticket_id: Result(Status.DONE, change) for ticket_id, change in job.plan.items()
+                }
+        job.planned = True
+        keep()
+        # Also proves that the receipt can be written, before anything is changed.
+        self._write_receipt(job)
+
+    def _carry_out(self, client: LightspeedClient, job: Job, keep: Callable[[], None]) -> None:
         if self.only_plan:
-            job.results = {ticket_id: Result(Status.DONE, change) for ticket_id, change in job.plan.items()}
+            self.log.info("Looking at %d tickets; none is changed", len(job.left))
+        run = Run(
+            client,
+            job,
+            self._action(),
+            if_changed=self.if_changed,
+            dry_run=self.only_plan,
+            save=keep,
+            stop=self._stop,
+        )
+        run()
+
+    @property
+    def _by_ids(self) -> bool:
+        return "ticket_ids" in self._given
+
+    def _targets(self) -> Plan | None:
+        """Read the tickets that are named; None where they are chosen by criteria."""
+        if not self._by_ids:
+            return None
+        return read_targets(self.ticket_ids, S3Files(self.aws_conn_id).read)
+
+    def _meant(self, targets: Plan | None) -> str:
+        """Stand for which tickets are meant: a task that was changed and then cleared must not go on with its plan."""
+        criteria = None if self._by_ids else replace(self._criteria(), where=None)
+        where = getattr(self.where, "__qualname__", type(self.where).__name__)
+        return hashlib.sha256(repr((targets, criteria, where)).encode()).hexdigest()
 
     def _criteria(self) -> Criteria:
         return Criteria(
@@ -241,15 +254,15 @@ class BulkTicketsOperator(BaseOperator):
         )
 
     def _check_arguments(self) -> None:
-        for name in self._given:
-            if getattr(self, name) is None:
+        for name in (*self._given, *(["receipt_s3_key"] if self._receipt_is_wanted else [])):
+            if getattr(self, name) in _EMPTY:
                 raise LightspeedConfigurationError(f"{name} is empty after rendering")
         if not self._given:
             raise LightspeedConfigurationError(
                 f"which tickets? Give ticket_ids, or at least one of {', '.join(_CRITERIA)}: nothing given does not "
                 "mean every ticket"
             )
-        if "ticket_ids" in self._given:
+        if self._by_ids:
             if len(self._given) > 1:
                 raise LightspeedConfigurationError(
                     f"either ticket_ids or criteria, not both: {', '.join(self._given)}"
@@ -268,15 +281,24 @@ class BulkTicketsOperator(BaseOperator):
         if self.receipt_s3_key:
             locate(self.receipt_s3_key)
 
-    def _refuse_too_many(self, plan: Plan) -> None:
-        refuse_too_many(len(plan), 1000 if self.max_tickets is None else self.max_tickets)
+    def _refuse_too_many(self, planned: int) -> None:
+        refuse_too_many(planned, 1000 if self.max_tickets is None else self.max_tickets)
 
     def _checkpoint(self, context: Context) -> Checkpoint:
-        # A task that was changed and then cleared must not go on with the plan that it had before.
-        meant = repr((self.task_type, self._action(), self.ticket_ids, self.only_plan))
-        return Checkpoint(context, f"lightspeed_bulk_{hashlib.sha256(meant.encode()).hexdigest()[:12]}")
+        # What was done to tickets is of no use once something else is to be done to them.
+        done = hashlib.sha256(repr((self.task_type, self._action(), self.only_plan)).encode()).hexdigest()
+        return Checkpoint(context, f"lightspeed_bulk_{done[:12]}")
 
-    def _report(self, job: Job, client: LightspeedClient | None) -> None:
+    def _outcome(self, job: Job) -> dict[str, Any]:
+        outcome = job.outcome(self.changed_key, dry_run=self.only_plan)
+        return outcome | ({"receipt": self.receipt_s3_key} if self.receipt_s3_key and job.planned else {})
+
+    def _write_receipt(self, job: Job) -> None:
+        if self.receipt_s3_key and job.planned:
+            lines = list(job.receipt(self.changed_key, dry_run=self.only_plan))
+            S3Files(self.aws_conn_id).write(self.receipt_s3_key, msgspec.json.Encoder().encode_lines(lines))
+
+    def _report(self, job: Job, client: LightspeedClient) -> None:
         self.log.info(
             "%d %s%s, %d already so, %d missing, %d changed since the plan, %d failed, %d left; %d calls; %s",
             len(job.having(Status.DONE)),
@@ -288,13 +310,20 @@ class BulkTicketsOperator(BaseOperator):
             len(job.having(Status.FAILED)),
             len(job.left),
             job.calls,
-            client.quota if client else "no call was needed",
+            client.quota or "no call was needed",
         )
 
-    def _complain(self, context: Context, job: Job, outcome: dict[str, Any]) -> None:
+    def _complain(self, job: Job) -> None:
+        """Say which tickets failed.
+
+        :raises LightspeedTicketsFailed: if another try may help.
+        :raises LightspeedTaskFailed: if all that is wrong is that tickets have changed. A try with the same plan
+            would find the same; with another plan, it would change what nobody has looked at.
+        """
         failed = job.failed()
+        may_help = bool(failed)
         if self.if_changed == "fail":
-            failed |= {str(ticket_id): "changed since the plan" for ticket_id in outcome["changed"]}
+            failed |= {str(ticket_id): "changed since the plan" for ticket_id in job.having(Status.CHANGED)}
         if not failed:
             return
         shown = "; ".join(f"{ticket_id}: {reason}" for ticket_id, reason in list(failed.items())[:_SHOWN])
@@ -303,20 +332,18 @@ class BulkTicketsOperator(BaseOperator):
         if self.on_failure == "warn":
             self.log.warning(message)
             return
-        _push(context, outcome)
-        raise LightspeedTicketsFailed(message, failed)
-
-
-def _push(context: Context, outcome: dict[str, Any]) -> None:
-    """Leave the outcome as XCom: when a task fails, Airflow has no result to push, and it matters the most then."""
-    if "ti" in context:
-        context["ti"].xcom_push(key="return_value", value=outcome)
+        raise LightspeedTicketsFailed(message, failed) if may_help else LightspeedTaskFailed(message)
 
 
 def _pack(job: Job) -> dict[str, Any]:
     # Twelve thousand tickets take a tenth of their space, and a state store holds little.
-    return {"zlib": base64.b64encode(zlib.compress(msgspec.json.encode(job.to_json()))).decode()}
+    return {"zlib": base64.b64encode(zlib.compress(msgspec.json.encode(job))).decode()}
 
 
-def _unpack(saved: Mapping[str, Any]) -> Job:
-    return Job.from_json(msgspec.json.decode(zlib.decompress(base64.b64decode(saved["zlib"]))))
+def _unpack(saved: Mapping[str, Any] | None) -> Job | None:
+    """Read what :func:`_pack` has returned; None for nothing, or for what another version has written."""
+    try:
+        packed = zlib.decompress(base64.b64decode(saved["zlib"])) if saved else None
+        return msgspec.json.decode(packed, type=Job) if packed else None
+    except (KeyError, ValueError, zlib.error):
+        return None

@@ -71,4 +71,4 @@ def _refusal(verb: str, uri: str, error: Any) -> Exception:
     if status >= 500:
         return error  # type: ignore[no-any-return]
     code = error.response.get("Error", {}).get("Code", status)
-    return LightspeedConfigurationError(f"S3 does not let us {verb} {uri} ({code}); no ticket was touched")
+    return LightspeedConfigurationError(f"S3 does not let us {verb} {uri} ({code})")

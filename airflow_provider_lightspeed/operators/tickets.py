@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedUnknownOutcomeError
-from airflow_provider_lightspeed.bulk.actions import Action, Delete, Update
+from airflow_provider_lightspeed.bulk.actions import Delete, Update
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, fail_without_retry
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.operators.bulk import BulkTicketsOperator
@@ -213,8 +213,9 @@ class UpdateTicketsOperator(BulkTicketsOperator):
         self.do_notify_answered = do_notify_answered
         self.subject = subject
         self.memo = memo
+        self._texts_given = [name for name in ("subject", "memo") if getattr(self, name) is not None]
 
-    def _action(self) -> Action:
+    def _action(self) -> Update:
         properties = {
             "isClosed": self.is_closed,
             "isAnswered": self.is_answered,
@@ -223,10 +224,20 @@ class UpdateTicketsOperator(BulkTicketsOperator):
             "subject": self.subject,
             "memo": self.memo,
         }
-        wanted = {name: value for name, value in properties.items() if value is not None}
-        if not wanted:
+        return Update({name: value for name, value in properties.items() if value is not None})
+
+    def _check_arguments(self) -> None:
+        super()._check_arguments()
+        for name in ("is_closed", "is_answered", "is_todo", "do_notify_answered"):
+            if getattr(self, name) not in {None, True, False}:
+                raise LightspeedConfigurationError(
+                    f"{name} must be True or False, got {getattr(self, name)!r}"
+                )
+        for name in self._texts_given:
+            if getattr(self, name) in {None, "None"}:
+                raise LightspeedConfigurationError(f"{name} is empty after rendering")
+        if not self._action().wanted:
             raise LightspeedConfigurationError("nothing to change was given, such as is_todo=True")
-        return Update(wanted)
 
 
 class CloseTicketsOperator(UpdateTicketsOperator):
@@ -255,10 +266,10 @@ class DeleteTicketsOperator(BulkTicketsOperator):
     def __init__(self, *, max_tickets: int | None = None, **kwargs: Any) -> None:
         super().__init__(max_tickets=max_tickets, **kwargs)
 
-    def _action(self) -> Action:
+    def _action(self) -> Delete:
         return Delete()
 
     def _check_arguments(self) -> None:
         super()._check_arguments()
-        if self.max_tickets is None and "ticket_ids" not in self._given:
+        if self.max_tickets is None and not self._by_ids:
             raise LightspeedConfigurationError("to delete by criteria, say how many at most: max_tickets")

@@ -64,10 +64,11 @@ class Sandbox:
         self.close()
 
     def start(self) -> None:
-        """Start to serve; port 0 becomes a free one.
+        """Start to serve; port 0 becomes a free one. After :meth:`close` it serves the same shops there again.
 
         :raises OSError: the port is taken.
         """
+        self._ready.clear()
         self._thread = threading.Thread(target=self._run, name="lightspeed-sandbox", daemon=True)
         self._thread.start()
         self._ready.wait()

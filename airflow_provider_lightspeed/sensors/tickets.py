@@ -26,7 +26,7 @@ from airflow_provider_lightspeed.api.tickets import Ticket
 from airflow_provider_lightspeed.arguments import parse_ticket_filter
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, fail_without_retry
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
-from airflow_provider_lightspeed.new_tickets import GiveUp, Look, digest, may_pass, read_event
+from airflow_provider_lightspeed.new_tickets import GiveUp, Look, digest, fingerprint, may_pass, read_event
 from airflow_provider_lightspeed.sensors.cursor import HandedOver, SensorCursor
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ class NewTicketSensor(BaseSensorOperator):
     success ended, over scheduled, manual and asset-triggered runs of every Airflow version. It keeps that in the
     Airflow Variable ``lightspeed_new_tickets.<dag_id>.<task_id>`` (for a mapped task with ``.<map_index>``):
     look at it under Admin > Variables, delete it to start anew. A run that is cleared or retried after its success
-    hands over the same tickets again, of the last 100 runs. Runs that overlap may hand over the same tickets: set
-    ``max_active_runs=1``.
+    hands over the same tickets again, of the last 100 runs. Runs that overlap take turns:
+    ``max_active_tis_per_dag`` is 1, unless you set it.
 
     A shop that does not answer, or a quota that is used up, is waited for, up to ``timeout``; wrong credentials or
     arguments fail the task at once, without a retry; anything else fails the try, or with ``silent_fail`` is
@@ -93,6 +93,9 @@ class NewTicketSensor(BaseSensorOperator):
         lightspeed_conn_id: str = LightspeedHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
+        if since_id is None:
+            # So that no two runs look at once: the state has no lock.
+            kwargs.setdefault("max_active_tis_per_dag", 1)
         super().__init__(**kwargs)
         self.since_id = since_id
         self.customer_email = customer_email
@@ -209,7 +212,8 @@ class NewTicketSensor(BaseSensorOperator):
         tickets = list(self._hook.iter_tickets(since_id=since_id, email=self.customer_email))
         look = Look.at(tickets, since_id, self.where)
         # Without a function to ask, their number is all that counts.
-        self._seen = digest(tickets) if self.where else None
+        seen = {ticket["id"]: fingerprint(ticket) for ticket in tickets}
+        self._seen = digest(seen) if self.where else None
         return look
 
     def _answer(self, look: Look) -> PokeReturnValue:

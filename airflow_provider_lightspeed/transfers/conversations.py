@@ -19,7 +19,7 @@ def with_messages(
 
     :param fetch: the messages of a ticket id.
     :return: the tickets; how many of them had been deleted meanwhile (they have no messages); and the exhausted
-        quota that left the others out, if it did.
+        quota that left out the first ticket without messages and all after it, if it did.
     """
 
     def messages(ticket: dict[str, Any]) -> list[Any] | LightspeedQuotaExhausted | None:
@@ -38,7 +38,7 @@ def with_messages(
         for ticket, found in zip(tickets, pool.map(messages, tickets), strict=True):
             if isinstance(found, LightspeedQuotaExhausted):
                 exhausted = found
-                continue
+                break
             missing += found is None
             done.append({**ticket, "messages": found or []})
     return done, missing, exhausted

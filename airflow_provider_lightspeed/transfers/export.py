@@ -7,30 +7,36 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 
-from airflow_provider_lightspeed.api import tickets as api
 from airflow_provider_lightspeed.api.client import LightspeedClient
 from airflow_provider_lightspeed.api.errors import LightspeedQuotaExhausted
 from airflow_provider_lightspeed.api.paging import Page
-from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, TicketFilter
+from airflow_provider_lightspeed.api.quota import in_words
+from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Request, TicketFilter, count_tickets
 from airflow_provider_lightspeed.formats import Format
 from airflow_provider_lightspeed.privacy import Privacy
 from airflow_provider_lightspeed.transfers.conversations import with_messages
+from airflow_provider_lightspeed.transfers.lease import Lease
 from airflow_provider_lightspeed.transfers.s3_object import S3Object
 from airflow_provider_lightspeed.transfers.staging import Staging
 
 log = logging.getLogger(__name__)
 
-#: A killed export asks again for no more than twice this.
+#: Airflow takes some seconds to start a task again; they pass while the quota is still used up.
+HEAD_START = timedelta(seconds=3)
+#: A killed export asks again for no more than this, and what is under way.
 _CALLS_AT_RISK = 20
+#: Conversations fetched between two points from which an export can go on.
+_BATCH = 32
 _BYTES_AT_RISK = 16 * 1024 * 1024
+#: So many calls may be made again after a deferral that came before anything was written.
+_FEW_CALLS = 5
 _PROGRESS_EVERY = 10.0
-#: How long an export is taken for alive after its last sign of life.
-_ALIVE = timedelta(hours=2)
-#: Tickets that a page, cut short by the quota, had already given; a few pages' worth, should the list have shifted.
-_REMEMBERED = 4 * PAGE_SIZE
+#: Ids that a checkpoint holds at most, with room to spare in the 64 KiB at which Airflow warns.
+_REMEMBERED = 16 * PAGE_SIZE
 
 
 class Progress(msgspec.Struct):
@@ -39,9 +45,10 @@ class Progress(msgspec.Struct):
     :ivar export: id of the export, also in the object's metadata.
     :ivar job: what is exported where and how; progress of another job is of no use.
     :ivar cursor: where the walk goes on; None: at its beginning.
-    :ivar written: tickets that are written but come again, for the walk stopped within their page.
+    :ivar written: tickets that are written, and that the walk from the cursor may show again.
     :ivar pieces: names of what is staged.
-    :ivar upload: id of the multipart upload that may be open.
+    :ivar expected: how many tickets there are, about; None: not asked yet; 0: nobody can tell.
+    :ivar not_before: when the quota is back.
     """
 
     export: str
@@ -54,7 +61,23 @@ class Progress(msgspec.Struct):
     max_id: int | None = None
     calls: int = 0
     without_messages: int = 0
-    upload: str = ""
+    expected: int | None = None
+    not_before: datetime | None = None
+
+    @classmethod
+    def start(cls, job: str) -> Progress:
+        """Begin a new export."""
+        return cls(uuid4().hex[:12], job)
+
+    @classmethod
+    def of_object(cls, metadata: dict[str, str]) -> Progress:
+        """Read what the export had done that published an object, off the object's metadata."""
+        numbers = {
+            name.replace("-", "_"): int(metadata[name])
+            for name in ("tickets", "min-id", "max-id", "calls")
+            if name in metadata
+        }
+        return cls(metadata["export"], metadata["job"], **numbers)  # type: ignore[arg-type]
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON values."""
@@ -90,12 +113,12 @@ class Export:
         fetch: Callable[[int], Iterable[Any]] | None,
         target: S3Object,
         staging: Staging,
+        lease: Lease,
         progress: Progress,
         keep: Callable[[dict[str, Any]], None],
         skip_if_empty: bool = False,
     ) -> None:
         self.progress = progress
-        self.can_go_on = True
         self._client = client
         self._wanted = wanted
         self._format = file_format
@@ -103,18 +126,31 @@ class Export:
         self._fetch = fetch
         self._target = target
         self._staging = staging
+        self._lease = lease
         self._keep = keep
         self._skip_if_empty = skip_if_empty
-        self._kept = progress.to_json()
         self._buffer = bytearray()
+        # Written before this run began, and not yet seen again.
+        self._to_skip = set(progress.written)
+        # Shown by the walk since its last cursor.
+        self._shown: list[int] = []
         self._calls_before = progress.calls - client.calls
-        self._calls_kept = client.calls
-        self._reported = self._started = time.monotonic()
-        self._held_until = datetime.min.replace(tzinfo=UTC)
+        self._calls_kept = self._calls_moved = client.calls
+        self._reported = time.monotonic()
+        client.sleep = lease.sleep
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether an interruption now would lose little: else the walk would do the same again and again."""
+        return self._is_resumable and self._client.calls - self._calls_moved <= _FEW_CALLS
+
+    @property
+    def _is_resumable(self) -> bool:
+        return len(self._shown) <= _REMEMBERED
 
     def run(self) -> int:
         """Fetch what is left, publish the object and return its size."""
-        self._hold()
+        self._wait_for_quota()
         try:
             for page in self._client.iter_pages(self._wanted, self.progress.cursor):
                 self._take(page)
@@ -126,25 +162,39 @@ class Export:
             self.progress.calls = self._calls_before + self._client.calls
         return 0 if self._skip_if_empty and not self.progress.tickets else self._publish()
 
+    def _wait_for_quota(self) -> None:
+        if self.progress.not_before is not None:
+            left = self.progress.not_before - datetime.now(UTC)
+            self._lease.sleep(min(left, HEAD_START).total_seconds())
+            self.progress.not_before = None
+
     def _take(self, page: Page) -> None:
-        known = set(self.progress.written)
-        tickets: list[dict[str, Any]] = [dict(row) for row in page.tickets if row["id"] not in known]
-        exhausted = None
+        self._lease.renew()
+        tickets: list[dict[str, Any]] = [dict(row) for row in page.tickets if row["id"] not in self._to_skip]
         if self._fetch:
-            tickets, missing, exhausted = with_messages(tickets, self._fetch)
-            self.progress.without_messages += missing
-        self._write(tickets)
-        if exhausted:
-            self.progress.written = [*self.progress.written, *(row["id"] for row in tickets)][-_REMEMBERED:]
-            raise exhausted
-        self.progress.cursor = page.cursor
-        self.can_go_on = page.cursor is not None
-        at_risk = self._client.calls - self._calls_kept
-        if self.can_go_on and (at_risk >= _CALLS_AT_RISK or len(self._buffer) >= _BYTES_AT_RISK):
-            self._save()
-        elif len(self._buffer) >= _BYTES_AT_RISK:
-            self._stage()
+            for start in range(0, len(tickets), _BATCH):
+                self._take_with_messages(tickets[start : start + _BATCH], self._fetch)
+                self._save_in_time()
+        else:
+            self._write(tickets)
+        seen = {row["id"] for row in page.tickets} & self._to_skip
+        self._to_skip -= seen
+        self._shown += seen
+        if page.cursor is not None:
+            self.progress.cursor = page.cursor
+            self._shown.clear()
+            self._calls_moved = self._client.calls
+        self._save_in_time()
         self._report(page)
+
+    def _take_with_messages(
+        self, tickets: list[dict[str, Any]], fetch: Callable[[int], Iterable[Any]]
+    ) -> None:
+        done, missing, exhausted = with_messages(tickets, fetch)
+        self.progress.without_messages += missing
+        self._write(done)
+        if exhausted:
+            raise exhausted
 
     def _write(self, tickets: list[dict[str, Any]]) -> None:
         if not tickets:
@@ -155,64 +205,86 @@ class Export:
         progress.min_id = min(ids) if progress.min_id is None else min(progress.min_id, *ids)
         progress.max_id = max(ids) if progress.max_id is None else max(progress.max_id, *ids)
         self._buffer += self._format.encode([self._privacy.apply(ticket) for ticket in tickets])
+        if self._is_resumable:
+            self._shown += ids
+            self._calls_moved = self._client.calls
+
+    def _save_in_time(self) -> None:
+        is_full = len(self._buffer) >= _BYTES_AT_RISK
+        if self._is_resumable and (is_full or self._client.calls - self._calls_kept >= _CALLS_AT_RISK):
+            self._save()
+        elif is_full:
+            self._stage()
+
+    def _save(self) -> None:
+        self._stage()
+        self._calls_kept = self._client.calls
+        self.progress.calls = self._calls_before + self._client.calls
+        self.progress.written = [*self._to_skip, *self._shown]
+        self._keep(self.progress.to_json())
 
     def _stage(self) -> None:
         if self._buffer:
             self.progress.pieces.append(self._staging.add(bytes(self._buffer)))
             self._buffer.clear()
 
-    def _save(self) -> None:
-        self._hold()
-        self._stage()
-        self._calls_kept = self._client.calls
-        self.progress.calls = self._calls_before + self._client.calls
-        self._kept = self.progress.to_json()
-        self._keep(self._kept)
-
-    def hold(self, until: datetime) -> None:
-        """Be taken for alive until some time after an instant."""
-        self._held_until = until + _ALIVE
-        self._staging.hold(self._held_until)
-
-    def _hold(self) -> None:
-        now = datetime.now(UTC)
-        if self._held_until - now < _ALIVE / 2:
-            self.hold(now)
-
     def _publish(self) -> int:
         progress = self.progress
         counts = {"tickets": progress.tickets, "min-id": progress.min_id, "max-id": progress.max_id}
         metadata = {name: str(value) for name, value in counts.items() if value is not None}
-
-        def note(upload: str) -> None:
-            self._keep({**self._kept, "upload": upload})
-
         return self._target.publish(
             self._format.finish(self._chunks()),
             content_type=self._format.content_type,
-            metadata={**metadata, "export": progress.export, "calls": str(progress.calls)},
-            on_upload=note,
+            metadata={
+                **metadata,
+                "calls": str(progress.calls),
+                "export": progress.export,
+                "job": progress.job,
+            },
         )
 
     def _chunks(self) -> Iterator[bytes]:
-        yield from self._staging.read(self.progress.pieces)
+        for piece in self._staging.read(self.progress.pieces):
+            self._lease.renew()
+            yield piece
         yield bytes(self._buffer)
 
     def _report(self, page: Page) -> None:
+        if self.progress.expected is None and page.seen > PAGE_SIZE:
+            self._announce(page)
         now = time.monotonic()
-        if page.seen == PAGE_SIZE and len(page.tickets) == PAGE_SIZE and not self._dated:
-            total = int(self._client.call(api.count_tickets(since_id=self._wanted.since_id)))
-            calls = -(-total // PAGE_SIZE) + (total if self._fetch else 0)
-            self._client.announce(calls, f"Exporting {total} tickets")
         if now - self._reported >= _PROGRESS_EVERY:
             self._reported = now
+            progress, expected = self.progress, self.progress.expected
+            to_go = ""
+            if expected:
+                duration = self._client.plan(self._calls_for(expected - progress.tickets))
+                to_go = f" of about {expected}, {in_words(duration)} to go"
             log.info(
-                "%d tickets so far, %d calls; %s",
-                self.progress.tickets,
-                self._client.calls,
-                self._client.quota,
-            )
+                "%d tickets%s; %d calls; %s",
+                progress.tickets, to_go, self._calls_before + self._client.calls, self._client.quota or "",
+            )  # fmt: skip
 
-    @property
-    def _dated(self) -> bool:
-        return bool(self._wanted.created_from or self._wanted.created_to or self._wanted.email)
+    def _announce(self, page: Page) -> None:
+        expected = page.counted
+        if expected is None:
+            # The shop's count does not read an address.
+            by_email = self._wanted.email is not None
+            expected = 0 if by_email else int(self._client.call(_count_about(self._wanted)))
+        self.progress.expected = expected
+        if expected:
+            self._client.announce(self._calls_for(expected), f"Exporting about {expected} tickets")
+
+    def _calls_for(self, tickets: int) -> int:
+        tickets = max(0, tickets)
+        return -(-tickets // PAGE_SIZE) + (tickets if self._fetch else 0)
+
+
+def _count_about(wanted: TicketFilter) -> Request:
+    """Count what matches as if date filters were read in UTC, hours off at most."""
+    bounds = {
+        name: f"{instant.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+        for name, instant in (("created_at_min", wanted.created_from), ("created_at_max", wanted.created_to))
+        if instant is not None
+    }
+    return count_tickets(since_id=wanted.since_id, **bounds)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+
+log = logging.getLogger(__name__)
 
 # Ten thousand parts, the most that S3 takes, make 78 GiB.
 _PART_SIZE = 8 * 1024 * 1024
@@ -46,62 +49,59 @@ class S3Object:
             raise
         return {**head.get("Metadata", {}), "bytes": str(head["ContentLength"])}
 
-    def publish(
-        self,
-        chunks: Iterable[bytes],
-        *,
-        content_type: str,
-        metadata: dict[str, str],
-        on_upload: Callable[[str], None],
-    ) -> int:
-        """Write the object; return its size. When this raises, neither an object nor an open upload is left.
+    def publish(self, chunks: Iterable[bytes], *, content_type: str, metadata: dict[str, str]) -> int:
+        """Write the object; return its size. When this raises, no object is there, whole or in part.
 
-        :param on_upload: is told the id of a multipart upload before anything is sent, so that somebody can abort
-            it if this process is killed.
+        :param metadata: user metadata; its ``export`` tells this writer's object from any other's.
         :raises LightspeedTaskFailed: if the key is taken.
         """
         from botocore.exceptions import ClientError
 
         settings: dict[str, Any] = {"ContentType": content_type, "Metadata": metadata, **self._options}
         try:
-            return self._write(iter(chunks), settings, on_upload)
+            return self._write(iter(chunks), settings)
         except ClientError as error:
-            # 409: another conditional write ends just now.
-            if self._condition and status(error) in {409, 412}:
+            # Also 409: another conditional write ends just now.
+            if status(error) not in {404, 409, 412}:
+                raise
+            there = self.metadata()
+            if there and there.get("export") == metadata["export"]:
+                # The answer to the write was lost, and boto has sent it again.
+                return int(there["bytes"])
+            if self._condition and (there or status(error) == 412):
                 raise self.taken() from error
             raise
 
-    def abort(self, upload: str) -> None:
-        """Abort a multipart upload that a killed process has left."""
+    def open_uploads(self) -> list[str]:
+        """Return the ids of multipart uploads to the key that are under way, or were when their writer was killed."""
         from botocore.exceptions import ClientError
 
-        with suppress(ClientError):
+        bucket, key = self._where["Bucket"], self._where["Key"]
+        pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=key)
+        try:
+            return [
+                upload["UploadId"]
+                for page in pages
+                for upload in page.get("Uploads", [])
+                if upload["Key"] == key
+            ]
+        except ClientError as error:
+            log.info("Multipart uploads that killed runs may have left are not looked for: %s", error)
+            return []
+
+    def abort(self, upload: str) -> None:
+        """Abort a multipart upload."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        # It may be gone. If S3 is down, the next run finds it.
+        with suppress(BotoCoreError, ClientError):
             self._client.abort_multipart_upload(**self._where, UploadId=upload)
 
     def taken(self) -> LightspeedTaskFailed:
         """Build the error for a key that has an object."""
         return LightspeedTaskFailed(f"{self.uri} exists already; set replace=True to replace it")
 
-    def refused(self, error: Exception) -> Exception:
-        """Say in plain words why S3 did not let anything be written."""
-        from botocore.exceptions import ClientError
-
-        if not isinstance(error, ClientError):
-            return error
-        code = error.response.get("Error", {}).get("Code", "")
-        if code == "NoSuchBucket" or status(error) == 404:
-            return LightspeedTaskFailed(
-                f"there is no S3 bucket {self._where['Bucket']!r}; no ticket was fetched"
-            )
-        if status(error) in {401, 403}:
-            return LightspeedTaskFailed(
-                f"S3 refuses to write beside {self.uri} ({code}); check the AWS connection's credentials and rights"
-            )
-        return error
-
-    def _write(
-        self, chunks: Iterable[bytes], settings: dict[str, Any], on_upload: Callable[[str], None]
-    ) -> int:
+    def _write(self, chunks: Iterable[bytes], settings: dict[str, Any]) -> int:
         buffer = bytearray()
         size = 0
         parts: list[CompletedPartTypeDef] = []
@@ -119,7 +119,6 @@ class S3Object:
                 while len(buffer) > _PART_SIZE:
                     if not upload:
                         upload = self._client.create_multipart_upload(**self._where, **settings)["UploadId"]
-                        on_upload(upload)
                     send(bytes(buffer[:_PART_SIZE]))
                     del buffer[:_PART_SIZE]
             if not upload:

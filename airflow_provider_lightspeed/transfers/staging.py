@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
+
+from airflow_provider_lightspeed.exceptions import LightspeedStagingLostError, LightspeedStorageError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _LEASE = "lease"
 _DELETED_AT_ONCE = 1000
+
+
+@dataclass(frozen=True)
+class Others:
+    """What other exports of the same object have staged.
+
+    :param alive: whether one of them is to be taken for alive.
+    :param dead: keys that nobody will read any more.
+    """
+
+    alive: bool
+    dead: list[str]
 
 
 class Staging:
@@ -31,9 +46,8 @@ class Staging:
         folder, slash, name = key.rpartition("/")
         self._client = client
         self._bucket = bucket
-        self._key = key
-        self._owner = owner
         self._all = f"{folder}{slash}_staging/{name}/"
+        self._mine = f"{self._all}{owner}-" if owner else ""
         self._home = f"{self._all}{owner}-{export}/"
         self._options = options
 
@@ -47,29 +61,62 @@ class Staging:
         self._put(name, data)
         return name
 
+    def has(self, names: Iterable[str]) -> bool:
+        """Say whether all these pieces are there."""
+        wanted = {self._home + name for name in names}
+        return not wanted or wanted.issubset(self._list(self._home))
+
     def read(self, names: Iterable[str]) -> Iterator[bytes]:
-        """Go through pieces, one in memory at a time."""
+        """Go through pieces, one in memory at a time.
+
+        :raises LightspeedStagingLostError: if one is gone.
+        """
         for name in names:
-            yield self._client.get_object(Bucket=self._bucket, Key=self._home + name)["Body"].read()
+            try:
+                yield self._client.get_object(Bucket=self._bucket, Key=self._home + name)["Body"].read()
+            except self._client.exceptions.NoSuchKey as error:
+                raise LightspeedStagingLostError(
+                    f"s3://{self._bucket}/{self._home}{name} is gone: somebody has emptied the staging folder, or a "
+                    "lifecycle rule of the bucket has. No object was written, and what was staged is of no use any "
+                    "more; the next try starts again"
+                ) from error
 
     def remove(self) -> None:
         """Remove the folder."""
-        self._delete(self._list(self._home))
+        self.delete(self._list(self._home))
 
-    def remove_dead(self, now: datetime) -> int:
-        """Remove what dead exports of the same object have left; return how many things that were."""
+    def exports_of_owner(self) -> set[str]:
+        """Return the ids of the owner's exports of which something is there."""
+        keys = self._list(self._mine) if self._mine else []
+        return {key.removeprefix(self._mine).partition("/")[0] for key in keys}
+
+    def others(self, now: datetime) -> Others:
+        """Look at what other exports of the same object have staged."""
         keys = [key for key in self._list(self._all) if not key.startswith(self._home)]
         alive = {
             key.removesuffix(_LEASE)
             for key in keys
             if key.endswith(f"/{_LEASE}") and not self._is_mine(key) and self._leased_until(key) > now
         }
-        dead = [key for key in keys if key.rpartition("/")[0] + "/" not in alive]
-        self._delete(dead)
-        return len(dead)
+        return Others(bool(alive), [key for key in keys if key.rpartition("/")[0] + "/" not in alive])
+
+    def delete(self, keys: list[str]) -> None:
+        """Delete objects by their keys."""
+        for start in range(0, len(keys), _DELETED_AT_ONCE):
+            objects = [{"Key": key} for key in keys[start : start + _DELETED_AT_ONCE]]
+            answer = self._client.delete_objects(
+                Bucket=self._bucket,
+                Delete={"Objects": objects, "Quiet": True},  # type: ignore[typeddict-item]
+            )
+            # S3 answers 200 for what it has not deleted too. What is left would look like an export not yet done.
+            for refusal in answer.get("Errors", []):
+                raise LightspeedStorageError(
+                    f"S3 did not delete s3://{self._bucket}/{refusal['Key']} ({refusal['Code']}): what is staged must "
+                    "go when it is used no more. Check the AWS connection's rights to delete"
+                )
 
     def _is_mine(self, key: str) -> bool:
-        return bool(self._owner) and key.startswith(f"{self._all}{self._owner}-")
+        return bool(self._mine) and key.startswith(self._mine)
 
     def _leased_until(self, key: str) -> datetime:
         from botocore.exceptions import ClientError
@@ -86,11 +133,3 @@ class Staging:
     def _list(self, prefix: str) -> list[str]:
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
         return [item["Key"] for page in pages for item in page.get("Contents", [])]
-
-    def _delete(self, keys: list[str]) -> None:
-        for start in range(0, len(keys), _DELETED_AT_ONCE):
-            objects = [{"Key": key} for key in keys[start : start + _DELETED_AT_ONCE]]
-            self._client.delete_objects(
-                Bucket=self._bucket,
-                Delete={"Objects": objects, "Quiet": True},  # type: ignore[typeddict-item]
-            )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import msgspec
 from airflow.providers.common.compat.sdk import (
@@ -19,30 +19,46 @@ from airflow.providers.common.compat.sdk import (
     mask_secret,
 )
 
-from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedQuotaExhausted
+from airflow_provider_lightspeed.api.errors import (
+    LightspeedConfigurationError,
+    LightspeedIncompleteListError,
+    LightspeedQuotaExhausted,
+)
 from airflow_provider_lightspeed.api.tickets import TicketFilter
 from airflow_provider_lightspeed.arguments import parse_instant, parse_ticket_filter, split_s3_address
 from airflow_provider_lightspeed.checkpoint import Checkpoint, defer_until
-from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, fail_without_retry
+from airflow_provider_lightspeed.exceptions import (
+    LightspeedStagingLostError,
+    LightspeedTaskFailed,
+    fail_without_retry,
+)
 from airflow_provider_lightspeed.formats import (
     Format,
     FormatError,
     Layout,
-    compression_of,
-    format_of,
+    choose,
     make_format,
 )
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.privacy import Privacy
-from airflow_provider_lightspeed.transfers.export import Export, Progress
-from airflow_provider_lightspeed.transfers.s3_object import S3Object
-from airflow_provider_lightspeed.transfers.staging import Staging
+from airflow_provider_lightspeed.transfers.destination import Destination
+from airflow_provider_lightspeed.transfers.export import HEAD_START, Export, Progress
+from airflow_provider_lightspeed.transfers.lineage import Exported
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.openlineage.extractors import OperatorLineage
 
+_HASH_KEY_VARIABLE = "lightspeed_hash_key"
 #: Longer than any window of the quota: the client waits for whatever comes.
 _FOR_EVER = 7 * 86400.0
+#: After these, going on from where the export stopped would fail alike.
+_PROGRESS_IS_USELESS = (
+    LightspeedConfigurationError,
+    LightspeedIncompleteListError,
+    LightspeedStagingLostError,
+    LightspeedTaskFailed,
+)
 
 
 class LightspeedTicketsToS3Operator(BaseOperator):
@@ -75,7 +91,8 @@ class LightspeedTicketsToS3Operator(BaseOperator):
     :param exclude_fields: fields that are left out (templated).
     :param hash_fields: fields that are replaced by a keyed SHA-256, so that the same person stays joinable:
         ``customer``, ``subject``, ``memo`` or ``extra.NAME`` (templated).
-    :param hash_key_variable: Airflow Variable with the key for ``hash_fields``.
+    :param hash_key_variable: Airflow Variable with the key for ``hash_fields``; if not given, the connection's
+        extra ``hash_secret``, or else the Variable ``lightspeed_hash_key``.
     :param encrypt: whether S3 encrypts the object with its own key.
     :param kms_key_id: KMS key with which S3 encrypts the object (templated).
     :param acl_policy: canned ACL of the object.
@@ -124,7 +141,7 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         include_messages: bool = False,
         exclude_fields: Sequence[str] = (),
         hash_fields: Sequence[str] = (),
-        hash_key_variable: str = "lightspeed_hash_key",
+        hash_key_variable: str | None = None,
         encrypt: bool = False,
         kms_key_id: str | None = None,
         acl_policy: str | None = None,
@@ -156,6 +173,7 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         self.deferrable = deferrable
         self.lightspeed_conn_id = lightspeed_conn_id
         self.aws_conn_id = aws_conn_id
+        self._exported: Exported | None = None
         # A native template may render to None, which must not turn a window into "everything".
         self._filters_given = [
             name
@@ -171,63 +189,79 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         """Go on after a deferral."""
         return self._run(context, state)
 
+    def get_openlineage_facets_on_complete(self, _: Any) -> OperatorLineage[Any, Any] | None:
+        """Tell OpenLineage, where it is installed, that the shop's tickets are in the object now."""
+        return self._exported.lineage() if self._exported else None
+
     @fail_without_retry()
     def _run(self, context: Context, state: dict[str, Any] | None) -> dict[str, Any]:
         started = time.monotonic()
         wanted = self._filters()
         bucket, key = _locate(self.s3_bucket, self.s3_key)
-        privacy = self._privacy()
-        file_format = self._format(key, privacy)
         hook = self._hook(patient=not self.deferrable)
-        client = hook.get_conn()
-        job = _name_of(client.settings.base_url, f"{bucket}/{key}", wanted, file_format, privacy)
+        privacy = self._privacy(hook)
+        file_format = self._format(key, privacy)
+        shop = hook.get_conn().settings.base_url
+        job = _name_of(shop, f"{bucket}/{key}", wanted, file_format, privacy)
         checkpoint = Checkpoint(context)
-        progress = Progress.from_json(state)
-        if progress and progress.job != job:
-            self.log.info("What an earlier try has done was another export; starting afresh")
-            progress = None
-        s3 = self._s3_client()
-        target = S3Object(s3, bucket, key, replace=self.replace, options=self._s3_options())
-        there = target.metadata() if progress or not self.replace else None
-        if progress and there and there.get("export") == progress.export:
-            self.log.info("An earlier try has published %s before it was killed", target.uri)
-            size, finished = int(there["bytes"]), True
-            progress.tickets, progress.calls = int(there["tickets"]), int(there["calls"])
-            progress.min_id, progress.max_id = (
-                int(there[name]) if name in there else None for name in ("min-id", "max-id")
-            )
-        elif there and not self.replace:
-            raise target.taken()
+        destination = partial(
+            Destination, self._s3_client(), bucket, key,
+            owner=_owner(context), replace=self.replace, options=self._s3_options(),
+        )  # fmt: skip
+        progress = self._earlier(state, job)
+        place = destination(export=progress.export)
+        with place.before_any_call():
+            there = place.published(job)
+            if there is None and not place.staging.has(progress.pieces):
+                self.log.warning(
+                    "What an earlier try had staged is gone: somebody has emptied the staging folder, or a "
+                    "lifecycle rule of the bucket has. Starting afresh"
+                )
+                progress = Progress.start(job)
+                place = destination(export=progress.export)
+            if there is None:
+                place.prepare()
+                checkpoint.save(progress.to_json())
+            place.remove_dead()
+        if there is not None:
+            self.log.info("An earlier try had published %s before it was killed", place.target.uri)
+            progress, size = Progress.of_object(there), int(there["bytes"])
         else:
-            size, finished = 0, False
-        progress = progress or Progress(uuid4().hex[:12], job)
-        encryption = {name: value for name, value in self._s3_options().items() if name != "ACL"}
-        staging = Staging(s3, bucket, key, _owner(context), progress.export, encryption)
-        if not finished:
-            self._prepare(target, staging, checkpoint, progress)
             self.log.info(
                 "Exporting the tickets of %s with %s to %s%s",
-                client.settings.base_url, _told(wanted), target.uri,
+                shop, _told(wanted), place.target.uri,
                 f"; {progress.tickets} are written already" if progress.tickets else "",
             )  # fmt: skip
-            size, progress = self._export(
-                hook, wanted, file_format, privacy, target, staging, progress, checkpoint
-            )
-        staging.remove()
+            export = partial(
+                Export, wanted=wanted, file_format=file_format, privacy=privacy,
+                target=place.target, staging=place.staging, lease=place.lease,
+                skip_if_empty=self.skip_if_empty,
+            )  # fmt: skip
+            progress, size = self._export(export, hook, progress, place, checkpoint)
+        place.clean_up()
         checkpoint.clear()
         if self.skip_if_empty and not progress.tickets:
-            raise AirflowSkipException(f"no ticket matches {_told(wanted)}; {target.uri} was not written")
+            raise AirflowSkipException(
+                f"no ticket matches {_told(wanted)}; {place.target.uri} was not written"
+            )
+        self.log.info(
+            "%s holds %d tickets in %d bytes; %d calls in %.1f s; %s",
+            place.target.uri, progress.tickets, size, progress.calls, time.monotonic() - started,
+            hook.get_conn().quota or "none in this try",
+        )  # fmt: skip
+        result = self._result(context, place.target.uri, progress, size)
+        self._exported = Exported(shop, self.lightspeed_conn_id, file_format.fields(), result)
+        return result
+
+    def _result(self, context: Context, uri: str, progress: Progress, size: int) -> dict[str, Any]:
+        """Say what is there now, to the asset outlets too."""
         if progress.without_messages:
             self.log.warning(
                 "%d tickets were deleted meanwhile: they are written without messages",
                 progress.without_messages,
             )
-        self.log.info(
-            "%s holds %d tickets in %d bytes; %d calls in %.1f s; %s",
-            target.uri, progress.tickets, size, progress.calls, time.monotonic() - started, hook.get_conn().quota,
-        )  # fmt: skip
         result = {
-            "uri": target.uri,
+            "uri": uri,
             "tickets": progress.tickets,
             "min_id": progress.min_id,
             "max_id": progress.max_id,
@@ -239,32 +273,24 @@ class LightspeedTicketsToS3Operator(BaseOperator):
             events[outlet].extra.update(result)
         return result
 
-    def _prepare(
-        self, target: S3Object, staging: Staging, checkpoint: Checkpoint, progress: Progress
-    ) -> None:
-        """Prove that S3 can be written, before any ticket is fetched, and remove what dead runs have left."""
-        if progress.upload:
-            target.abort(progress.upload)
-        try:
-            staging.hold(datetime.now(UTC))
-        except Exception as error:
-            raise target.refused(error) from error
-        checkpoint.save(progress.to_json())
-        removed = staging.remove_dead(datetime.now(UTC))
-        if removed:
-            self.log.info("Removed %d things that dead runs had staged for %s", removed, target.uri)
+    def _earlier(self, state: dict[str, Any] | None, job: str) -> Progress:
+        """Take up what an earlier try has done, if it did the same job."""
+        progress = Progress.from_json(state)
+        if progress and progress.job == job:
+            return progress
+        if progress:
+            self.log.info("What an earlier try has done was another export; starting afresh")
+        return Progress.start(job)
 
     def _export(
         self,
+        export: Callable[..., Export],
         hook: LightspeedHook,
-        wanted: TicketFilter,
-        file_format: Format,
-        privacy: Privacy,
-        target: S3Object,
-        staging: Staging,
         progress: Progress,
+        place: Destination,
         checkpoint: Checkpoint,
-    ) -> tuple[int, Progress]:
+    ) -> tuple[Progress, int]:
+        """Carry the export out; let go of the worker where the quota is used up for long."""
         kept = progress.to_json()
 
         def keep(state: dict[str, Any]) -> None:
@@ -272,53 +298,58 @@ class LightspeedTicketsToS3Operator(BaseOperator):
             kept = state
             checkpoint.save(state)
 
+        def told() -> str:
+            if checkpoint.is_kept and kept["pieces"]:
+                return f"{kept['tickets']} tickets are kept, and the next try goes on from there"
+            return "nothing is kept, and the next try starts again"
+
         while True:
-            export = Export(
-                hook.get_conn(),
-                wanted,
-                file_format=file_format,
-                privacy=privacy,
-                fetch=hook.iter_ticket_messages if self.include_messages else None,
-                target=target,
-                staging=staging,
-                progress=progress,
-                keep=keep,
-                skip_if_empty=self.skip_if_empty,
-            )
+            fetch = hook.iter_ticket_messages if self.include_messages else None
+            running = export(client=hook.get_conn(), fetch=fetch, progress=progress, keep=keep)
             try:
-                return export.run(), progress
+                with place.while_exporting(told):
+                    return progress, running.run()
             except LightspeedQuotaExhausted as error:
-                if export.can_go_on:
+                if running.can_go_on:
                     self.log.info("%s. The worker is free until then", error)
-                    export.hold(error.until)
-                    defer_until(self, error.until, self.go_on.__name__, kept)
+                    place.lease.hold(error.until)
+                    state = {**kept, "not_before": error.until.isoformat()}
+                    defer_until(self, error.until - HEAD_START, self.go_on.__name__, state)
                 # The walk can't be taken up where it is, so it must not be interrupted.
                 progress = Progress.from_json(kept) or progress
                 hook = self._hook(patient=True)
             except BaseException as error:
-                is_final = isinstance(error, (LightspeedTaskFailed, LightspeedConfigurationError))
-                if is_final or not checkpoint.is_kept or not kept["pieces"]:
-                    staging.remove()
+                if isinstance(error, _PROGRESS_IS_USELESS):
+                    kept = {**kept, "pieces": []}
+                self.log.info("Stopped: %s", told())
+                if not checkpoint.is_kept or not kept["pieces"]:
+                    place.remove_staged()
                     checkpoint.clear()
                 raise
 
     def _hook(self, *, patient: bool) -> LightspeedHook:
         return LightspeedHook(self.lightspeed_conn_id, max_wait=_FOR_EVER if patient else None)
 
-    def _privacy(self) -> Privacy:
+    def _privacy(self, hook: LightspeedHook) -> Privacy:
         key = ""
         if self.hash_fields:
-            key = Variable.get(self.hash_key_variable, None) or ""
+            key = hook.get_hash_key() if self.hash_key_variable is None else ""
+            key = key or Variable.get(self.hash_key_variable or _HASH_KEY_VARIABLE, None) or ""
             mask_secret(key)
-        return Privacy(self.exclude_fields, self.hash_fields, key)
+        privacy = Privacy(self.exclude_fields, self.hash_fields, key)
+        if self.include_messages and "messages" in privacy.exclude:
+            raise LightspeedConfigurationError(
+                "include_messages asks for what exclude_fields leaves out: messages"
+            )
+        return privacy
 
     def _format(self, key: str, privacy: Privacy) -> Format:
-        file_format = self.file_format or format_of(key)
         try:
+            file_format, compression = choose(key, self.file_format, self.compression)
             return make_format(
                 Layout(
                     file_format=file_format,
-                    compression=self.compression or compression_of(key, file_format),
+                    compression=compression,
                     flatten=self.flatten,
                     include_messages=self.include_messages,
                     exclude=privacy.exclude,
@@ -358,8 +389,13 @@ class LightspeedTicketsToS3Operator(BaseOperator):
 
 def _name_of(shop: str, place: str, wanted: TicketFilter, file_format: Format, privacy: Privacy) -> str:
     """Name what is exported where and how: what another job has done so far is of no use for this one."""
-    layout = asdict(file_format.layout) | {"exclude": sorted(privacy.exclude), "text": sorted(privacy.hashed)}
-    return hashlib.sha256(msgspec.json.encode([shop, place, asdict(wanted), layout])).hexdigest()
+    layout = asdict(file_format.layout) | {
+        "exclude": sorted(privacy.exclude),
+        "text": sorted(privacy.text_columns),
+    }
+    return hashlib.sha256(
+        msgspec.json.encode([shop, place, asdict(wanted), layout, privacy.name])
+    ).hexdigest()
 
 
 def _owner(context: Context) -> str:

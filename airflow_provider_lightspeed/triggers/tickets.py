@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_lightspeed.api.client import AsyncLightspeedClient
 from airflow_provider_lightspeed.api.errors import (
     LightspeedAuthenticationError,
     LightspeedConfigurationError,
     LightspeedError,
 )
-from airflow_provider_lightspeed.api.tickets import Ticket, TicketFilter
-from airflow_provider_lightspeed.hooks.asynchronous import open_client
-from airflow_provider_lightspeed.new_tickets import GiveUp, LookAgain, Rhythm, digest, may_pass
+from airflow_provider_lightspeed.new_tickets import GiveUp, LookAgain, digest, may_pass
+from airflow_provider_lightspeed.triggers.lookout import View, watching
 
 
 class NewTicketTrigger(BaseTrigger):
     """Wait until a new-ticket sensor has a reason to look again.
 
     It hands no tickets over: the sensor looks for itself, by the code of its other modes, so that the result is
-    the same in all of them, and a ticket that is deleted in between is no surprise. One call a look.
+    the same in all of them, and a ticket that is deleted in between is no surprise. One call a look, for all sensors
+    of a triggerer that wait for the same shop and customer at the same interval.
 
     :param lightspeed_conn_id: connection to the shop.
     :param since_id: tickets with a greater id are new; None if the sensor could not yet find that out, for which
@@ -33,7 +31,7 @@ class NewTicketTrigger(BaseTrigger):
     :param customer_email: only tickets of the customer with this e-mail address.
     :param min_tickets: how many tickets it takes.
     :param poke_interval: seconds between two looks.
-    :param look_at: when to look first, in seconds since 1970, as is the next.
+    :param look_at: when to look first, in seconds since 1970, as is the next; where others look already, with them.
     :param deadline: when the sensor times out.
     :param seen: digest of what the sensor saw; it looks again only when that has changed. None: it looks
         whenever there are enough tickets.
@@ -93,28 +91,19 @@ class NewTicketTrigger(BaseTrigger):
         yield TriggerEvent(word.payload())  # type: ignore[no-untyped-call]
 
     async def _wait(self) -> None:
-        await asyncio.sleep(self.look_at - time.time())
         if self.since_id is None:
+            await asyncio.sleep(self.look_at - time.time())
             return
-        wanted = TicketFilter(self.since_id, email=self.customer_email)
-        rhythm = Rhythm(self.poke_interval)
-        async with await open_client(self.lightspeed_conn_id) as client:
+        view = View(self.lightspeed_conn_id, self.customer_email, self.poke_interval)
+        async with watching(view, since_id=self.since_id, look_at=self.look_at) as watch:
             while True:
                 try:
-                    if await self._has_news(client, wanted):
+                    if self._is_news(await watch.look()):
                         return
-                    pause = rhythm.after_look()
                 except LightspeedError as error:
                     if not may_pass(error):
                         raise
-                    pause = rhythm.after_error(error, datetime.now(UTC))
-                    self.log.warning("No answer, looking again in %.0f s: %s", pause, error)
-                await asyncio.sleep(pause)
+                    self.log.warning("No answer this time: %s", error)
 
-    async def _has_news(self, client: AsyncLightspeedClient, wanted: TicketFilter) -> bool:
-        found: list[Ticket] = []
-        async for ticket in client.iter_tickets(wanted):
-            found.append(ticket)
-            if self.seen is None and len(found) >= self.min_tickets:
-                return True
-        return len(found) >= self.min_tickets and digest(found) != self.seen
+    def _is_news(self, found: Mapping[int, int]) -> bool:
+        return len(found) >= self.min_tickets and (self.seen is None or digest(found) != self.seen)

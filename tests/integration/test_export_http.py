@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
+import os
+import re
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from airflow_provider_lightspeed.api.errors import LightspeedServerError
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed
-from airflow_provider_lightspeed.sandbox import Fault, Sandbox
+from airflow_provider_lightspeed.sandbox import NO_LIMITS, Fault, Order, Sandbox, ShopConfig
+from airflow_provider_lightspeed.transfers import export as export_module
 from airflow_provider_lightspeed.transfers import s3_object
 from airflow_provider_lightspeed.transfers.tickets_to_s3 import LightspeedTicketsToS3Operator
 from demo.s3_server import S3Server
@@ -53,6 +58,31 @@ def test_everything_gzipped(sandbox: Sandbox, s3_server: S3Server, s3_bucket: st
     assert _left(s3_server, s3_bucket) == (["tickets.jsonl.gz"], 0)
     _export(s3_key=f"s3://{s3_bucket}/again.jsonl.gz")
     assert _read(s3_server, s3_bucket, "again.jsonl.gz") == data
+
+
+@pytest.mark.parametrize("order", ["newest", "oldest"])
+@pytest.mark.parametrize("window", [{}, {"created_from": "2026-04-10T00:00:00Z"}])
+def test_it_says_how_long_it_takes_and_how_far_it_is(
+    s3_server: S3Server,
+    s3_bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    order: Order,
+    window: dict[str, str],
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(export_module, "_PROGRESS_EVERY", 0.0)
+    end = datetime(2026, 6, 1, tzinfo=UTC)
+    with Sandbox(ShopConfig(tickets=1000, end=end, days=60, limits=NO_LIMITS, order=order)) as shop:
+        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", shop.airflow_connection())
+        _export(s3_bucket=s3_bucket, s3_key="tickets.jsonl", **window)
+        # A walk from the newest ticket counts by itself.
+        counts = [call for call in shop.calls if call.path.endswith("/count.json")]
+        assert len(counts) == 1
+    announced = re.search(r"Exporting about (\d+) tickets takes 4 calls, about 0 s", caplog.text)
+    assert announced
+    assert 800 < int(announced[1]) <= 1000
+    assert re.search(rf"\d+ tickets of about {announced[1]}, \d s to go; \d+ calls; ", caplog.text)
 
 
 def test_a_window_in_many_parts(
@@ -149,16 +179,53 @@ def test_an_object_is_not_replaced_unless_asked(
     assert _read(s3_server, s3_bucket, "tickets.jsonl") != before
 
 
+#: How often runs race each other; LIGHTSPEED_TEST_RACES=50 for a long proof.
+RACES = int(os.environ.get("LIGHTSPEED_TEST_RACES", "3"))
+
+
 @pytest.mark.airflow(since="3.0")  # 2.11 lets no thread but the first run an operator
-def test_of_two_exports_at_once_one_wins(sandbox: Sandbox, s3_server: S3Server, s3_bucket: str) -> None:
+@pytest.mark.parametrize("size", ["one write", "many parts"])
+def test_of_exports_at_once_one_wins(
+    sandbox: Sandbox, s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch, size: str
+) -> None:
+    if size == "many parts":
+        monkeypatch.setattr(s3_object, "_PART_SIZE", 5 * 1024 * 1024)
+        sandbox.add_tickets(6, subject="é" * 1_000_000)
+
     def attempt(_: int) -> str:
         try:
             return str(_export(s3_bucket=s3_bucket, s3_key="race.jsonl")["uri"])
         except LightspeedTaskFailed as error:
             return str(error)
 
-    with ThreadPoolExecutor(4) as pool:
-        told = list(pool.map(attempt, range(4)))
-    assert told.count(f"s3://{s3_bucket}/race.jsonl") == 1
-    assert sum("exists already" in text for text in told) == 3
-    assert _left(s3_server, s3_bucket) == (["race.jsonl"], 0)
+    for _ in range(RACES):
+        with ThreadPoolExecutor(3) as pool:
+            told = list(pool.map(attempt, range(3)))
+        assert told.count(f"s3://{s3_bucket}/race.jsonl") == 1
+        assert sum("exists already" in text for text in told) == 2
+        assert _left(s3_server, s3_bucket) == (["race.jsonl"], 0)
+        lines = _read(s3_server, s3_bucket, "race.jsonl").splitlines()
+        assert {json.loads(line)["id"] for line in lines} == set(sandbox.shop.ids())
+        s3_server.client().delete_object(Bucket=s3_bucket, Key="race.jsonl")
+
+
+@pytest.mark.airflow(since="3.0")
+def test_exports_at_once_that_replace_leave_the_whole_object_of_one(
+    sandbox: Sandbox, s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_object, "_PART_SIZE", 5 * 1024 * 1024)
+    # Each of its own tickets, so that a mixture would show; each in three parts.
+    middle = max(sandbox.shop.ids())
+    sandbox.add_tickets(6, subject="é" * 1_000_000)
+    ids = sandbox.shop.ids()
+
+    def attempt(since_id: int) -> int:
+        result = _export(s3_bucket=s3_bucket, s3_key="race.jsonl", since_id=since_id, replace=True)
+        return int(result["tickets"])
+
+    for _ in range(RACES):
+        with ThreadPoolExecutor(3) as pool:
+            assert list(pool.map(attempt, [0, middle, middle + 1])) == [606, 6, 5]
+        rows = [json.loads(line) for line in _read(s3_server, s3_bucket, "race.jsonl").splitlines()]
+        assert sorted(row["id"] for row in rows) in [ids, ids[-6:], ids[-5:]]
+        assert _left(s3_server, s3_bucket) == (["race.jsonl"], 0)

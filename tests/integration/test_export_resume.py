@@ -2,66 +2,26 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from io import BytesIO
 from itertools import count
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 from airflow.providers.common.compat.sdk import AirflowSkipException, TaskDeferred
 
+from airflow_provider_lightspeed.exceptions import LightspeedStagingLostError
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Sandbox, ShopConfig
 from airflow_provider_lightspeed.transfers import export as export_module
 from airflow_provider_lightspeed.transfers import s3_object
+from airflow_provider_lightspeed.transfers.staging import Staging
 from airflow_provider_lightspeed.transfers.tickets_to_s3 import LightspeedTicketsToS3Operator
 from demo.s3_server import S3Server
+from tests.integration.exporting import Instance, export, keys, new_task, read
 
 pytestmark = pytest.mark.usefixtures("aws")
-
-
-class Store(dict[str, Any]):
-    """Airflow's task state store."""
-
-    def set(self, key: str, value: Any) -> None:
-        self[key] = json.loads(json.dumps(value))
-
-    def delete(self, key: str) -> None:
-        self.pop(key, None)
-
-
-@dataclass
-class Instance:
-    """As much of a task instance as is looked at."""
-
-    run_id: str = "run"
-    dag_id: str = "dag"
-    task_id: str = "export"
-    map_index: int = -1
-
-
-def export(context: Any, **arguments: Any) -> dict[str, Any]:
-    result: dict[str, Any] = LightspeedTicketsToS3Operator(task_id="export", **arguments).execute(context)
-    return result
-
-
-def keys(server: S3Server, bucket: str) -> list[str]:
-    client = server.client()
-    assert not client.list_multipart_uploads(Bucket=bucket).get("Uploads")
-    return [item["Key"] for item in client.list_objects_v2(Bucket=bucket).get("Contents", [])]
-
-
-def read(server: S3Server, bucket: str, key: str) -> list[dict[str, Any]]:
-    data = server.client().get_object(Bucket=bucket, Key=key)["Body"].read()
-    if key.endswith(".parquet"):
-        rows: list[dict[str, Any]] = pq.read_table(BytesIO(data)).to_pylist()
-        return rows
-    return [json.loads(line) for line in gzip.decompress(data).splitlines()]
 
 
 def fail_at(page: int) -> Callable[..., None]:
@@ -96,7 +56,7 @@ def test_a_retry_goes_on(
     )
     with Sandbox(config) as shop:
         monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", shop.airflow_connection())
-        context = {"task_state_store": Store(), "ti": Instance()}
+        context = new_task()
         target = {"s3_bucket": s3_bucket, "s3_key": key}
         undisturbed = export({}, **target, replace=True)["calls"]
         s3_server.client().delete_object(Bucket=s3_bucket, Key=key)
@@ -122,7 +82,7 @@ def test_an_object_published_by_a_try_that_was_killed_is_recognised(
     sandbox: Sandbox, s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(export_module, "_CALLS_AT_RISK", 1)
-    context = {"task_state_store": Store(), "ti": Instance()}
+    context = new_task()
     target = {"s3_bucket": s3_bucket, "s3_key": "t.jsonl.gz"}
 
     class Killed(BaseException):
@@ -147,6 +107,84 @@ def test_an_object_published_by_a_try_that_was_killed_is_recognised(
         export(context, **target)
 
 
+def killed_half_way(monkeypatch: pytest.MonkeyPatch, context: Any, **target: Any) -> None:
+    """Run a try that saves after each call, and breaks at its second page."""
+    monkeypatch.setattr(export_module, "_CALLS_AT_RISK", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(export_module.Export, "_report", fail_at(2))
+        with pytest.raises(OSError, match="worker"):
+            export(context, **target)
+
+
+def test_what_was_staged_is_gone(
+    sandbox: Sandbox,
+    s3_server: S3Server,
+    s3_bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    context, target = new_task(), {"s3_bucket": s3_bucket, "s3_key": "t.jsonl.gz"}
+    killed_half_way(monkeypatch, context, **target)
+    staged = keys(s3_server, s3_bucket)
+    assert len(staged) > 1
+    for name in staged:
+        s3_server.client().delete_object(Bucket=s3_bucket, Key=name)
+    sandbox.reset_calls()
+    assert export(context, **target)["tickets"] == 600 == len(read(s3_server, s3_bucket, "t.jsonl.gz"))
+    assert keys(s3_server, s3_bucket) == ["t.jsonl.gz"]
+    pages = [call for call in sandbox.calls if call.path.endswith("/tickets.json")]
+    assert len(pages) == 4  # all; the first one twice, as always where lists are newest first
+
+
+def test_what_is_staged_goes_while_it_runs(
+    sandbox: Sandbox, s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export_module, "_CALLS_AT_RISK", 1)
+    context, target = new_task(), {"s3_bucket": s3_bucket, "s3_key": "t.jsonl.gz"}
+    with monkeypatch.context() as patch:
+        read_piece = Staging.read
+
+        def read_nothing(staging: Staging, names: list[str]) -> Iterator[bytes]:
+            staging.remove()
+            return read_piece(staging, names)
+
+        patch.setattr(Staging, "read", read_nothing)
+        with pytest.raises(LightspeedStagingLostError, match="the next try starts again"):
+            export(context, **target)
+    assert not keys(s3_server, s3_bucket)
+    assert export(context, **target)["tickets"] == 600 == len(read(s3_server, s3_bucket, "t.jsonl.gz"))
+
+
+@pytest.mark.parametrize("other_is_alive", [False, True])
+def test_an_upload_that_was_killed_as_it_was_opened(
+    sandbox: Sandbox, s3_server: S3Server, s3_bucket: str, other_is_alive: bool
+) -> None:
+    client = s3_server.client()
+    opened = client.create_multipart_upload(Bucket=s3_bucket, Key="t.jsonl.gz")
+    foreign = client.create_multipart_upload(Bucket=s3_bucket, Key="t.jsonl.gz.bak")
+    if other_is_alive:
+        until = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+        client.put_object(Bucket=s3_bucket, Key="_staging/t.jsonl.gz/x-1/lease", Body=until.encode())
+    export({}, s3_bucket=s3_bucket, s3_key="t.jsonl.gz")
+    left = [upload["UploadId"] for upload in client.list_multipart_uploads(Bucket=s3_bucket)["Uploads"]]
+    assert set(left) == {foreign["UploadId"]} | ({opened["UploadId"]} if other_is_alive else set())
+    for upload in (opened, foreign):
+        client.abort_multipart_upload(Bucket=s3_bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+
+
+def test_a_killed_try_on_an_airflow_without_a_store_is_recognised_too(
+    sandbox: Sandbox, s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, target = {"ti": Instance()}, {"s3_bucket": s3_bucket, "s3_key": "t.jsonl.gz"}
+    with monkeypatch.context() as patch:
+        patch.setattr(Staging, "remove", fail_at(1))
+        with pytest.raises(OSError, match="worker"):
+            export(context, **target)
+    sandbox.reset_calls()
+    assert export(context, **target)["tickets"] == 600
+    assert not sandbox.calls
+    assert keys(s3_server, s3_bucket) == ["t.jsonl.gz"]
+
+
 def test_leftovers_of_dead_runs_are_removed(sandbox: Sandbox, s3_server: S3Server, s3_bucket: str) -> None:
     client = s3_server.client()
     alive = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
@@ -158,6 +196,49 @@ def test_leftovers_of_dead_runs_are_removed(sandbox: Sandbox, s3_server: S3Serve
     export({}, s3_bucket=s3_bucket, s3_key="t.jsonl.gz")
     left = [f"_staging/t.jsonl.gz/x-alive/{name}" for name in ("lease", "piece")]
     assert keys(s3_server, s3_bucket) == [*left, "t.jsonl.gz"]
+
+
+def run_over_deferrals(operator: LightspeedTicketsToS3Operator) -> tuple[dict[str, Any], int]:
+    """Do what Airflow does with a task that defers; return its result and how often it did."""
+    context: Any = {"ti": Instance()}
+    try:
+        return operator.execute(context), 0
+    except TaskDeferred as first:
+        deferred = first
+    for deferrals in range(1, 12):
+        time.sleep(max(0.0, (deferred.trigger.moment - datetime.now(UTC)).total_seconds()))
+        try:
+            return operator.go_on(context, None, **json.loads(json.dumps(deferred.kwargs))), deferrals
+        except TaskDeferred as again:
+            deferred = again
+    raise AssertionError("it defers for ever")
+
+
+def test_a_walk_that_needs_more_calls_than_a_window_has_ends_too(
+    s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lists in no order are first surveyed as a whole, which nothing can take up in its middle."""
+    config = ShopConfig(
+        tickets=1500,
+        end=datetime(2026, 6, 1, tzinfo=UTC),
+        days=60,
+        # One call less than the survey takes.
+        limits=(7, *NO_LIMITS[1:]),
+        window_seconds=(6.0, 3600.0, 86400.0),
+        burst_limit=0,
+        order="unordered",
+    )
+    with Sandbox(config) as shop:
+        connection = json.loads(shop.airflow_connection())
+        connection["extra"] = {"allow_http": True, "max_wait": 0.1, "calls_per_second": 0}
+        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", json.dumps(connection))
+        operator = LightspeedTicketsToS3Operator(
+            task_id="export", s3_bucket=s3_bucket, s3_key="t.jsonl.gz", deferrable=True
+        )
+        run_over_deferrals(operator)
+        assert {row["id"] for row in read(s3_server, s3_bucket, "t.jsonl.gz")} == set(shop.shop.ids())
+        assert keys(s3_server, s3_bucket) == ["t.jsonl.gz"]
+        assert shop.count_calls() < 40
 
 
 @pytest.mark.parametrize("include_messages", [False, True])
@@ -179,7 +260,6 @@ def test_deferral(
         connection = json.loads(shop.airflow_connection())
         connection["extra"] = {"allow_http": True, "max_wait": 0.1, "calls_per_second": 0}
         monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", json.dumps(connection))
-        context = {"ti": Instance()}
         operator = LightspeedTicketsToS3Operator(
             task_id="export",
             s3_bucket=s3_bucket,
@@ -187,18 +267,7 @@ def test_deferral(
             deferrable=True,
             include_messages=include_messages,
         )
-        deferrals = 0
-        call: Any = lambda: operator.execute(context)  # ruff: ignore[lambda-assignment]
-        while True:
-            try:
-                result = call()
-                break
-            except TaskDeferred as deferred:
-                deferrals += 1
-                until = deferred.trigger.moment
-                time.sleep(max(0.0, (until - datetime.now(UTC)).total_seconds()))
-                kwargs = json.loads(json.dumps(deferred.kwargs))
-                call = lambda kwargs=kwargs: operator.go_on(context, None, **kwargs)  # ruff: ignore[lambda-assignment]
+        result, deferrals = run_over_deferrals(operator)
         assert deferrals >= 1
         rows = read(s3_server, s3_bucket, "t.jsonl.gz")
         assert len(rows) == result["tickets"] == tickets

@@ -14,16 +14,7 @@ from airflow_provider_lightspeed.operators.tickets import (
     UpdateTicketsOperator,
 )
 from airflow_provider_lightspeed.sandbox import Fault, Sandbox
-
-
-class _Xcom:
-    """The task instance of a context, as far as operators use it."""
-
-    def __init__(self) -> None:
-        self.pushed: dict[str, Any] = {}
-
-    def xcom_push(self, key: str, value: Any) -> None:
-        self.pushed[key] = json.loads(json.dumps(value))
+from tests.integration.bulk_runs import Xcom
 
 
 def _close(ticket_ids: Any, **arguments: Any) -> dict[str, Any]:
@@ -84,7 +75,7 @@ def test_bad_ids_touch_nothing(sandbox: Sandbox, ticket_ids: Any) -> None:
 
 def test_one_failure_does_not_stop_the_others(sandbox: Sandbox, some: list[int]) -> None:
     sandbox.inject(Fault("500", method="PUT", path=str(some[0]), times=0))
-    ti = _Xcom()
+    ti = Xcom()
     operator = CloseTicketsOperator(task_id="close", ticket_ids=some)
     with pytest.raises(LightspeedTicketsFailed, match="1 of 4 tickets failed") as caught:
         operator.execute({"ti": ti})  # type: ignore[typeddict-item]

@@ -318,6 +318,19 @@ def test_answers_take_their_time_without_holding_up_others() -> None:
         assert 0.1 <= time.monotonic() - begin < 5
 
 
+def test_a_shop_that_was_closed_opens_again_where_it_was(sandbox: Sandbox) -> None:
+    url = sandbox.url
+    for _ in range(5):
+        sandbox.close()
+        with pytest.raises(requests.ConnectionError):
+            call(sandbox, "GET", "/en/tickets/count.json")
+        sandbox.add_tickets()
+        sandbox.start()
+        assert sandbox.url == url
+        count = call(sandbox, "GET", "/en/tickets/count.json").json()["count"]
+        assert count == len(sandbox.shop)
+
+
 # What tests and demos see
 
 
@@ -439,7 +452,7 @@ def test_the_command_says_how_to_reach_it_and_ends_cleanly(end: signal.Signals) 
         assert connection["conn_type"] == "lightspeed"
         assert connection["host"] in curl[3]
         os.kill(process.pid, end)
-        _, complaints = process.communicate(timeout=10)
+        _, complaints = process.communicate(timeout=60)
     assert (process.returncode, complaints) == (0, "")
 
 
@@ -454,7 +467,7 @@ def test_the_command_says_how_to_reach_it_and_ends_cleanly(end: signal.Signals) 
 )
 def test_the_command_refuses_what_it_does_not_understand(arguments: list[str], complaint: str) -> None:
     command = [sys.executable, "-m", "airflow_provider_lightspeed.sandbox", *arguments]
-    process = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    process = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert process.returncode == 2
     assert re.search(complaint, process.stderr)
     assert "Traceback" not in process.stderr

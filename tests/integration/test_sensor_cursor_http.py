@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -72,16 +74,24 @@ def _run(context: Any, **options: Any) -> Any:
 
 @pytest.mark.parametrize("deferrable", [False, True])
 def test_each_ticket_once_over_fifty_runs(sandbox: Sandbox, deferrable: bool) -> None:
-    chance = random.Random(1)
-    _run(_context("first"), deferrable=deferrable)
     arrived: list[int] = []
+
+    def arrive() -> None:
+        chance = random.Random()
+        for _ in range(40):
+            time.sleep(chance.uniform(0, 0.15))
+            # One, or a burst within one second.
+            arrived.extend(sandbox.add_tickets(chance.choice([1, 1, 2, 7])))
+
+    _run(_context("first"), deferrable=deferrable)
+    arriving = threading.Thread(target=arrive)
+    arriving.start()
     handed_over: list[int] = []
-    for number in range(50):
-        # None, one, or a burst within one second.
-        arrived += sandbox.add_tickets(count) if (count := chance.choice([0, 0, 1, 1, 2, 7])) else []
-        result = _run(_context(number), deferrable=deferrable, timeout=0.01)
+    runs = 0
+    while arriving.is_alive() or runs < 50 or len(handed_over) < len(arrived):
+        result = _run(_context(runs), deferrable=deferrable)
         handed_over += result["ticket_ids"] if result else []
-    assert arrived
+        runs += 1
     assert handed_over == arrived
 
 

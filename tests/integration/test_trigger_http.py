@@ -78,6 +78,38 @@ def test_it_waits_in_the_triggerer(sandbox: Sandbox) -> None:
     }
 
 
+def test_many_sensors_share_one_look_and_each_has_its_own_cursor(sandbox: Sandbox) -> None:
+    cursors = sorted(sandbox.shop.ids())[-30:]
+
+    async def wait(trigger: BaseTrigger) -> Any:
+        return (await anext(aiter(trigger.run()))).payload
+
+    async def story() -> None:
+        # Each has some tickets already, the last none, and waits for two more, the last for one …
+        wanted = [*range(31, 2, -1), 1]
+        sensors = [_sensor(since_id=i, min_tickets=n) for i, n in zip(cursors, wanted, strict=True)]
+        triggers = [_defer(sensor) for sensor in sensors]
+        calls = len(sandbox.calls)
+        waiting = [asyncio.ensure_future(wait(trigger)) for trigger in triggers]
+        await asyncio.sleep(1)
+        assert not any(task.done() for task in waiting)
+        assert 2 <= len(sandbox.calls) - calls <= 22  # a look every 0.05 s at most
+        calls = len(sandbox.calls)
+        # … so the first new ticket is enough for none but the last.
+        new = sandbox.add_tickets(1)
+        event = await waiting.pop()
+        assert sensors.pop().execute_complete({}, event)["ticket_ids"] == new
+        await asyncio.sleep(0.3)
+        assert not any(task.done() for task in waiting)
+        new += sandbox.add_tickets(1)
+        for sensor, event, cursor in zip(sensors, await asyncio.gather(*waiting), cursors, strict=False):
+            assert sensor.execute_complete({}, event)["ticket_ids"] == [
+                ticket_id for ticket_id in sorted(sandbox.shop.ids()) if ticket_id > cursor
+            ]
+
+    asyncio.run(story())
+
+
 def test_a_ticket_that_is_deleted_in_between_is_waited_for_again(sandbox: Sandbox) -> None:
     sensor = _sensor(since_id=max(sandbox.shop.ids()))
     trigger = _defer(sensor)
@@ -194,3 +226,34 @@ def test_default_deferrable_is_read_from_the_configuration(sandbox: Sandbox) -> 
     assert NewTicketSensor(task_id="wait").deferrable is False
     with pytest.raises(ValueError, match="same version"):
         _sensor(since_id=1).execute_complete({}, {"status": "success"})
+
+
+@pytest.mark.airflow(since="3.0")
+def test_assets_before_3_3_run_by_themselves_and_share_looks(sandbox: Sandbox) -> None:
+    from airflow_provider_lightspeed.triggers.assets import NewTicketEventTrigger
+
+    found: dict[str, list[int]] = {"one": [], "two": []}
+
+    async def run(name: str) -> None:
+        trigger = NewTicketEventTrigger(
+            asset_name=name, lightspeed_conn_id="lightspeed_default", poll_interval=0.1, start="latest"
+        )
+        async for event in trigger.run():
+            found[name].extend(event.payload["ticket_ids"])
+
+    async def story() -> None:
+        running = [asyncio.ensure_future(run(name)) for name in found]
+        while len(sandbox.calls) < 4:
+            await asyncio.sleep(0.01)
+        new = sandbox.add_tickets(2)
+        async with asyncio.timeout(10):
+            while found != {"one": new, "two": new}:
+                await asyncio.sleep(0.01)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    asyncio.run(story())
+    first, *_, last = sandbox.calls
+    # Two to find out what is new, then a look an interval.
+    assert len(sandbox.calls) <= 2 + 2 + (last.monotonic - first.monotonic) / 0.1

@@ -18,6 +18,9 @@ import requests
 from demo.airflow_home import PROJECT
 from demo.ports import free_ports
 
+# The demo pins its Airflow.
+pytestmark = pytest.mark.airflow(since="3.3")
+
 _DEMO = "import sys, pathlib; from demo.__main__ import main; sys.exit(main(pathlib.Path(sys.argv[1])))"
 _UI = "import sys, pathlib; from demo.ui import main; sys.exit(main(int(sys.argv[2]), pathlib.Path(sys.argv[1])))"
 

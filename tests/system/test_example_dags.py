@@ -8,9 +8,11 @@ import subprocess
 import sys
 import threading
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
+from packaging.version import Version
 
 from demo.airflow_home import OnChange
 from demo.checks import changed_tickets, created_between
@@ -23,12 +25,18 @@ CLOSE = "example_lightspeed_close_stale_tickets"
 APPROVE = "example_lightspeed_close_with_approval"
 REOPEN = "example_lightspeed_reopen_tickets"
 REACT = "example_lightspeed_react_to_new_tickets"
+FLEET = "example_lightspeed_fleet"
 TRIAGE = "example_lightspeed_triage"
 EVENTS = "example_lightspeed_new_ticket_events"
 
+AIRFLOW = Version(version("apache-airflow"))
+
 _PARSE = """
 import json, pathlib, sys
-from airflow.dag_processing.dagbag import DagBag
+try:
+    from airflow.dag_processing.dagbag import DagBag
+except ImportError:  # before Airflow 3.2
+    from airflow.models.dagbag import DagBag
 bag = DagBag(sys.argv[1])
 found = {"dags": sorted(bag.dags), "errors": bag.import_errors, "warnings": bag.captured_warnings}
 pathlib.Path(sys.argv[2]).write_text(json.dumps(found))
@@ -43,11 +51,19 @@ def test_they_are_parsed_with_no_error_and_no_warning(here: World, tmp_path: Pat
         check=True,
         capture_output=True,
     )
-    assert json.loads(answer.read_text()) == {
-        "dags": sorted([APPROVE, EXPORT, CLOSE, EVENTS, REACT, REOPEN, SUPPORT_DESK, TRIAGE]),
-        "errors": {},
-        "warnings": {},
-    }
+    found = json.loads(answer.read_text())
+    expected = {EXPORT, CLOSE, FLEET, REACT, REOPEN, SUPPORT_DESK, TRIAGE}
+    if Version("3.0") <= AIRFLOW:
+        expected.add(EVENTS)
+    if Version("3.1") <= AIRFLOW:
+        expected.add(APPROVE)
+    else:
+        error = found["errors"].pop(str(here.airflow.dags / f"{APPROVE}.py"))
+        assert error.endswith("Human in the loop functionality needs Airflow 3.1+.\n")
+    if Version("3.2") > AIRFLOW:
+        # There the approval operator, which is not ours, imports what Airflow has moved.
+        found["warnings"].pop(str(here.airflow.dags / f"{APPROVE}.py"), None)
+    assert found == {"dags": sorted(expected), "errors": {}, "warnings": {}}
 
 
 def test_nightly_export(here: World) -> None:

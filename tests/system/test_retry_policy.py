@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from demo.airflow_home import AirflowHome
+
+pytestmark = pytest.mark.airflow(since="3.3")
 
 _DAGS = """
 from datetime import UTC, datetime, timedelta

@@ -14,7 +14,7 @@ from demo.airflow_home import AirflowHome
 _DAGS = """
 from datetime import timedelta
 
-from airflow.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_lightspeed.operators.tickets import CloseTicketsOperator
 from airflow_provider_lightspeed.sensors.tickets import NewTicketSensor

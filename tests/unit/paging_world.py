@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from airflow_provider_lightspeed.api.paging import Cursor, Page, walk
 from airflow_provider_lightspeed.api.tickets import Request, TicketFilter
+from tests.plain_json import plain_json
 
 
 @lru_cache
@@ -250,7 +250,7 @@ def run(
                 if step.cursor is not None:
                     resumable += 1
                     if stop is not None and resumable > stop:
-                        cursor = json.loads(json.dumps(step.cursor))
+                        cursor = plain_json(step.cursor)
                         break
                 continue
             first = must is None

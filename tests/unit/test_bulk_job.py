@@ -29,7 +29,17 @@ def jobs(draw: st.DrawFn) -> Job:
     results = draw(st.dictionaries(ids, _RESULTS, max_size=20))
     in_hand = draw(st.sets(ids)) - results.keys()
     cursor = draw(st.none() | st.just({"order": "oldest", "after": 7}))
-    return Job(plan, draw(st.booleans()), 30, results, in_hand, cursor, draw(st.booleans()), 12)
+    return Job(
+        meant="x",
+        plan=plan,
+        planned=draw(st.booleans()),
+        open_tickets=30,
+        results=results,
+        in_hand=in_hand,
+        cursor=cursor,
+        stalls=draw(st.integers(0, 3)),
+        calls=12,
+    )
 
 
 @given(jobs())
@@ -97,7 +107,7 @@ def test_ids_in_any_form(value: Any) -> None:
         b"[3, 1, 2]",
         b"3\n1\n2\n",
         b'{"id": 3, "outcome": "planned", "updatedAt": null}\n{"id": 4, "outcome": "missing", "updatedAt": null}\n1\n2',
-        gzip.compress(b'{"id": 3, "subject": "x"}\n{"id": 1}\n\n{"id": 2}\n'),
+        gzip.compress(b'{"id": 3, "subject": "x"}\n{"id": 1}\n\n{"id": 2}\n', mtime=0),
     ],
 )
 @pytest.mark.parametrize(

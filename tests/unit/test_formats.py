@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 from datetime import UTC, datetime
@@ -13,19 +12,16 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import zstandard
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from airflow_provider_lightspeed.formats import (
     FORMATS,
     FormatError,
     Layout,
-    compression_of,
-    format_of,
+    choose,
     make_format,
 )
 from airflow_provider_lightspeed.formats import parquet as parquet_module
+from tests.unit.written import unpack, write
 
 COLUMNS = [
     "id",
@@ -62,19 +58,6 @@ def ticket(number: int, **properties: Any) -> dict[str, Any]:
         "messages": {"resource": {"id": False, "url": "tickets/1/messages", "link": "x"}},
         **properties,
     }
-
-
-def write(pages: list[list[dict[str, Any]]], **layout: Any) -> bytes:
-    made = make_format(Layout(**layout))
-    return b"".join(made.finish([made.encode(page) for page in pages]))
-
-
-def unpack(data: bytes, compression: str) -> bytes:
-    if compression == "gzip":
-        return gzip.decompress(data)
-    if compression == "zstd":
-        return zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=True).read()
-    return data
 
 
 @pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
@@ -171,39 +154,32 @@ def test_messages_are_structs(file_format: str) -> None:
     assert (found[0][0]["message"], found[1]) == ("Hi", None)
 
 
-def test_flattened_jsonl_in_duckdb(tmp_path: Any) -> None:
-    file = tmp_path / "t.jsonl.gz"
-    file.write_bytes(write([[ticket(1)], [ticket(2)]], flatten=True, compression="gzip"))
-    rows = duckdb.sql(f"select id, created_at, customer_id from read_json('{file}') order by id").fetchall()
-    assert [row[0] for row in rows] == [1, 2]
-    assert rows[0][2] == 7
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.text(), max_size=5), st.sampled_from(list(FORMATS)))
-def test_any_text_comes_back(subjects: list[str], file_format: str) -> None:
-    rows = [ticket(number, subject=text) for number, text in enumerate(subjects)]
-    data = write([rows], file_format=file_format, flatten=True, neutralise_formulas=False)
-    if file_format == "parquet":
-        found = pq.read_table(io.BytesIO(data)).column("subject").to_pylist()
-    elif file_format == "csv":
-        # Python 3.11's reader takes no NUL... which is its own limit, so it gets a stand-in.
-        lines = io.StringIO(data.decode().replace("\x00", "\ue000"), newline="")
-        found = [row["subject"].replace("\ue000", "\x00") for row in csv.DictReader(lines)]
-        subjects = [text.replace("\ue000", "\x00") for text in subjects]
-    else:
-        found = [json.loads(line)["subject"] for line in data.decode().split("\n")[:-1]]
-    assert found == subjects
-
-
 def test_choice_by_key() -> None:
     keys = {"a.jsonl.gz": ("jsonl", "gzip"), "a.csv": ("csv", "none"), "a.parquet": ("parquet", "zstd"),
             "a.csv.zst": ("csv", "zstd"), "a": ("jsonl", "none")}  # fmt: skip
-    assert {key: (format_of(key), compression_of(key, format_of(key))) for key in keys} == keys
+    assert {key: choose(key) for key in keys} == keys
+    assert choose("a", "csv", "gzip") == ("csv", "gzip")
+    assert choose("a.gz", "csv") == ("csv", "gzip")
+    assert choose("a.parquet", compression="none") == ("parquet", "none")
     with pytest.raises(FormatError, match=r"unknown file_format 'xml': use jsonl, csv, parquet"):
         make_format(Layout("xml"))
     with pytest.raises(FormatError, match="unknown compression 'rar'"):
         make_format(Layout(compression="rar"))
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        (("a.csv.gz", None, "zstd"), "ends as gzip does, but compression is 'zstd'"),
+        (("a.jsonl.gz", None, "none"), "ends as gzip does, but compression is 'none'"),
+        (("a.csv", "parquet", None), "ends as csv does, but file_format is 'parquet'"),
+        (("a.parquet.gz", None, None), "compressed inside the file"),
+        (("a.gz", "parquet", None), "compressed inside the file"),
+    ],
+)
+def test_a_key_that_readers_would_take_for_something_else(given: Any, complaint: str) -> None:
+    with pytest.raises(FormatError, match=complaint):
+        choose(*given)
 
 
 def test_an_unknown_property_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:

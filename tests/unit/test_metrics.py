@@ -30,16 +30,16 @@ class Backend:
 def backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
     backend = Backend()
     try:
-        from airflow.sdk.observability import stats
-    except ImportError:  # before 3.2 there is one backend for all of Airflow, which would need all methods
+        from airflow.sdk.observability.stats import initialize
+    except ImportError:  # before 3.3 there is one backend for all of Airflow, which would need all methods
         monkeypatch.setattr("airflow_provider_lightspeed.hooks.metrics.Stats", backend)
         yield backend
         return
-    stats.initialize(factory=lambda: backend, export_legacy_names=False)  # type: ignore[arg-type, return-value]  # a stand-in with the two methods used
+    initialize(factory=lambda: backend, export_legacy_names=False)  # type: ignore[arg-type, return-value]  # a stand-in with the two methods used
     yield backend
     from airflow.sdk._shared.observability.metrics.base_stats_logger import NoStatsLogger
 
-    stats.initialize(factory=NoStatsLogger, export_legacy_names=False)
+    initialize(factory=NoStatsLogger, export_legacy_names=False)
 
 
 def test_calls_and_quota_are_tagged_by_connection(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:

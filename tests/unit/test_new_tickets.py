@@ -25,6 +25,7 @@ from airflow_provider_lightspeed.new_tickets import (
     LookAgain,
     Rhythm,
     digest,
+    fingerprint,
     may_pass,
     read_event,
 )
@@ -43,10 +44,15 @@ def test_what_does_not_count_is_dealt_with_too() -> None:
     assert Look.at([], 5).result() == {"ticket_ids": [], "count": 0, "since_id": 5, "max_id": 5}
 
 
+def _digest(*tickets: Any) -> str:
+    return digest({ticket["id"]: fingerprint(ticket) for ticket in tickets})
+
+
 def test_a_digest_knows_every_change_but_not_the_order() -> None:
     one, two = _ticket(1, isTodo=False), _ticket(2)
-    assert digest([one, two]) == digest([two, one])
-    assert len({digest([]), digest([one]), digest([one, two]), digest([{**one, "isTodo": True}, two])}) == 4
+    assert _digest(one, two) == _digest(two, one)
+    assert fingerprint(one) == fingerprint(dict(reversed(one.items())))
+    assert len({_digest(), _digest(one), _digest(one, two), _digest({**one, "isTodo": True}, two)}) == 4
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from tests.unit.paging_world import World, run
 
 END = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp())
 SIZES = [251, 500, 750, 2_600, 5_001]
+FULL_PAGES_AND_ALMOST = [250, 499, 501, 749, 751, 2_499, 2_500, 2_501]
 SPACING = 300
 
 
@@ -38,11 +39,16 @@ def test_one_page_costs_one_call(order: str, size: int) -> None:
 @pytest.mark.parametrize("changed", [0.0, 0.3])
 @pytest.mark.parametrize("null", [True, False])
 @pytest.mark.parametrize("inclusive", [True, False])
-@pytest.mark.parametrize("size", [250, *SIZES])
+@pytest.mark.parametrize("size", FULL_PAGES_AND_ALMOST + SIZES)
 def test_oldest_first(size: int, inclusive: bool, null: bool, changed: float) -> None:
     world = world_of(size, order="oldest", since_id_inclusive=inclusive, null=null, changed=changed)
-    # No ticket shows a change, so that it may be a list by last change, and the end is on no page of its own.
-    more = not changed and size % 250 == 0
+    # Where no ticket shows a change it may be a list by last change, of which each ticket has to be read again
+    # after the calls that tell its size. The last of these may hold 249; for one ticket more, docs/complete-lists.md
+    # says why there is no way within the bound.
+    spills = size % 250 == 0 and size > 250
+    # An inclusive since_id shows a ticket again on its first page.
+    spills |= inclusive and size % 250 == 249 and size > 500
+    more = not changed and spills
     assert calls(world) <= ceil(size / 250) + 2 + more
 
 
@@ -66,6 +72,16 @@ def test_newest_first_where_the_count_may_be_of_more(size: int, email: str) -> N
 @pytest.mark.parametrize("size", [250, *SIZES])
 def test_no_order(size: int, zone: str, order: str) -> None:
     assert calls(world_of(size, order=order, filter_zone=zone)) <= 3 * ceil(size / 250) + 5
+
+
+@pytest.mark.parametrize("order", ["unordered", "last_change_asc"])
+@pytest.mark.parametrize("zone", ["UTC", "840"])
+@pytest.mark.parametrize("a_minute", [2, 60, 2_400, 5_000, 24_000])
+@pytest.mark.parametrize("size", [600, 2_400])
+def test_no_order_where_tickets_crowd(size: int, a_minute: int, zone: str, order: str) -> None:
+    created = (END - (size - number) * 60 // a_minute for number in range(size))
+    world = World(order=order, filter_zone=zone, seed=size + a_minute).fill(created, gap=5, changed=0.3)
+    assert calls(world) <= 3 * ceil(size / 250) + 5
 
 
 def window(world: World, size: int) -> tuple[TicketFilter, int]:

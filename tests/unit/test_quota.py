@@ -158,6 +158,16 @@ def test_a_call_without_an_answer_may_have_counted() -> None:
     assert remaining(made.quota) == [9, 19, 29]
 
 
+@pytest.mark.parametrize("answer", [{}, headers("x/y/z"), headers(limit="300/3000")])
+def test_after_an_answer_without_a_good_triple_the_last_one_goes_on_to_count(answer: dict[str, str]) -> None:
+    made = pacer(headers("2/20/30"))
+    for _ in range(2):
+        assert made.admit(1_000.0).seconds <= 0
+        made.answered(1_000.0, answer, 1_000.0)
+    assert remaining(made.quota) == [0, 18, 28]
+    assert made.admit(1_000.0).seconds > 100
+
+
 # Starting calls
 
 

@@ -20,6 +20,7 @@ from airflow_provider_lightspeed.api.tickets import (
     delete_ticket,
     get_ticket,
     list_tickets,
+    update_ticket,
 )
 
 ERROR = json.dumps({"error": {"code": 404, "message": "Resource not found."}}).encode()
@@ -45,8 +46,8 @@ class World:
             ClientSettings("http://localhost", "key", "secret", **options), clock=lambda: self.now
         )
 
-    def call(self, request: Request) -> Any:
-        exchange = self.conversation.exchange(request)
+    def call(self, request: Request, **options: float) -> Any:
+        exchange = self.conversation.exchange(request, **options)
         reply: Any = None
         while True:
             try:
@@ -180,3 +181,16 @@ def test_announce_says_how_many_calls_and_how_long(caplog: pytest.LogCaptureFixt
         "Closing 4000 tickets takes 4000 calls, about 61 min. Quota: 100 of 300 calls left in 5 minutes, "
         "2000 of 3000 calls left in 1 hour, 9000 of 12000 calls left in 1 day"
     )
+
+
+@pytest.mark.parametrize(
+    ("replies", "sent"),
+    [([answer(429, b"", Retry_After="30")], False), ([DROPPED], True), ([UNREACHED], False)],
+)
+def test_nothing_is_sent_after_the_moment_that_its_caller_has_named(replies: list[Any], sent: bool) -> None:
+    world = World(*replies, seconds_a_call=5.0)
+    request = update_ticket(7, {"isClosed": True})
+    with pytest.raises(errors.LightspeedTooLate) as caught:
+        world.call(request, send_before=1_004.0)
+    assert caught.value.sent is sent
+    assert not world.replies

@@ -110,6 +110,12 @@ def test_values_out_of_range_are_refused_without_naming_the_secret(options: dict
     assert "thesecret" not in str(raised.value)
 
 
+def test_limits_that_hold_where_nothing_is_said() -> None:
+    settings = make()
+    assert settings.max_body == 64 * 1024 * 1024
+    assert (settings.max_wait, settings.timeout, settings.calls_per_second) == (60, 30, 20)
+
+
 def test_credentials() -> None:
     assert b64decode(make().authorization.removeprefix("Basic ")) == b"thekey:thesecret"
 

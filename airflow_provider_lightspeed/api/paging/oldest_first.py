@@ -13,14 +13,14 @@ _TRIES = 5
 
 @dataclass(frozen=True)
 class _End:
-    """The end of the list, and how many tickets the whole list held at that moment."""
+    """The end of the list, and how many tickets the whole list held at that moment.
+
+    :param first_id: all tickets with lower ids that are read later were there at that moment.
+    """
 
     rows: list[Ticket]
     size: int
-
-    @property
-    def first_id(self) -> int:
-        return self.rows[0]["id"]
+    first_id: int
 
 
 def oldest_first(reading: Reading, rows: list[Ticket], cursor: Cursor | None = None) -> Steps[None]:
@@ -46,7 +46,7 @@ def oldest_first(reading: Reading, rows: list[Ticket], cursor: Cursor | None = N
         if reading.maybe_by_change:
             yield reading.page(rows, None)
             yielded = {row["id"] for row in rows}
-            end = yield from _read_end(reading)
+            end = yield from _read_end(reading, rows)
             # Read the first page again: only what is read after the end can be held against its size.
             rows = yield from reading.list()
     while True:
@@ -77,12 +77,14 @@ def oldest_first(reading: Reading, rows: list[Ticket], cursor: Cursor | None = N
         yield reading.page([row for row in end.rows if row["id"] not in yielded], None)
 
 
-def _read_end(reading: Reading) -> Steps[_End | None]:
+def _read_end(reading: Reading, first_page: list[Ticket]) -> Steps[_End | None]:
     """Read the last tickets and the size of the list in one answer; None where they can't be found."""
     for _ in range(_TRIES):
         size = yield from reading.count_if_exact()
         if size is None:
             return None
+        if size == len(first_page):
+            return _End([], size, first_page[-1]["id"] + 1)
         page, limit = _end_of(size, reading.page_size)
         rows = yield from reading.list(page=page, limit=limit)
         # A full page would not tell that it is the last.
@@ -90,7 +92,7 @@ def _read_end(reading: Reading) -> Steps[_End | None]:
             if not ascending([row["id"] for row in rows]):
                 raise NotInOrder
             reading.watch_changes(rows, newest_first=False)
-            return _End(rows, (page - 1) * limit + len(rows))
+            return _End(rows, (page - 1) * limit + len(rows), rows[0]["id"])
     return None
 
 

@@ -37,11 +37,13 @@ class Page:
 
     :param cursor: where to go on after this page; None where the walk can only begin again.
     :param seen: tickets read so far, those that did not match included.
+    :param counted: how many the shop says there are, where the walk has asked: a good estimate, no promise.
     """
 
     tickets: list[Ticket]
     cursor: Cursor | None
     seen: int
+    counted: int | None
 
 
 #: A walk, or a part of one that returns T.
@@ -65,6 +67,7 @@ class Reading:
         self.zone = zone
         self.page_size = page_size
         self.seen = 0
+        self.counted: int | None = None
         self._bounds: Bounds = {}
         if wanted.created_from:
             self._bounds["created_at_min"] = zone.earliest_wall_clock(wanted.created_from)
@@ -80,6 +83,11 @@ class Reading:
         """Whether a better known zone would narrow what is asked for."""
         dated = self.wanted.created_from or self.wanted.created_to
         return bool(dated) and not self.zone.known
+
+    @property
+    def counts_exactly(self) -> bool:
+        """Whether the shop surely counts by the filter: ``email`` is not among those of its count."""
+        return self.wanted.email is None
 
     def list(
         self,
@@ -108,11 +116,13 @@ class Reading:
             since_id=self.wanted.since_id, email=self.wanted.email, **(self._bounds | (bounds or {}))
         )
         count: int = yield request
+        if bounds is None:
+            self.counted = count
         return count
 
     def count_if_exact(self) -> Steps[int | None]:
         """Ask how many tickets the filtered list holds; None where the shop may not count by the filter."""
-        if self.wanted.email is not None:
+        if not self.counts_exactly:
             return None
         count = yield from self.count()
         return count
@@ -131,7 +141,7 @@ class Reading:
         self._read.extend(row["id"] for row in rows)
         if cursor is not None:
             cursor |= {"zone": self.zone.to_json(), "seen": self.seen}
-        return Page([row for row in rows if self.wanted.holds(row)], cursor, self.seen)
+        return Page([row for row in rows if self.wanted.holds(row)], cursor, self.seen, self.counted)
 
     def watch_changes(self, rows: Sequence[Ticket], *, newest_first: bool) -> None:
         """See whether the order of ids might in truth be the order of the last change.

@@ -8,18 +8,24 @@ Where to cut is planned from a survey, a plain walk by page that may well be wro
 fuller than planned is cut again. A second with more tickets than a page holds can't be cut; it is
 settled by two walks with a count between them (`_settle`).
 
+Neighbouring slices overlap by two seconds. Where that would be most of them, or where they are narrow
+and the filters' zone is not known, a list is settled whole if nobody changes it meanwhile: the survey,
+a count and the same walk again (`_read_again`).
+
 Slices are cut in the wall clock of the filters. Together they cover all of it whatever its zone is.
 """
 
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 
-from airflow_provider_lightspeed.api.paging.reading import Bounds, Cursor, Reading, Steps
-from airflow_provider_lightspeed.api.paging.zone import wall_clock_seconds
+from airflow_provider_lightspeed.api.paging.reading import Bounds, Cursor, IdSet, Reading, Steps
+from airflow_provider_lightspeed.api.paging.zone import find_offset, wall_clock_seconds
 from airflow_provider_lightspeed.api.tickets import Ticket, created_at
 
 #: How often a crowded second is tried while its tickets are being deleted.
@@ -30,6 +36,28 @@ _FURTHEST = 15 * 3600
 _QUARTER, _CLOCK_CHANGE = 900, 3 * 3600
 #: A slice of so many seconds is not cut again: bounds are off by one on either side.
 _NARROWEST = 3
+#: Slices that cost more calls than this, for each page of the list, are not worth it.
+_WORTH_A_PAGE = 1.3
+#: What it takes to find out that a slice is too full, and to settle it, for each page that it holds.
+_CALLS_TO_SETTLE_A_PAGE = 4
+#: With narrower slices it matters how far the zone of the filters is off.
+_WIDE = 4 * 3600
+#: It takes up to ten calls to find the zone: too many for a list of fewer pages.
+_PAGES_WORTH_A_ZONE = 8
+
+
+@dataclass(frozen=True)
+class _Survey:
+    """What a plain walk by page saw.
+
+    :param count: how many tickets the shop counted before.
+    :param seconds: when tickets were created, in order.
+    """
+
+    count: int
+    first_page: list[Ticket]
+    ids: IdSet
+    seconds: array[int]
 
 
 def unordered(reading: Reading, cursor: Cursor | None = None) -> Steps[None]:
@@ -41,10 +69,22 @@ def unordered(reading: Reading, cursor: Cursor | None = None) -> Steps[None]:
     """
     already = reading.sorted_ids()
     if cursor is None:
-        cuts = yield from _plan(reading)
+        survey = yield from _survey(reading)
+        cuts = _plan(survey.seconds, reading.page_size)
+        pages = -(-len(survey.seconds) // reading.page_size)
+        crowded = _cost(survey.seconds, cuts, reading.page_size) > _WORTH_A_PAGE * pages + 1
+        lost = not reading.zone.known and any(
+            last - first < _WIDE for first, last in pairwise([*survey.seconds[:1], *cuts])
+        )
+        counts = reading.counts_exactly or survey.count == len(survey.seconds)
+        if counts and (crowded or (lost and pages < _PAGES_WORTH_A_ZONE)):
+            if (yield from _read_again(reading, survey.ids, already)):
+                return
+            already = reading.sorted_ids()
         start: int | None = None
         first = datetime.fromtimestamp(cuts[0] if cuts else 0, UTC)
-        offset = int(reading.zone.guess(first).total_seconds())
+        found = (yield from find_offset(reading, survey.first_page)) if lost else None
+        offset = int((reading.zone.guess(first) if found is None else found).total_seconds())
         recent: dict[int, int] = {}
     else:
         cuts, start, offset = list(cursor["cuts"]), cursor["start"], cursor["offset"]
@@ -78,25 +118,55 @@ def unordered(reading: Reading, cursor: Cursor | None = None) -> Steps[None]:
         recent = {number: moment for number, moment in recent.items() if moment > latest - _CLOCK_CHANGE}
         start = end + 1 if end is not None else None
         cuts = cuts[1:]
-        rest = {"cuts": cuts, "start": start, "offset": offset, "recent": list(recent.items())}
+        # Lists of lists: a cursor is plain JSON, and Airflow's state store refuses a tuple.
+        pairs = [list(pair) for pair in recent.items()]
+        rest = {"cuts": cuts, "start": start, "offset": offset, "recent": pairs}
         resumable = len(already) == 0 and end is not None
         yield reading.page(fresh, {"order": "none", **rest} if resumable else None)
         if end is None:
             return
 
 
-def _plan(reading: Reading) -> Steps[list[int]]:
-    """Survey the list by page, and cut it into slices that should fit on a page each."""
-    survey = array("q")
-    pages = -(-(yield from reading.count()) // reading.page_size)
+def _survey(reading: Reading) -> Steps[_Survey]:
+    first_page: list[Ticket] = []
+    ids, seconds = array("q"), array("q")
+    count = yield from reading.count()
+    pages = -(-count // reading.page_size)
     for page in range(1, pages + 1):
         rows = yield from reading.list(page=page)
-        survey.extend(int(created_at(row).timestamp()) for row in rows)
+        first_page = first_page or rows
+        ids.extend(row["id"] for row in rows)
+        seconds.extend(int(created_at(row).timestamp()) for row in rows)
         if len(rows) < reading.page_size:
             break
-    seconds = array("q", sorted(survey))
+    return _Survey(count, first_page, IdSet(ids), array("q", sorted(seconds)))
+
+
+def _read_again(reading: Reading, surveyed: IdSet, already: IdSet) -> Steps[bool]:
+    """Walk by page once more, after a count, and say whether that proves the list complete.
+
+    What both walks saw existed at the count. If it is as many as were counted, it is all there was.
+
+    :param already: ids that were yielded before.
+    """
+    count = yield from reading.count()
+    seen: set[int] = set()
+    page, full, grown = 0, True, True
+    while full and grown:
+        page += 1
+        rows = yield from reading.list(page=page)
+        full = len(rows) >= reading.page_size
+        fresh = [row for row in rows if row["id"] not in seen]
+        grown = bool(fresh)
+        seen.update(row["id"] for row in fresh)
+        yield reading.page([row for row in fresh if row["id"] not in already], None)
+    return count == sum(ticket_id in surveyed for ticket_id in seen)
+
+
+def _plan(seconds: Sequence[int], page_size: int) -> list[int]:
+    """Cut a list into slices that should fit on a page each."""
     # Below a page, so that a few new tickets do not spill a slice.
-    planned = reading.page_size * 24 // 25
+    planned = page_size * 24 // 25
     cuts: list[int] = []
     place = 0
     while place + planned < len(seconds):
@@ -108,6 +178,15 @@ def _plan(reading: Reading) -> Steps[list[int]]:
         cuts.append(cut)
         place = bisect_left(seconds, cut)
     return cuts
+
+
+def _cost(seconds: Sequence[int], cuts: Sequence[int], page_size: int) -> int:
+    """Estimate how many calls slices cost."""
+    calls = 0
+    for start, end in pairwise([seconds[0] if seconds else 0, *cuts, seconds[-1] if seconds else 0]):
+        shown = bisect_right(seconds, end + 1) - bisect_left(seconds, start)
+        calls += 1 if shown < page_size else _CALLS_TO_SETTLE_A_PAGE * -(-shown // page_size)
+    return calls
 
 
 def _off_the_quarter(end: int) -> int:

@@ -1,0 +1,61 @@
+"""What OpenLineage is told of an export. It is loaded by the OpenLineage provider alone, where that is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An export that is done.
+
+    :param shop: base address of the shop.
+    :param connection: id of the connection to it. The address is the whole cluster's; this tells its shops apart.
+    :param fields: name and type of what each row of the object has.
+    :param result: what the task returns.
+    """
+
+    shop: str
+    connection: str
+    fields: Mapping[str, str]
+    result: Mapping[str, Any]
+
+    def lineage(self) -> OperatorLineage[Any, Any]:
+        """Return it in OpenLineage's words."""
+        from airflow.providers.common.compat.openlineage.facet import (
+            Dataset,
+            OutputDataset,
+            OutputStatisticsOutputDatasetFacet,
+            SchemaDatasetFacet,
+            SchemaDatasetFacetFields,
+        )
+        from airflow.providers.openlineage.extractors import OperatorLineage
+
+        address = urlsplit(self.result["uri"], allow_fragments=False)
+        schema = SchemaDatasetFacet(
+            fields=[SchemaDatasetFacetFields(name=name, type=kind) for name, kind in self.fields.items()]
+        )
+        written = OutputStatisticsOutputDatasetFacet(
+            rowCount=self.result["tickets"], size=self.result["bytes"], fileCount=1
+        )
+        return OperatorLineage(
+            inputs=[
+                Dataset(
+                    namespace=f"lightspeed://{urlsplit(self.shop).netloc}", name=f"{self.connection}/tickets"
+                )
+            ],
+            outputs=[
+                OutputDataset(
+                    namespace=f"s3://{address.netloc}",
+                    name=self.result["uri"].removeprefix(f"s3://{address.netloc}/"),
+                    facets={"schema": schema},
+                    outputFacets={"outputStatistics": written},
+                )
+            ],
+        )

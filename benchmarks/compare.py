@@ -1,0 +1,288 @@
+"""The same shop exported by this provider and by what one would take instead, side by side.
+
+    make bench                       # the default worlds, ten minutes or so
+    make bench ARGS="--full"         # up to a million tickets, with latency too; an afternoon
+    make bench ARGS="--tickets 10000 --rounds 1 --only bare_loop lightspeed_provider --output /dev/stdout"
+
+Shop and S3 server are real ones on this machine; each contender (`benchmarks/contenders/`) is a process of its own,
+those that are no part of this project in an environment of their own below `.bench/`. What a contender imports is
+loaded before its clock starts. In each round all contenders take their turn, so that the ratios hold on a busy
+machine too. Afterwards what lies in the bucket is compared with the shop: a ticket that lived all through the export
+and is not there is missing; one that is there more than once is doubled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import subprocess  # ruff: ignore[suspicious-subprocess-import] - runs the contenders apart
+import sys
+import tempfile
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from statistics import median
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+
+from airflow_provider_lightspeed.sandbox import NO_LIMITS, Churn, Sandbox, ShopConfig
+from benchmarks import chores
+from benchmarks.report import Row, environment, page, table
+from demo.processes import end_in_order_on_signals
+from demo.s3_server import S3Server
+
+ROOT = Path(__file__).parent.parent
+BUCKET = "benchmark"
+CONTENDERS = {
+    "lightspeed_provider": None,
+    "bare_loop": None,
+    "dlt_rest_api": "dlt",
+    "airbyte_declarative": "airbyte",
+    "singer_tap": "singer",
+    "http_operator": None,
+}
+"""Each with the environment it needs; None is the project's own."""
+
+#: Before each call one ticket is deleted, and before every other one is added and one changed.
+CHURN = Churn(inserts=0.5, changes=0.5, deletes=1.0)
+_GIVE_UP_AFTER = 3_600
+
+
+@dataclass(frozen=True)
+class World:
+    """A shop to export."""
+
+    tickets: int
+    order: str = "newest"
+    latency: float = 0.0
+    churning: bool = False
+
+    def __str__(self) -> str:
+        return (
+            f"{self.tickets:,} tickets, {self.order} first, {self.latency * 1000:.0f} ms, "
+            f"{'churning' if self.churning else 'quiet'}"
+        )
+
+    def shop(self) -> Sandbox:
+        return Sandbox(
+            ShopConfig(
+                tickets=self.tickets,
+                order=self.order,  # type: ignore[arg-type]  # one of two literals
+                latency=self.latency,
+                churn=CHURN if self.churning else Churn(),
+                limits=NO_LIMITS,
+                burst_limit=0,
+            )
+        )
+
+
+DEFAULT = [
+    World(10_000, latency=0.1),
+    World(10_000, churning=True),
+    World(10_000, "oldest", churning=True),
+    World(100_000),
+    World(100_000, "oldest"),
+    World(100_000, churning=True),
+]
+FULL = [
+    World(tickets, order, latency, churning)
+    for tickets in (10_000, 100_000, 1_000_000)
+    for order in ("newest", "oldest")
+    for latency in (0.0, 0.1)
+    for churning in (False, True)
+]
+
+
+class _Record(msgspec.Struct):
+    id: int
+
+
+class _Line(msgspec.Struct):
+    """A ticket, or the message of a Singer tap that wraps one."""
+
+    id: int | None = None
+    record: _Record | None = None
+
+
+def exported(s3: Any, prefix: str) -> list[int]:
+    """Return the id of each ticket below a prefix, as often as it is there."""
+    decode = msgspec.json.Decoder(_Line).decode
+    ids = []
+    for item in s3.list_objects_v2(Bucket=BUCKET, Prefix=f"{prefix}/").get("Contents", []):
+        if "/tickets" not in item["Key"].removeprefix(prefix):
+            continue
+        with gzip.open(s3.get_object(Bucket=BUCKET, Key=item["Key"])["Body"]) as lines:
+            for line in lines:
+                content = decode(line)
+                if (found := content.record.id if content.record else content.id) is not None:
+                    ids.append(found)
+    return ids
+
+
+def run(contender: str, world: World, s3: S3Server, home: Path) -> Row | None:
+    """Let a contender export a new shop; None where it ends with an error."""
+    prefix = f"{contender}-{uuid4().hex}"
+    with world.shop() as shop:
+        before = set(shop.shop.ids())
+        told = {
+            "shop": shop.url,
+            "key": shop.key,
+            "secret": shop.secret,
+            "order": world.order,
+            "s3": s3.endpoint,
+            "access-key": s3.access_key,
+            "secret-key": s3.secret_key,
+            "bucket": BUCKET,
+            "prefix": prefix,
+        }
+        command = [str(python(CONTENDERS[contender])), f"benchmarks/contenders/{contender}.py"]
+        command += [word for name, value in told.items() for word in (f"--{name}", value)]
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            env={**inherited, "AIRFLOW_HOME": str(home), "NO_PROXY": "*"},
+            capture_output=True,
+            text=True,
+            timeout=_GIVE_UP_AFTER,
+            check=False,
+        )
+        lived = before & set(shop.shop.ids())
+        calls = shop.count_calls()
+    if done.returncode:
+        print(f"{contender} has failed:\n{done.stderr[-3000:]}", file=sys.stderr)
+        return None
+    ids = exported(s3.client(), prefix)
+    measured = json.loads(done.stdout.splitlines()[-1])
+    return Row(**measured, calls=calls, missing=len(lived - set(ids)), doubled=len(ids) - len(set(ids)))
+
+
+def python(environment: str | None) -> Path:
+    """Return the Python of an environment, which is made at the first call."""
+    if environment is None:
+        return Path(sys.executable)
+    home = ROOT / ".bench" / environment
+    pins = ROOT / "benchmarks" / "requirements" / f"{environment}.txt"
+    ready = home / ".ready"
+    if not ready.exists() or ready.stat().st_mtime < pins.stat().st_mtime:
+        print(f"setting up {home} …", flush=True)
+        uv = Path(sys.executable).with_name("uv")
+        subprocess.run(
+            [uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable, home], check=True
+        )
+        subprocess.run([uv, "pip", "install", "--quiet", "--python", home, "-r", pins], check=True)
+        ready.touch()
+    return home / "bin" / "python"
+
+
+def middle(rows: list[Row]) -> Row:
+    """Return the median of each figure, but the worst of what must not be."""
+    worst = {"missing", "doubled"}
+    return Row(**{
+        name: (max if name in worst else median)(getattr(row, name) for row in rows)
+        for name in Row.__struct_fields__
+    })
+
+
+def compare(worlds: list[World], contenders: list[str], rounds: int) -> dict[World, dict[str, Row | None]]:
+    """Let all contenders export all worlds."""
+    for needed in {CONTENDERS[name] for name in contenders}:
+        python(needed)
+    table: dict[World, dict[str, Row | None]] = {}
+    with tempfile.TemporaryDirectory() as directory, S3Server(Path(directory)) as s3:
+        s3.wait_until_ready()
+        s3.client().create_bucket(Bucket=BUCKET)
+        for contender in contenders:  # the disk's cache, and what tools write at their first start
+            run(contender, World(300), s3, Path(directory) / "airflow")
+        for world in worlds:
+            print(f"\n{world}", flush=True)
+            found: dict[str, list[Row | None]] = {name: [] for name in contenders}
+            for _ in range(rounds):
+                for name, rows in found.items():
+                    rows.append(row := run(name, world, s3, Path(directory) / "airflow"))
+                    print(f"  {name:22}{row or 'failed'}", flush=True)
+            table[world] = {
+                name: middle([row for row in rows if row]) if all(rows) else None
+                for name, rows in found.items()
+            }
+    return table
+
+
+def chore_texts(imports: list[str]) -> list[tuple[str, str]]:
+    """Measure what is not an export."""
+    print("\nclosing 300 tickets", flush=True)
+    closed = chores.close_tickets(300)
+    bare_seconds, _ = closed["bare_loop"]
+    print("200 watchers", flush=True)
+    calls = chores.watch(200, 10)
+    print("imports", flush=True)
+    seconds = {
+        name: chores.import_seconds(python(needed), statement)
+        for name, (needed, statement) in chores.IMPORTS.items()
+        if name in {*imports, "Airflow's SDK alone"}
+    }
+    return [
+        (
+            "Closing 300 tickets",
+            "At 100 ms a call; the shop allows 20 calls a second, which makes 15 s the least.\n\n"
+            + table(
+                ["", "× bare loop", "s", "calls"],
+                [[name, f"{s / bare_seconds:.2f}", f"{s:.1f}", n] for name, (s, n) in closed.items()],
+            ),
+        ),
+        (
+            "200 watchers of one shop, 10 intervals",
+            f"{calls} calls by 200 deferred sensors in one triggerer, since they share their looks; a look for each would "
+            "be 2,000. All of them heard of the next new ticket.",
+        ),
+        (
+            "What a DAG file waits for",
+            "Seconds for the import in a new Python.\n\n"
+            + table(["", "s"], [[name, f"{found:.2f}"] for name, found in seconds.items()]),
+        ),
+    ]
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the contenders."""
+    pins = {
+        name: line.partition("==")[2].split()[0]
+        for file in (ROOT / "benchmarks" / "requirements").glob("*.txt")
+        for line in file.read_text(encoding="utf-8").splitlines()
+        if (name := line.partition("==")[0]) in {"dlt", "dlt[s3]", "airbyte-cdk", "singer-sdk"}
+    }
+    ours = ("airflow-provider-lightspeed", "apache-airflow", "apache-airflow-providers-http", "requests")
+    return {**{name: metadata.version(name) for name in ours}, **pins}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--full", action="store_true", help="all sizes, orders, latencies")
+    parser.add_argument("--tickets", type=int, help="worlds of this size only")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
+    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "benchmarks.md")
+    options = parser.parse_args()
+    end_in_order_on_signals()
+    worlds = FULL if options.full else DEFAULT
+    if options.tickets:
+        worlds = [World(options.tickets, churning=churning) for churning in (False, True)]
+    where = environment(versions(), options.rounds)
+    exports = compare(worlds, options.only, options.rounds)
+    named = {str(world): rows for world, rows in exports.items()}
+    with tempfile.TemporaryDirectory() as home:
+        os.environ.update(AIRFLOW_HOME=home, AIRFLOW__LOGGING__LOGGING_LEVEL="ERROR")
+        texts = chore_texts(options.only)
+    options.output.write_text(page(where, named, texts), encoding="utf-8")
+    ours = [rows.get("lightspeed_provider") for rows in exports.values()]
+    return 0 if all(row and not row.missing and not row.doubled for row in ours) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""How much memory an export to S3 needs, in each format, and whether that grows with the shop.
+
+    .venv/bin/python -m benchmarks.export_memory [--tickets 100000 1000000] [--endings jsonl.gz csv.gz parquet]
+
+Shop and S3 server are real ones on this machine. Each export is a process of its own; what counts is the peak of its
+resident memory over what it has before it starts to work, when all is loaded that any task with S3 loads. What only
+one format needs (pyarrow) counts in full.
+
+It ends with an error where a limit is passed, or where the largest shop takes more than the smallest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess  # ruff: ignore[suspicious-subprocess-import] - runs the exports apart
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.contenders.job import at_work
+from benchmarks.shop import serve
+from demo.s3_server import S3Server
+
+BUCKET = "benchmark"
+#: MiB, by the key's ending.
+MOST = {"jsonl.gz": 60, "csv.gz": 60, "parquet": 160}
+#: MiB that come and go by chance, and with the first part of a multipart upload, which small objects do without.
+_CHANCE = 24
+
+
+def export(ending: str) -> None:
+    """Export in this process, and print what came of it for :func:`measured`."""
+    import requests  # ruff: ignore[unused-import]
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    from airflow_provider_lightspeed.transfers.tickets_to_s3 import LightspeedTicketsToS3Operator
+
+    S3Hook("aws_default").get_conn()
+    operator = LightspeedTicketsToS3Operator(task_id="export", s3_bucket=BUCKET, s3_key=f"tickets.{ending}")
+    with at_work():
+        operator.execute({})
+
+
+def measured(tickets: int, endings: list[str]) -> dict[str, float]:
+    """Export a shop in each format; return the growth of each."""
+    growth = {}
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        S3Server(Path(directory)) as s3,
+        serve("oldest", tickets) as shop,
+    ):
+        s3.wait_until_ready()
+        s3.client().create_bucket(Bucket=BUCKET)
+        connection = {
+            "conn_type": "lightspeed",
+            "host": shop["address"],
+            "login": shop["key"],
+            "password": shop["secret"],
+            "extra": {"calls_per_second": 0},
+        }
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")},
+            "AIRFLOW_HOME": str(Path(directory) / "airflow"),
+            "AIRFLOW_CONN_LIGHTSPEED_DEFAULT": json.dumps(connection),
+            "AIRFLOW_CONN_AWS_DEFAULT": s3.airflow_connection(),
+        }
+        for ending in endings:
+            command = [sys.executable, "-m", "benchmarks.export_memory", "--export", ending]
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+            found = json.loads(done.stdout.splitlines()[-1])
+            print(
+                f"{tickets:9} tickets to {ending:9}{found['growth']:6.1f} MiB (at most {MOST[ending]}), "
+                f"{found['seconds']:.1f} s",
+                flush=True,
+            )
+            growth[ending] = found["growth"]
+    return growth
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--tickets", type=int, nargs="+", default=[100_000, 1_000_000])
+    parser.add_argument("--endings", nargs="+", choices=MOST, default=list(MOST))
+    parser.add_argument("--export", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.export:
+        export(options.export)
+        return 0
+    found = [measured(tickets, options.endings) for tickets in options.tickets]
+    within = all(growth[ending] < MOST[ending] for growth in found for ending in growth)
+    flat = all(found[-1][ending] <= found[0][ending] + _CHANCE for ending in options.endings)
+    return 0 if within and flat else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""A world as a value: the same seed draws the same one."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal, get_args
+
+from airflow_provider_lightspeed.sandbox import NO_LIMITS, Churn, Fault, ShopConfig
+from airflow_provider_lightspeed.sandbox.config import Order
+from airflow_provider_lightspeed.sandbox.faults import FaultKind
+
+END = datetime(2026, 6, 1, tzinfo=UTC)
+DAYS = 60
+NEWCOMERS = 3
+
+Blow = Literal["task", "triggerer", "s3", "shop", "newcomers"]
+
+_ZONES = (
+    "UTC",
+    "Europe/Amsterdam",
+    "America/New_York",
+    "Asia/Kolkata",
+    "Pacific/Kiritimati",
+    "Pacific/Marquesas",
+)
+_ENDINGS = ("jsonl", "jsonl.gz", "csv.gz", "parquet")
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """A shop, what is to be done with it, and what happens meanwhile."""
+
+    seed: int
+    shop: ShopConfig
+    filter_timezone_known: bool
+    ending: str
+    """Of the export's key."""
+    created_from: datetime
+    created_to: datetime
+    close_before: datetime
+    blows: tuple[tuple[int, Blow], ...]
+    """What happens once the shop has had so many calls, in order. Of these, newcomers alone do no harm."""
+
+    def __str__(self) -> str:
+        shop = self.shop
+        limits = (
+            "no quota"
+            if shop.limits == NO_LIMITS
+            else f"{shop.limits[0]} calls in {shop.window_seconds[0]:.0f} s"
+        )
+        faults = ", ".join(sorted({fault.kind for fault in shop.faults})) or "no faults"
+        blows = ", ".join(f"{blow} at call {at}" for at, blow in self.blows)
+        return (
+            f"{shop.tickets} tickets, {shop.order}, filters in {shop.filter_timezone}, {limits}, {faults}, "
+            f"{'churning' if shop.churn != Churn() else 'quiet'}, {self.ending}; {blows}"
+        )
+
+
+def draw(seed: int) -> World:
+    """Draw a world."""
+    chance = random.Random(seed)
+    tight = chance.random() < 0.4
+    created_from = END - timedelta(days=chance.uniform(20, DAYS + 5))
+    strokes = [chance.choice(get_args(Blow)[:-1]) for _ in range(chance.randrange(4))]
+    return World(
+        seed=seed,
+        shop=ShopConfig(
+            seed=seed,
+            tickets=chance.choice((0, 40, 700, 1_500, 5_000, 12_000)),
+            end=END,
+            days=DAYS,
+            per_second=chance.choice((1, 1, 1, 3)),
+            id_step=chance.choice((1, 7)),
+            oddities=chance.random() < 0.5,
+            order=chance.choice(get_args(Order)),
+            filter_timezone=chance.choice(_ZONES),
+            answer_timezone=chance.choice(_ZONES),
+            min_inclusive=chance.random() < 0.5,
+            max_inclusive=chance.random() < 0.5,
+            since_id_inclusive=chance.random() < 0.3,
+            limits=(60, 10**6, 10**6) if tight else NO_LIMITS,
+            window_seconds=(10.0, 3_600.0, 86_400.0),
+            burst_limit=20,
+            negative_remaining=chance.random() < 0.5,
+            retry_after=chance.choice(("none", "seconds", "date")),
+            latency=chance.choice((0.0, 0.05, 0.2)),
+            faults=tuple(
+                Fault(
+                    chance.choice(get_args(FaultKind)),
+                    times=0,
+                    probability=chance.choice((0.01, 0.05)),
+                    applied=chance.random() < 0.5,
+                    delay=0.5,
+                )
+                for _ in range(chance.randrange(4))
+            ),
+            churn=chance.choice((Churn(), Churn(inserts=0.1, changes=0.2, deletes=0.05))),
+        ),
+        filter_timezone_known=chance.random() < 0.3,
+        ending=chance.choice(_ENDINGS),
+        created_from=created_from,
+        created_to=END + timedelta(days=365),
+        close_before=END - timedelta(days=DAYS) + timedelta(days=chance.uniform(0, 30)),
+        blows=tuple(
+            sorted(
+                [(chance.randrange(100), blow) for blow in strokes] + [(chance.randrange(30), "newcomers")]
+            )
+        ),
+    )

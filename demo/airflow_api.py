@@ -1,0 +1,94 @@
+"""Airflow's REST API, as far as a run in parts needs it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import requests
+
+_TIMEOUT = 30.0
+_PAGE = 100
+OVER = frozenset({"success", "failed"})
+
+
+def wait_until(is_so: Callable[[], Any], within: float, why: Callable[[], object]) -> None:
+    """Return when something is so.
+
+    :param why: asked for what there is instead, for the error.
+    :raises TimeoutError: it is not.
+    """
+    give_up = time.monotonic() + within
+    while not is_so():
+        if time.monotonic() > give_up:
+            raise TimeoutError(f"not within {within:.0f} s: {why()}")
+        time.sleep(0.2)
+
+
+class AirflowApi:
+    """One API server that lets everybody in.
+
+    :param port: of this machine.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._url = f"http://127.0.0.1:{port}/api/v2"
+
+    def is_up(self) -> bool:
+        """Tell whether scheduler, DAG processor and triggerer are there."""
+        with suppress(requests.RequestException):
+            health = requests.get(f"{self._url}/monitor/health", timeout=5).json()
+            return all(
+                health[part]["status"] == "healthy" for part in ("scheduler", "dag_processor", "triggerer")
+            )
+        return False
+
+    def knows(self, dag_id: str) -> bool:
+        """Tell whether the DAG has been read."""
+        return requests.get(f"{self._url}/dags/{dag_id}", timeout=_TIMEOUT).ok
+
+    def unpause(self, dag_id: str) -> None:
+        """Let the DAG run."""
+        body = {"is_paused": False}
+        requests.patch(f"{self._url}/dags/{dag_id}", json=body, timeout=_TIMEOUT).raise_for_status()
+
+    def start(self, dag_id: str, **conf: Any) -> str:
+        """Start a run, and return its id."""
+        body = {"logical_date": None, "conf": conf}
+        answer = requests.post(f"{self._url}/dags/{dag_id}/dagRuns", json=body, timeout=_TIMEOUT)
+        answer.raise_for_status()
+        run_id: str = answer.json()["dag_run_id"]
+        return run_id
+
+    def runs(self, dag_id: str) -> list[dict[str, Any]]:
+        """Return the runs of a DAG."""
+        return self._get(f"dags/{dag_id}/dagRuns", "dag_runs")
+
+    def tasks(self, dag_id: str, run_id: str = "~") -> list[dict[str, Any]]:
+        """Return the tasks of a run, or of all."""
+        return self._get(f"dags/{dag_id}/dagRuns/{run_id}/taskInstances?limit=100", "task_instances")
+
+    def result(self, dag_id: str, run_id: str, task_id: str) -> dict[str, Any]:
+        """Return what a task has handed over."""
+        path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
+        answer = requests.get(f"{self._url}/{path}", timeout=_TIMEOUT)
+        answer.raise_for_status()
+        value = answer.json()["value"]
+        result: dict[str, Any] = json.loads(value) if isinstance(value, str) else value
+        return result
+
+    def asset_events(self) -> list[dict[str, Any]]:
+        """Return the events of all assets."""
+        events: list[dict[str, Any]] = []
+        while page := self._get(f"assets/events?limit={_PAGE}&offset={len(events)}", "asset_events"):
+            events += page
+        return events
+
+    def _get(self, path: str, what: str) -> list[dict[str, Any]]:
+        answer = requests.get(f"{self._url}/{path}", timeout=_TIMEOUT)
+        answer.raise_for_status()
+        found: list[dict[str, Any]] = answer.json()[what]
+        return found

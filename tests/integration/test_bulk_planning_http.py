@@ -1,0 +1,224 @@
+"""Plans from criteria: how they get on within small quotas, over deaths and deferrals, and when they are made anew."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from airflow_provider_lightspeed.api.errors import LightspeedIncompleteListError
+from airflow_provider_lightspeed.bulk.actions import Update
+from airflow_provider_lightspeed.bulk.choosing import make_plan
+from airflow_provider_lightspeed.bulk.job import Job
+from airflow_provider_lightspeed.bulk.plan import Criteria
+from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, LightspeedTicketsFailed
+from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
+from airflow_provider_lightspeed.operators.tickets import CloseTicketsOperator
+from airflow_provider_lightspeed.sandbox import NO_LIMITS, Fault, Sandbox, ShopConfig, email_of
+from tests.integration.bulk_runs import Store, Xcom, lines, run
+
+END = datetime(2026, 6, 1, tzinfo=UTC)
+
+
+def open_ids(sandbox: Sandbox, chosen: Callable[[Any], bool] = lambda ticket: True) -> list[int]:
+    return [n for n, t in sandbox.shop.tickets().items() if not t["isClosed"] and chosen(t)]
+
+
+@contextmanager
+def shop(monkeypatch: pytest.MonkeyPatch, *, max_wait: float = 0, **config: Any) -> Generator[Sandbox]:
+    """Be a shop whose quota nobody sleeps for: a task defers each time."""
+    with Sandbox(ShopConfig(end=END, days=60, burst_limit=0, **config)) as sandbox:
+        extra = {"max_wait": max_wait, "calls_per_second": 0}
+        connection = {**json.loads(sandbox.airflow_connection()), "extra": extra}
+        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", json.dumps(connection))
+        yield sandbox
+
+
+def small(calls: int) -> dict[str, Any]:
+    return {"limits": (calls, 10**6, 10**6), "window_seconds": (1.0, 3600.0, 86400.0)}
+
+
+def plan(**arguments: Any) -> CloseTicketsOperator:
+    given = {
+        "where": lambda ticket: ticket["id"] % 97 == 0,
+        "max_share": 1.0,
+        "include_todo": True,
+        "dry_run": True,
+    }
+    return CloseTicketsOperator(task_id="close", **(given | arguments))
+
+
+def test_a_long_plan_goes_on_after_each_deferral(monkeypatch: pytest.MonkeyPatch) -> None:
+    with shop(monkeypatch, tickets=40_000, order="newest", **small(40)) as sandbox:
+        outcome = run(plan(), Store())
+        assert outcome["closed"] == open_ids(sandbox, lambda t: t["id"] % 97 == 0)
+        # 160 pages, and a few calls to find out how the list is ordered.
+        assert outcome["calls"] <= 160 + 5
+
+
+def test_a_killed_plan_goes_on_where_it_was_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    with shop(monkeypatch, tickets=20_000, order="oldest", limits=NO_LIMITS) as sandbox:
+        store = Store()
+        last = sandbox.shop.ids()[15_000]
+
+        def dies(ticket: dict[str, Any]) -> bool:
+            if ticket["id"] > last and not store.dead:
+                store.dead = True
+                raise KeyboardInterrupt
+            return bool(ticket["id"] % 97 == 0)
+
+        with pytest.raises(KeyboardInterrupt):
+            run(plan(where=dies), store)
+        store.dead, last = False, sandbox.shop.ids()[-1]
+        sandbox.reset_calls()
+        outcome = run(plan(where=dies), store)
+        assert outcome["closed"] == open_ids(sandbox, lambda t: t["id"] % 97 == 0)
+        assert len(sandbox.calls) <= 80 - 15_000 // 250 + 25
+
+
+@pytest.mark.parametrize("order", ["unordered", "last_change"])
+def test_a_list_that_one_quota_does_not_suffice_to_survey(
+    monkeypatch: pytest.MonkeyPatch, order: str
+) -> None:
+    with shop(monkeypatch, tickets=3_000, order=order, **small(8)) as sandbox:
+        expected = open_ids(sandbox, lambda t: t["id"] % 97 == 0)
+        assert run(plan(dry_run=False))["closed"] == expected != []
+        assert not open_ids(sandbox, lambda t: t["id"] % 97 == 0)
+
+
+def test_a_walk_that_cannot_be_resumed_is_begun_anew(sandbox: Sandbox) -> None:
+    client = LightspeedHook().get_conn()
+    cursor = {"order": "oldest", "last": 2600, "inclusive": False, "zone": [None, None], "seen": 9}
+    job = Job(cursor=cursor)
+
+    def once_more() -> None:
+        make_plan(
+            client, job, Criteria(only_answered=True), Update({"isClosed": True}), max_share=1.0, save=int
+        )
+
+    with pytest.raises(LightspeedIncompleteListError):
+        once_more()
+    once_more()
+    assert list(job.plan) == open_ids(sandbox, lambda t: t["isAnswered"] and not t["isTodo"])
+
+
+def test_a_function_that_fails_does_not_spoil_the_count(sandbox: Sandbox) -> None:
+    store = Store()
+    broken = [True]
+
+    def chosen(ticket: dict[str, Any]) -> bool:
+        if broken and ticket["id"] == 2600:
+            broken.clear()
+            raise ZeroDivisionError
+        return bool(ticket["id"] % 2)
+
+    with pytest.raises(ZeroDivisionError):
+        run(plan(where=chosen), store)
+    is_open = len(open_ids(sandbox))
+    with pytest.raises(LightspeedTaskFailed, match=rf"of {is_open} open tickets"):
+        run(plan(where=chosen, max_share=0.01), store)
+
+
+# The share of one customer's tickets
+
+
+def test_one_customer_is_counted_against_the_whole_shop_with_a_page(sandbox: Sandbox) -> None:
+    ids = sandbox.add_tickets(3, customer=77, isClosed=False, isTodo=False)
+    outcome = run(CloseTicketsOperator(task_id="close", customer_email=email_of(77), dry_run=True))
+    assert outcome["closed"] == ids
+    assert outcome["calls"] == 2
+
+
+def test_one_customer_who_has_most_of_the_open_tickets(monkeypatch: pytest.MonkeyPatch) -> None:
+    with shop(monkeypatch, tickets=0, limits=NO_LIMITS) as sandbox:
+        sandbox.add_tickets(300, customer=5, isClosed=True)
+        sandbox.add_tickets(2, customer=5, isClosed=False)
+        sandbox.add_tickets(3, customer=77, isClosed=False, isTodo=False)
+        operator = CloseTicketsOperator(task_id="close", customer_email=email_of(77))
+        with pytest.raises(LightspeedTaskFailed, match=r"3 of 5 open tickets \(60.0%\)"):
+            run(operator)
+
+
+# When a plan holds, and when it is made anew
+
+
+def test_the_plan_is_fixed_over_tries(sandbox: Sandbox) -> None:
+    ids = sandbox.add_tickets(3, isClosed=False, isTodo=False, subject="old")
+    sandbox.inject(Fault("500", method="PUT", path=str(ids[1]), times=0))
+    store = Store()
+
+    def close() -> dict[str, Any]:
+        return run(plan(where=_is_old, dry_run=False), store)
+
+    with pytest.raises(LightspeedTicketsFailed):
+        close()
+    sandbox.reset()
+    sandbox.add_tickets(1, isClosed=False, isTodo=False, subject="old")
+    assert close()["closed"] == ids
+
+
+def _is_old(ticket: dict[str, Any]) -> bool:
+    return bool(ticket["subject"] == "old")
+
+
+def test_other_criteria_make_another_plan_and_nothing_done_is_forgotten(
+    sandbox: Sandbox, s3_bucket: str, aws: None
+) -> None:
+    ids = sandbox.add_tickets(4, isClosed=False, isTodo=False, isAnswered=False, subject="old")
+    sandbox.update_ticket(ids[3], isAnswered=True)
+    sandbox.inject(*(Fault("500", method="PUT", path=str(number), times=0) for number in ids[1:]))
+    store, receipt = Store(), f"s3://{s3_bucket}/closed.jsonl"
+    arguments = {"where": _is_old, "dry_run": False, "receipt_s3_key": receipt}
+    with pytest.raises(LightspeedTicketsFailed):
+        run(plan(**arguments), store)
+    sandbox.reset()
+    # Somebody sees what it is about to do, changes the DAG, and clears the task.
+    assert run(plan(**arguments, only_answered=True), store)["closed"] == [ids[0], ids[3]]
+    assert [line["id"] for line in lines(receipt)] == [ids[0], ids[3]]
+    assert [sandbox.shop.ticket(number)["isClosed"] for number in ids] == [True, False, False, True]
+
+
+def test_another_receipt_at_the_same_address_is_another_plan(
+    sandbox: Sandbox, s3_bucket: str, aws: None
+) -> None:
+    ids = sandbox.add_tickets(4, isClosed=False)
+    approved = f"s3://{s3_bucket}/plan.jsonl"
+    store = Store()
+    sandbox.inject(Fault("500", method="PUT", times=0))
+
+    def close() -> dict[str, Any]:
+        return run(CloseTicketsOperator(task_id="close", ticket_ids=approved), store)
+
+    run(CloseTicketsOperator(task_id="plan", ticket_ids=ids[:3], dry_run=True, receipt_s3_key=approved))
+    with pytest.raises(LightspeedTicketsFailed):
+        close()
+    sandbox.reset()
+    run(CloseTicketsOperator(task_id="plan", ticket_ids=ids[2:], dry_run=True, receipt_s3_key=approved))
+    assert close()["closed"] == ids[2:]
+    assert not sandbox.shop.ticket(ids[0])["isClosed"]
+
+
+def test_after_changed_tickets_have_failed_it_a_cleared_task_plans_anew(sandbox: Sandbox) -> None:
+    ids = sandbox.add_tickets(2, isClosed=False, isTodo=False, subject="old")
+    store, ti = Store(), Xcom()
+    planned = CloseTicketsOperator._carry_out
+
+    def people_change_them_first(operator: Any, client: Any, job: Job, keep: Callable[[], None]) -> None:
+        time.sleep(1.1)  # the shop's clock has seconds
+        for number in ids:
+            sandbox.update_ticket(number, memo="Wait!")
+        planned(operator, client, job, keep)
+
+    operator = plan(where=_is_old, dry_run=False, if_changed="fail")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CloseTicketsOperator, "_carry_out", people_change_them_first)
+        with pytest.raises(LightspeedTaskFailed, match=r"2 of 2 tickets failed: .*changed since the plan"):
+            run(operator, store, ti)
+    assert ti.pushed["return_value"]["changed"] == ids
+    assert not store
+    assert run(operator, store)["closed"] == ids

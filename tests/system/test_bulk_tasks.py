@@ -1,0 +1,93 @@
+"""Bulk changes as tasks of real Airflow: many ids through XCom, every operator mapped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_lightspeed.sandbox import NO_LIMITS, Sandbox, ShopConfig
+from demo.airflow_home import AirflowHome
+
+_DAGS = """
+from airflow.providers.common.compat.sdk import DAG, task
+
+from airflow_provider_lightspeed.operators.tickets import (
+    CloseTicketsOperator,
+    CreateTicketOperator,
+    DeleteTicketsOperator,
+    ReplyToTicketOperator,
+    UpdateTicketsOperator,
+)
+
+with DAG("many"):
+    ids = task(lambda: [str(number) for number in range(2546, 14546)], task_id="ids")()
+    plan = CloseTicketsOperator(task_id="plan", ticket_ids=ids, max_tickets=12_000, dry_run=True)
+    CloseTicketsOperator(task_id="again", ticket_ids=plan.output, max_tickets=12_000, dry_run=True)
+    CloseTicketsOperator(task_id="text", ticket_ids="{{ ti.xcom_pull(task_ids='ids') }}", max_tickets=9) << plan
+
+with DAG("mapped"):
+    close = CloseTicketsOperator.partial(task_id="close").expand(ticket_ids=[[2546, 2547], "2548", ["2549"]])
+    reopen = UpdateTicketsOperator(task_id="reopen", ticket_ids=close.output, is_closed=False)
+    one_by_one = UpdateTicketsOperator.partial(task_id="one_by_one", is_todo=True).expand(ticket_ids=close.output)
+    reply = ReplyToTicketOperator.partial(task_id="reply").expand_kwargs(
+        [{"ticket_id": 2546, "message": "First"}, {"ticket_id": "2547", "message": "Second"}]
+    )
+    create = CreateTicketOperator.partial(task_id="create", subject="Recall").expand(customer_id=[5, "6"])
+    delete = DeleteTicketsOperator.partial(task_id="delete").expand(ticket_ids=[[2550], [2551]])
+    close >> reopen >> one_by_one
+"""
+
+
+@pytest.fixture(scope="module")
+def shop() -> Iterator[Sandbox]:
+    with Sandbox(ShopConfig(tickets=12_000, limits=NO_LIMITS, burst_limit=0)) as sandbox:
+        for number in range(2546, 2552):
+            sandbox.update_ticket(number, isClosed=False, isTodo=False)
+        yield sandbox
+
+
+@pytest.fixture(scope="module")
+def airflow(tmp_path_factory: pytest.TempPathFactory, shop: Sandbox) -> AirflowHome:
+    directory: Path = tmp_path_factory.mktemp("bulk")
+    dags = directory / "dags"
+    dags.mkdir()
+    (dags / "bulk.py").write_text(_DAGS)
+    connections = {"lightspeed_default": shop.airflow_connection()}
+    home = AirflowHome.create(directory / "home", dags=dags, connections=connections, settings={})
+    home.run("db", "migrate")
+    return home
+
+
+def test_twelve_thousand_ids_go_through_xcom(airflow: AirflowHome, shop: Sandbox) -> None:
+    is_open = [number for number, ticket in shop.shop.tickets().items() if not ticket["isClosed"]]
+    outcome = airflow.run_dag("many")
+    plan, again = (outcome.tasks[name].result for name in ("plan", "again"))
+    assert plan["closed"] == is_open
+    assert len(plan["closed"]) + len(plan["already"]) == 12_000
+    # Given on, the outcome stands for what would be closed.
+    assert (again["closed"], again["already"]) == (is_open, [])
+    # As text it is read too, and its cap holds; a refused plan leaves an outcome.
+    assert outcome.tasks["text"].state == "failed"
+    assert outcome.tasks["text"].result["closed"] == []
+    assert "12000 tickets are more than max_tickets=9" in airflow.log.read_text()
+    assert not shop.count_calls(method="PUT")
+
+
+def test_every_operator_can_be_mapped(airflow: AirflowHome, shop: Sandbox) -> None:
+    before = len(shop.shop)
+    assert airflow.run_dag("mapped").state == "success", airflow.log.read_text()[-5_000:]
+    tickets = shop.shop.tickets()
+    assert [tickets[number]["isClosed"] for number in range(2546, 2550)] == [False] * 4
+    assert all(tickets[number]["isTodo"] for number in range(2546, 2550))
+    by_us = {n: [c.after for c in shop.shop.history(n) if c.by == shop.key] for n in (2548, 2549)}
+    assert by_us == {n: [{"isClosed": True}, {"isClosed": False}, {"isTodo": True}] for n in (2548, 2549)}
+    assert [shop.shop.messages(number)[-1].text for number in (2546, 2547)] == ["First", "Second"]
+    assert set(shop.shop.deleted()) == {2550, 2551}
+    new = [ticket for number, ticket in tickets.items() if number >= 14546]
+    assert sorted((t["subject"], t["customer"]["resource"]["id"]) for t in new) == [
+        ("Recall", 5),
+        ("Recall", 6),
+    ]
+    assert len(shop.shop) == before + 2 - 2

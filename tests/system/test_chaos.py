@@ -1,0 +1,29 @@
+"""One world of `make chaos`; for more of them, give it an hour."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from demo.airflow_home import PROJECT
+
+#: Quota, faults and churn; a task and the triggerer are killed, the shop goes away.
+SEED = 16
+
+
+@pytest.mark.airflow(since="3.3")  # what chaos promises of a killed task needs the task state store
+@pytest.mark.timeout(600)
+def test_a_world_where_things_break(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "chaos", "--worlds", "1", "--seed", str(SEED)]
+    done = subprocess.run(
+        [*command, "--directory", tmp_path / "chaos"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "all promises kept" in done.stdout

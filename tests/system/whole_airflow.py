@@ -1,0 +1,121 @@
+"""Airflow with scheduler, triggerer and API, and what happens to its tasks."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import requests
+
+from airflow_provider_lightspeed.sandbox import Sandbox
+from demo.airflow_home import AirflowHome
+from demo.ports import free_ports
+
+_PATIENCE = 600.0
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + _PATIENCE
+    while not is_so():
+        assert time.monotonic() < give_up
+        time.sleep(0.1)
+
+
+@dataclass(frozen=True)
+class WholeAirflow:
+    """One that runs."""
+
+    url: str
+    process: psutil.Process
+    home: AirflowHome
+
+    def unpause(self, dag_id: str) -> None:
+        wait_until(lambda: requests.get(f"{self.url}/dags/{dag_id}", timeout=30).ok)
+        requests.patch(f"{self.url}/dags/{dag_id}", json={"is_paused": False}, timeout=30).raise_for_status()
+
+    def start(self, dag_id: str, **conf: Any) -> str:
+        self.unpause(dag_id)
+        answer = requests.post(
+            f"{self.url}/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf}, timeout=30
+        )
+        answer.raise_for_status()
+        return f"{self.url}/dags/{dag_id}/dagRuns/{answer.json()['dag_run_id']}"
+
+    def scheduled(self, dag_id: str) -> str:
+        """Let the schedule start its latest run."""
+        self.unpause(dag_id)
+        runs = f"{self.url}/dags/{dag_id}/dagRuns"
+        wait_until(lambda: requests.get(runs, timeout=30).json()["dag_runs"])
+        return f"{runs}/{requests.get(runs, timeout=30).json()['dag_runs'][0]['dag_run_id']}"
+
+    def state(self, run: str, task_id: str = "") -> str | None:
+        path = f"{run}/taskInstances/{task_id}" if task_id else run
+        state: str | None = requests.get(path, timeout=30).json()["state"]
+        return state
+
+    def result(self, run: str, task_id: str) -> dict[str, Any]:
+        answer = requests.get(f"{run}/taskInstances/{task_id}/xcomEntries/return_value", timeout=30)
+        answer.raise_for_status()
+        value = answer.json()["value"]
+        result: dict[str, Any] = json.loads(value) if isinstance(value, str) else value
+        return result
+
+    def kill_whoever_calls(self, shop: Sandbox) -> bool:
+        """Send SIGKILL to the task that has a connection to the shop."""
+        port = int(shop.url.rpartition(":")[2])
+        for process in self.process.children(recursive=True):
+            with suppress(psutil.Error):
+                if any(c.raddr and c.raddr.port == port for c in process.net_connections("tcp")):
+                    process.kill()
+                    return True
+        return False
+
+    def clear(self, run: str, task_id: str) -> None:
+        """Have a task run again, as the button in the web interface does."""
+        dag, _, run_id = run.partition("/dagRuns/")
+        wanted = {"dag_run_id": run_id, "task_ids": [task_id], "only_failed": False, "reset_dag_runs": True}
+        answer = requests.post(f"{dag}/clearTaskInstances", json={"dry_run": False, **wanted}, timeout=30)
+        answer.raise_for_status()
+
+
+@contextmanager
+def whole_airflow(
+    directory: Path, *, dags: Path, connections: Mapping[str, str], settings: Mapping[str, str]
+) -> Generator[WholeAirflow]:
+    """Start it, which takes half a minute, and end it."""
+    port, *logs = free_ports(3)
+    home = AirflowHome.create(
+        directory,
+        dags=dags,
+        connections=connections,
+        settings={
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__PORT": str(port),
+            "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
+            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(logs[0]),
+            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(logs[1]),
+            "AIRFLOW__CORE__PARALLELISM": "4",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+            **settings,
+        },
+    )
+    home.run("db", "migrate")
+    with home.standalone() as process:
+        url = f"http://127.0.0.1:{port}/api/v2"
+        wait_until(lambda: _is_up(url))
+        yield WholeAirflow(url, psutil.Process(process.pid), home)
+
+
+def _is_up(url: str) -> bool:
+    with suppress(requests.RequestException):
+        health = requests.get(f"{url}/monitor/health", timeout=5).json()
+        return all(
+            health[part]["status"] == "healthy" for part in ("scheduler", "dag_processor", "triggerer")
+        )
+    return False

@@ -1,0 +1,74 @@
+"""What a DAG reads from the events that started it. Values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from airflow_provider_lightspeed.assets import new_ticket_ids
+
+_SHOP: Any = "stands for an asset"
+
+
+@dataclass
+class _Event:
+    minute: int
+    ticket_ids: list[int]
+
+    @property
+    def timestamp(self) -> datetime:
+        return datetime(2026, 1, 1, 0, self.minute, tzinfo=UTC)
+
+    @property
+    def extra(self) -> Any:
+        return {"payload": {"ticket_ids": self.ticket_ids, "max_id": self.ticket_ids[-1]}}
+
+
+@dataclass
+class _Events:
+    """Those of an asset, as Airflow shows them: ``before`` includes the instant itself."""
+
+    events: list[_Event] = field(default_factory=list)
+
+    def before(self, instant: datetime) -> Self:
+        return type(self)([event for event in self.events if event.timestamp <= instant])
+
+    def ascending(self, ascending: bool) -> Self:
+        return type(self)(sorted(self.events, key=lambda event: event.minute, reverse=not ascending))
+
+    def limit(self, number: int) -> list[_Event]:
+        return self.events[:number]
+
+
+def _read(*events: _Event, starting: int) -> list[int]:
+    """Read what the last events say, which have started the run."""
+    context: Any = {
+        "triggering_asset_events": {_SHOP: list(events[-starting:])},
+        "inlet_events": {_SHOP: _Events(list(events))},
+    }
+    return new_ticket_ids(_SHOP, context)
+
+
+def test_the_tickets_of_all_events_that_started_the_run() -> None:
+    assert _read(_Event(1, [1, 2]), _Event(2, [5]), _Event(3, [7, 9]), starting=2) == [5, 7, 9]
+
+
+def test_the_very_first_event() -> None:
+    assert _read(_Event(1, [1, 2]), starting=1) == [1, 2]
+
+
+def test_what_was_sent_again_counts_once() -> None:
+    # Killed before it noted the last two; in the meantime there was one more.
+    first, second, again = _Event(1, [1, 2]), _Event(2, [3]), _Event(3, [1, 2, 3, 4])
+    assert _read(first, second, again, starting=1) == [4]
+    assert _read(first, second, again, starting=2) == [3, 4]
+    assert _read(first, second, again, starting=3) == [1, 2, 3, 4]
+
+
+def test_what_was_sent_again_may_be_all_there_is() -> None:
+    assert _read(_Event(1, [1, 2]), _Event(2, [3]), _Event(3, [1, 2]), _Event(4, [3]), starting=1) == []
+
+
+def test_many_events_lie_before() -> None:
+    assert _read(*(_Event(number // 10, [number]) for number in range(1, 500)), starting=1) == [499]

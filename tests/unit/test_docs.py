@@ -1,0 +1,233 @@
+"""What the docs say to type works: each snippet is run or read by the program that it is for, each link leads somewhere.
+
+`make docs` checks the links and anchors within docs/, and that what is included from files is there.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import textwrap
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
+from airflow_provider_lightspeed.sandbox.__main__ import _parser
+
+PROJECT = Path(__file__).parents[2]
+PAGES = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/**/*.md")])
+PACKAGE = "airflow-provider-lightspeed"
+
+_BLOCK = re.compile(
+    r"^(?P<indent> *)(?P<fence>```+) *(?P<language>[^\n]*)\n(?P<text>.*?)^(?P=indent)(?P=fence)$", re.M | re.S
+)
+_LINK = re.compile(r"(?<!`)\[[^\]\n]*\]\((?P<target>[^)\s]+)\)")
+_TARGET = re.compile(r"^([a-z][a-z-]*)[:%]", re.M)
+
+#: Looked at by a person: nothing here can reach them.
+EXTERNAL = {
+    "https://github.com/apache/airflow/issues/56050",
+    "https://github.com/apache/airflow/pull/73298",
+    "https://airflow.apache.org/docs/apache-airflow/stable/security/secrets/secrets-backend/index.html",
+    "https://keepachangelog.com/en/1.1.0/",
+    "https://semver.org/",
+    "https://www.lightspeedhq.com/ecommerce/",
+}
+
+#: What a snippet may take for granted: the imports that its page has shown before, or that any DAG file has.
+_IMPORTS = """
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from airflow.providers.common.compat.sdk import dag, task
+
+from airflow_provider_lightspeed.assets import new_tickets_asset
+from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
+from airflow_provider_lightspeed.operators.tickets import *
+from airflow_provider_lightspeed.sandbox import *
+from airflow_provider_lightspeed.sensors.tickets import NewTicketSensor
+from airflow_provider_lightspeed.transfers.tickets_to_s3 import LightspeedTicketsToS3Operator
+"""
+
+
+class Snippet(NamedTuple):
+    """A fenced block of a page."""
+
+    page: str
+    line: int
+    language: str
+    text: str
+
+    @property
+    def place(self) -> str:
+        return f"{self.page}:{self.line}"
+
+
+def snippets() -> list[Snippet]:
+    found = []
+    for page in PAGES:
+        text = page.read_text()
+        for block in _BLOCK.finditer(text):
+            line = text.count("\n", 0, block.start()) + 1
+            language = block["language"].strip("{}. ")
+            found.append(
+                Snippet(str(page.relative_to(PROJECT)), line, language, textwrap.dedent(block["text"]))
+            )
+    return found
+
+
+def of(*languages: str) -> Any:
+    chosen = [snippet for snippet in snippets() if snippet.language in languages]
+    assert chosen
+    return pytest.mark.parametrize("snippet", chosen, ids=[snippet.place for snippet in chosen])
+
+
+def commands(snippet: Snippet) -> list[str]:
+    return [line.removeprefix("$ ") for line in snippet.text.splitlines() if line.startswith("$ ")]
+
+
+def test_each_snippet_is_of_a_kind_that_is_checked() -> None:
+    # Of SQL, tests/integration reads the exports with it. Text is output, or a picture.
+    kinds = {"python", "console", "json", "sql", "text"}
+    assert [
+        (snippet.place, snippet.language) for snippet in snippets() if snippet.language not in kinds
+    ] == []
+
+
+@of("python")
+def test_python_runs(snippet: Snippet, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "--8<--" in snippet.text:
+        files = re.findall(r'--8<-- "(.+?)"', snippet.text)
+        assert all((PROJECT / file).is_file() for file in files)  # and other tests run them
+        return
+    needs_airflow_3 = "new_tickets_asset(" in snippet.text or "retry_policy" in snippet.text
+    if needs_airflow_3 and not _is_airflow_3_3():
+        pytest.skip("shows what this version of Airflow does not have; docs/versions.md says so")
+    monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", '{"conn_type": "lightspeed"}')
+    names: dict[str, Any] = {"__name__": "snippet"}
+    exec(_IMPORTS, names)  # ruff: ignore[exec-builtin] - it is our own text
+    exec(compile(snippet.text, snippet.place, "exec"), names)  # ruff: ignore[exec-builtin] - as above
+
+
+@of("json")
+def test_json_is_json(snippet: Snippet) -> None:
+    json.loads(snippet.text)
+
+
+@of("console")
+def test_commands_exist(snippet: Snippet, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = commands(snippet)
+    assert found, "a console block shows what to type after '$ '"
+    for command in found:
+        check(command, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "make dmeo",
+        f"pip install {PACKAGE}[parket]",
+        "python -m airflow_provider_lightspeed.sandbox --customers 5",
+        "export AIRFLOW_CONN_X='lightspeed://KEY@/'",
+        'export AIRFLOW_CONN_X=\'{"conn_type": "lightspeed"}\'',
+        "airflow conections add x",
+        "rm -rf site",
+    ],
+)
+def test_a_wrong_command_is_noticed(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises((AssertionError, SystemExit)):
+        check(command, monkeypatch)
+
+
+def check(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the program that a command is for read it."""
+    program, *arguments = shlex.split(command, comments=True)
+    if program == "make":
+        assert arguments[0] in make_targets(), command
+    elif program == "pip":
+        assert arguments[0] == "install"
+        extras = re.fullmatch(rf"{PACKAGE}(?:\[(?P<extras>[\w,]+)\])?", arguments[1])
+        assert extras, command
+        known = distribution(PACKAGE).metadata.get_all("Provides-Extra") or []
+        assert set((extras["extras"] or "").split(",")) <= {"", *known}, command
+    elif arguments[:2] == ["-m", "airflow_provider_lightspeed.sandbox"]:
+        _parser().parse_args(arguments[2:])
+    elif program == "export" and arguments[0].startswith("AIRFLOW_CONN_"):
+        variable, _, value = arguments[0].partition("=")
+        monkeypatch.setenv(variable, value)
+        settings(variable.removeprefix("AIRFLOW_CONN_").lower())
+    elif program == "airflow":
+        from airflow.cli.cli_parser import get_parser
+
+        get_parser().parse_args(arguments)
+    else:
+        assert program in {"aws", "git", "cd"}, f"teach this test to check: {command}"
+
+
+def test_all_forms_of_a_connection_say_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = [snippet for snippet in snippets() if snippet.page == "docs/connection.md"]
+    forms = [shlex.split(c)[1] for s in page for c in commands(s) if c.startswith("export AIRFLOW_CONN_")]
+    values = [form.partition("=")[2] for form in forms] + [s.text for s in page if s.language == "json"]
+    assert len(values) == 3
+    read = []
+    for number, value in enumerate(values):
+        monkeypatch.setenv(f"AIRFLOW_CONN_FORM_{number}", value)
+        read.append(settings(f"form_{number}"))
+    assert read[0] == read[1] == read[2]
+    assert (read[0].base_url, read[0].language) == ("https://api.webshopapp.com/", "nl")
+
+
+def test_the_table_of_the_connection_is_complete() -> None:
+    from airflow_provider_lightspeed.provider_info import CONNECTION_FIELDS
+
+    page = (PROJECT / "docs/connection.md").read_text()
+    rows = dict(re.findall(r"^\| ([^|]+) \| extra `(\w+)` \|", page, re.M))
+    assert rows == {field["label"]: name for name, field in CONNECTION_FIELDS.items()}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(PROJECT)) for page in PAGES])
+def test_links_and_make_targets(page: Path) -> None:
+    text = _BLOCK.sub("", page.read_text())
+    for link in _LINK.finditer(text):
+        target = link["target"]
+        if target.startswith(("https://", "http://")):
+            assert target in EXTERNAL, f"{target}: look whether it leads there, then add it to EXTERNAL"
+            continue
+        file, _, anchor = target.partition("#")
+        leads_to = (page.parent / file).resolve() if file else page
+        assert leads_to.exists(), f"{page.name}: {target}"
+        if anchor:
+            assert anchor in anchors(leads_to), f"{page.name}: {target}"
+    for named in re.findall(r"`make ([a-z][a-z-]*)", text):
+        assert named in make_targets(), f"{page.name}: make {named}"
+
+
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", _BLOCK.sub("", page.read_text()), re.M)
+    return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+def make_targets() -> set[str]:
+    makefile = (PROJECT / "Makefile").read_text()
+    versions = re.findall(r"airflow-([\w.]+)\.txt", " ".join(p.name for p in PROJECT.glob("requirements/*")))
+    return {*_TARGET.findall(makefile), *(f"test-{version}" for version in versions)}
+
+
+def settings(conn_id: str) -> Any:
+    connection = LightspeedHook(conn_id)
+    try:
+        return connection.get_conn().settings
+    except ValueError as error:
+        raise AssertionError(str(error)) from None
+
+
+def _is_airflow_3_3() -> bool:
+    try:
+        import airflow_provider_lightspeed.retry_policy  # ruff: ignore[unused-import] - whether it can be
+    except ImportError:
+        return False
+    return True

@@ -1,0 +1,71 @@
+"""Encryption and ACL reach each object that an export writes, however it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from airflow_provider_lightspeed.transfers import s3_object
+from airflow_provider_lightspeed.transfers.destination import Destination
+from airflow_provider_lightspeed.transfers.tickets_to_s3 import LightspeedTicketsToS3Operator
+
+SIZES = pytest.mark.parametrize("size", [10, 6 * 1024 * 1024], ids=["one-put", "multipart"])
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    monkeypatch.setattr(s3_object, "_PART_SIZE", 5 * 1024 * 1024)
+    with mock_aws():
+        client = boto3.client("s3", "us-east-1", aws_access_key_id="test", aws_secret_access_key="test")
+        client.create_bucket(Bucket="bucket")
+        yield client
+
+
+def _write(s3: Any, size: int, **arguments: Any) -> str:
+    """Write an object as the operator does, with a staged piece; return the piece's key."""
+    operator = LightspeedTicketsToS3Operator(task_id="export", s3_key="s3://bucket/a/k", **arguments)
+    place = Destination(
+        s3, "bucket", "a/k", owner="", export="e", replace=False, options=operator._s3_options()
+    )
+    place.staging.add(b"x" * size)
+    (piece,) = [item["Key"] for item in s3.list_objects_v2(Bucket="bucket")["Contents"]]
+    place.target.publish([b"x" * size], content_type="text/plain", metadata={"export": "e"})
+    assert s3.head_object(Bucket="bucket", Key="a/k")["ContentLength"] == size
+    return str(piece)
+
+
+@SIZES
+@pytest.mark.parametrize(
+    ("arguments", "encryption", "key"),
+    [
+        ({"encrypt": True}, "AES256", None),
+        ({"kms_key_id": "key-1"}, "aws:kms", "key-1"),
+        ({"kms_key_id": "key-1", "encrypt": True}, "aws:kms", "key-1"),
+    ],
+)
+def test_encryption_is_the_objects_and_the_pieces(
+    s3: Any, size: int, arguments: dict[str, Any], encryption: str, key: str | None
+) -> None:
+    piece = _write(s3, size, **arguments)
+    for name in ("a/k", piece):
+        head = s3.head_object(Bucket="bucket", Key=name)
+        assert head["ServerSideEncryption"] == encryption
+        assert head.get("SSEKMSKeyId") == key
+
+
+@SIZES
+def test_the_acl_is_the_objects_alone(s3: Any, size: int) -> None:
+    piece = _write(s3, size, acl_policy="public-read")
+    who = {
+        name: [
+            grant["Grantee"].get("URI", "owner")
+            for grant in s3.get_object_acl(Bucket="bucket", Key=name)["Grants"]
+        ]
+        for name in ("a/k", piece)
+    }
+    assert any(grantee.endswith("AllUsers") for grantee in who["a/k"])
+    assert who[piece] == ["owner"]
