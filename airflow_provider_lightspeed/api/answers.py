@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from airflow_provider_lightspeed.api import pieces
 from airflow_provider_lightspeed.api.errors import (
     LightspeedAPIError,
     LightspeedAuthenticationError,
@@ -24,6 +25,8 @@ from airflow_provider_lightspeed.api.tickets import Request
 
 _MESSAGE_LENGTH = 200
 _GZIP = 16 + zlib.MAX_WBITS
+#: What the decoder raises for what is no JSON, no UTF-8, or nested without end.
+_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _LARGEST_ID = 2**63 - 1
 #: Most bytes that an answer may have, unpacked.
 MAX_BODY = 64 * 1024 * 1024
@@ -93,8 +96,8 @@ def read_answer(request: Request, answer: Answer, max_body: int = MAX_BODY) -> A
 def _decode(request: Request, answer: Answer, max_body: int) -> Any:
     body = _unpack(request, answer, max_body)
     try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+        return pieces.decode(body)
+    except _NOT_JSON as error:
         kind = "is empty" if not body.strip() else f"is not JSON ({error})"
         raise _malformed(request, answer, kind) from None
 
@@ -106,12 +109,17 @@ def _unpack(request: Request, answer: Answer, max_body: int) -> bytes | bytearra
     if encoding not in {"gzip", "x-gzip"}:
         raise _malformed(request, answer, f"is compressed by {encoding[:20]!r}, which was not asked for")
     unpacker = zlib.decompressobj(_GZIP)
+    body = bytearray()
+    packed: bytes | bytearray = answer.body
     try:
-        body = unpacker.decompress(answer.body, max_body + 1)
+        # Piece by piece, so that no large copy is made that holds an event loop up.
+        while packed and not unpacker.eof:
+            body += unpacker.decompress(packed, pieces.AT_ONCE)
+            packed = unpacker.unconsumed_tail
+            if len(body) > max_body:
+                raise too_large(max_body)
     except zlib.error as error:
         raise _malformed(request, answer, f"is not gzip ({error})") from None
-    if len(body) > max_body:
-        raise too_large(max_body)
     if not unpacker.eof:
         raise _malformed(request, answer, "is cut off")
     return body
@@ -126,7 +134,7 @@ def _error_object(answer: Answer, max_body: int) -> Any:
     """Return what the API says of a refusal; else a note on what came in its place."""
     try:
         data = msgspec.json.decode(_unpack(Request("GET", ""), answer, max_body))
-    except (msgspec.DecodeError, RecursionError, LightspeedMalformedAnswerError, LightspeedConnectionError):
+    except (*_NOT_JSON, LightspeedMalformedAnswerError, LightspeedConnectionError):
         data = None
     if isinstance(data, dict) and data.get("error") not in _NO_ERROR:
         return data["error"]

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Ten thousand parts, the most that S3 takes, make 78 GiB.
-_PART_SIZE = 8 * 1024 * 1024
+# The least that S3 takes, since a part is held in memory. Ten thousand, the most that S3 takes, make 48 GiB.
+_PART_SIZE = 5 * 1024 * 1024
 
 
 class S3Object:
@@ -119,7 +119,9 @@ class S3Object:
                 while len(buffer) > _PART_SIZE:
                     if not upload:
                         upload = self._client.create_multipart_upload(**self._where, **settings)["UploadId"]
-                    send(bytes(buffer[:_PART_SIZE]))
+                    with memoryview(buffer) as view:
+                        part = bytes(view[:_PART_SIZE])
+                    send(part)
                     del buffer[:_PART_SIZE]
             if not upload:
                 self._client.put_object(**self._where, **settings, **self._condition, Body=bytes(buffer))
