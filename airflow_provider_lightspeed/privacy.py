@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -76,10 +76,10 @@ class Privacy:
         """The columns that hold a hash in place of a number."""
         return frozenset({"customer_id"} if "customer" in self.hashed else ())
 
-    def apply(self, ticket: Mapping[str, Any]) -> dict[str, Any]:
+    def apply(self, ticket: dict[str, Any]) -> dict[str, Any]:
         """Return the ticket without what is to stay in the shop."""
         if not self.exclude and not self.hashed:
-            return dict(ticket)
+            return ticket
         return {
             name: self._hash(name, value) if self._is_in(name, self.hashed) else value
             for name, value in ticket.items()

@@ -121,7 +121,7 @@ class _Descent:
         self._top: int = state["top"]
         self._count: int | None = state["count"]
         self._page: int = state["page"]
-        self._yielded: list[int] = state["yielded"]
+        self._yielded = frozenset(state["yielded"])
 
     def by_page(self) -> Steps[None]:
         """Read page after page, to the end or until as many were read as were counted."""
@@ -178,7 +178,7 @@ class _Descent:
             "count": self._count,
             "page": self._page,
             "spans": self.coverage.spans,
-            "yielded": self._yielded,
+            "yielded": sorted(self._yielded),
         }
         return self._reading.page(
             [row for row in fresh if row["id"] not in self._yielded],
