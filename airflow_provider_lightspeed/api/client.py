@@ -51,8 +51,7 @@ _QUIET_WAIT = 1.0
 _SHORT_WAIT = 1.0
 #: How many times its timeout a whole answer may take, so that one that drips does not take for ever.
 _LONGEST = 10
-#: A body larger than this is read outside the event loop, which it would hold up. (The decoder does not share
-#: the interpreter meanwhile, so bodies of several MiB hold it up all the same; docs/failures.md says how long.)
+#: A body larger than this is read outside the event loop, which it would hold up.
 _LARGE_BODY = 64 * 1024
 _REQUIRED_HEADERS = {
     "Accept": "application/json",

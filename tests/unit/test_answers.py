@@ -58,6 +58,7 @@ def test_data_comes_as_the_api_names_it() -> None:
         b"",
         b" \n",
         b"<html>maintenance</html>",
+        b'{"tickets": [{"id": 1, "subject": "\xff"}]}',
         b'{"tickets": [{"id": 1}',
         b"\xff\xfe",
         b"null",
@@ -122,7 +123,7 @@ def test_a_count_is_a_number(count: Any) -> None:
 def test_a_deletion_succeeds_by_204_or_by_an_object_without_an_error() -> None:
     assert read(DELETE, b"", 204) is None
     assert read(DELETE, {"ticket": {"id": 7}}, 200) is None
-    for body in (b"", b"<html>", b"[]", b"{"):
+    for body in (b"", b"<html>", b"[]", b"{", b"\xff"):
         with pytest.raises(errors.LightspeedMalformedAnswerError):
             read(DELETE, body, 200)
 
@@ -163,7 +164,7 @@ def test_an_error_in_a_success_is_a_failure(request_: Request, body: Any, kind: 
         (599, errors.LightspeedServerError),
     ],
 )
-@pytest.mark.parametrize("body", [b"", b"<html>", b"[" * 100_000, b"[]", error("Be gone")])
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[" * 100_000, b"[]", b"\xff", error("Be gone")])
 def test_every_status_has_its_exception(
     status: int, kind: type[errors.LightspeedAPIError], body: Any
 ) -> None:
