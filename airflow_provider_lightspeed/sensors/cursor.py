@@ -44,9 +44,9 @@ class SensorCursor:
         mapped = f".{ti.map_index}" if ti.map_index is not None and ti.map_index >= 0 else ""
         self.name = f"lightspeed_new_tickets.{ti.dag_id}.{ti.task_id}{mapped}"
         self._run_id = ti.run_id
-        state = Variable.get(self.name, None, deserialize_json=True) or {}
-        self.since_id: int | None = state.get("since_id")
-        self._runs: dict[str, list[Any]] = state.get("runs", {})
+        self.since_id: int | None = None
+        self._runs: dict[str, list[Any]] = {}
+        self._read()
 
     def handed_over(self) -> HandedOver | None:
         """Return what this very run has handed over already, if it was cleared or died since."""
@@ -54,18 +54,32 @@ class SensorCursor:
         return None if found is None else HandedOver(*found)
 
     def begin(self, since_id: int) -> None:
-        """Set the start of the very first run."""
-        self.since_id = since_id
-        self._save()
+        """Set the start of the very first run, unless another has done so by now."""
+        self._read()
+        if self.since_id is None:
+            self.since_id = since_id
+            self._save()
 
-    def move(self, look: Look, *, keep_ids: bool) -> None:
-        """Note what this run hands over.
+    def move(self, look: Look, *, keep_ids: bool) -> bool:
+        """Note what this run hands over, and return True: if no other has done so since it looked.
+
+        A Variable can't be locked. But a look may take minutes where the shop fails, and what is read here has to be
+        right for some milliseconds only.
 
         :param keep_ids: note each id. The bounds alone would not do where a function chose: tickets change.
         """
+        self._read()
+        if self.since_id != look.since_id or self._run_id in self._runs:
+            return False
         self.since_id = look.max_id
         self._runs[self._run_id] = [look.since_id, look.max_id, *([look.ticket_ids] if keep_ids else [])]
         self._save()
+        return True
+
+    def _read(self) -> None:
+        state = Variable.get(self.name, None, deserialize_json=True) or {}
+        self.since_id = state.get("since_id")
+        self._runs = state.get("runs", {})
 
     def _save(self) -> None:
         state = {"since_id": self.since_id, "runs": dict(list(self._runs.items())[-_RUNS_KEPT:])}

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from airflow.providers.common.compat.sdk import (
+    AirflowException,
     AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
@@ -41,6 +42,8 @@ _FINAL = (
     AirflowFailException,
     AirflowSkipException,
 )
+# What `soft_fail` is about in poke and reschedule mode.
+_SOFT = (AirflowSensorTimeout, AirflowFailException, AirflowSkipException)
 
 
 class NewTicketSensor(BaseSensorOperator):
@@ -119,6 +122,17 @@ class NewTicketSensor(BaseSensorOperator):
         self._deadline = time.time() + self.timeout
         return super().execute(context)
 
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on after a deferral. ``soft_fail`` means what it means in the other modes."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except AirflowSkipException as skip:
+            # Airflow skips here for any AirflowException, be it one of `where` that is gone at the next try.
+            cause = skip.__cause__
+            if self.soft_fail and isinstance(cause, AirflowException) and not isinstance(cause, _SOFT):
+                raise cause from None
+            raise
+
     @fail_without_retry()
     def execute_complete(self, context: Context, event: Any) -> Any:
         """Look again, as the trigger says.
@@ -194,8 +208,9 @@ class NewTicketSensor(BaseSensorOperator):
             self.log.info("First run: tickets with an id over %d are new", cursor.since_id)
         look = self._look(cursor.since_id or 0)
         answer = self._answer(look)
-        if answer:
-            cursor.move(look, keep_ids=self.where is not None)
+        if answer and not cursor.move(look, keep_ids=self.where is not None):
+            self.log.info("Another run has handed tickets over meanwhile: looking again")
+            return PokeReturnValue(False)
         return answer
 
     def _again(self, before: HandedOver) -> PokeReturnValue:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout, TaskDeferred
 
+from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.sandbox import Sandbox
 from airflow_provider_lightspeed.sensors.tickets import NewTicketSensor
 
@@ -152,6 +153,53 @@ def test_runs_that_overlap_do_not_share_a_ticket(sandbox: Sandbox) -> None:
     trigger = _defer(two, _context(2), events[1])
     second = sandbox.add_tickets(1)
     assert two.execute_complete(_context(2), _event(trigger))["ticket_ids"] == second
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_run_that_was_overtaken_while_it_looked(sandbox: Sandbox, deferrable: bool) -> None:
+    other: list[Any] = []
+
+    def overtaken(_: Any) -> bool:
+        if not other:
+            other.append(_run(_context("other")))
+        return True
+
+    _run(_context("first"))
+    first = sandbox.add_tickets(2)
+    assert _run(_context("slow"), where=overtaken, deferrable=deferrable) is None
+    assert [result["ticket_ids"] for result in other] == [first]
+    second = sandbox.add_tickets(1)
+    assert _run(_context("slow"), where=overtaken, deferrable=deferrable)["ticket_ids"] == second
+
+
+def test_a_try_that_was_believed_dead_hands_over_what_the_next_one_did(sandbox: Sandbox) -> None:
+    next_try: list[Any] = []
+
+    def overtaken(_: Any) -> bool:
+        if not next_try:
+            sandbox.add_tickets(1)
+            next_try.append(_run(_context("run")))
+        return True
+
+    _run(_context("first"))
+    sandbox.add_tickets(1)
+    assert _run(_context("run"), where=overtaken, timeout=5) == next_try[0]
+    assert next_try[0]["count"] == 2
+    assert _run(_context("next")) is None
+
+
+def test_two_first_runs_begin_at_the_same_ticket(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask = LightspeedHook.newest_ticket_id
+    arrived: list[int] = []
+
+    def overtaken(hook: LightspeedHook) -> int:
+        monkeypatch.setattr(LightspeedHook, "newest_ticket_id", ask)
+        assert _run(_context("other")) is None
+        arrived.extend(sandbox.add_tickets(1))
+        return ask(hook)
+
+    monkeypatch.setattr(LightspeedHook, "newest_ticket_id", overtaken)
+    assert _run(_context("slow"))["ticket_ids"] == arrived
 
 
 def test_deleting_the_variable_starts_anew(sandbox: Sandbox, variables: _Variables) -> None:

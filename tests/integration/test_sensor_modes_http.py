@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import (
+    AirflowException,
     AirflowSensorTimeout,
     AirflowSkipException,
     TaskDeferred,
@@ -108,7 +109,7 @@ def test_the_time_is_up(sandbox: Sandbox, mode: str, last: int, option: str) -> 
     wanted = AirflowSkipException if option == "soft_fail" else AirflowSensorTimeout
     with pytest.raises(wanted):
         _Run(mode, since_id=last, timeout=0.5, **({option: True} if option else {})).end()
-    assert len(sandbox.calls) > 1
+    assert sandbox.calls
 
 
 @pytest.mark.parametrize("option", ["", "soft_fail", "silent_fail"])
@@ -131,6 +132,22 @@ def test_a_mistake_in_the_users_function(sandbox: Sandbox, mode: str, last: int,
     sandbox.add_tickets(1)
     with pytest.raises(RuntimeError):
         _Run(mode, since_id=last, where=where, **({option: True} if option else {})).end()
+
+
+@pytest.mark.parametrize("error", [AirflowException, RuntimeError])
+@pytest.mark.parametrize("option", ["", "soft_fail", "never_fail"])
+def test_a_mistake_after_waiting(
+    sandbox: Sandbox, mode: str, last: int, option: str, error: type[Exception]
+) -> None:
+    def where(_: Any) -> bool:
+        raise error("a mistake")
+
+    arriving = threading.Timer(0.3, sandbox.add_tickets, args=[1])
+    arriving.start()
+    with pytest.raises(AirflowException if option == "never_fail" else error) as raised:
+        _Run(mode, since_id=last, where=where, **({option: True} if option else {})).end()
+    arriving.join()
+    assert isinstance(raised.value, AirflowSkipException) == (option == "never_fail")
 
 
 def test_a_mistake_that_passes_is_passed_over_by_silent_fail(sandbox: Sandbox, mode: str, last: int) -> None:

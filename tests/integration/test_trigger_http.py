@@ -222,6 +222,19 @@ def test_the_reserve_is_left_alone(sandbox: Sandbox, monkeypatch: pytest.MonkeyP
         sensor.execute_complete({}, event)
 
 
+def test_the_time_was_up_before_the_triggerer_came_back(sandbox: Sandbox) -> None:
+    sensor = _sensor(since_id=max(sandbox.shop.ids()), timeout=2)
+    trigger = _defer(sensor)
+    time.sleep(max(0.0, trigger.deadline - time.time()) + 0.1)
+    calls = len(sandbox.calls)
+    # The trigger has no time of its own, so it makes no call; the sensor makes its last.
+    event = _event(trigger)
+    assert len(sandbox.calls) == calls
+    with pytest.raises(AirflowSensorTimeout):
+        sensor.execute_complete({}, event)
+    assert len(sandbox.calls) == calls + 1
+
+
 def test_default_deferrable_is_read_from_the_configuration(sandbox: Sandbox) -> None:
     assert NewTicketSensor(task_id="wait").deferrable is False
     with pytest.raises(ValueError, match="same version"):
