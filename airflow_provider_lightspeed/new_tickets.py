@@ -18,8 +18,7 @@ from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Request, Ticket, 
 LONGEST_PAUSE = 600.0
 
 
-@dataclass(frozen=True)
-class Look:
+class Look(msgspec.Struct, frozen=True):
     """What one look at the shop has shown.
 
     :param since_id: tickets with a greater id were looked at.
@@ -123,8 +122,7 @@ class Rhythm:
         return min(self.interval * 2.0 ** min(self._faults - 1, 20), longest)
 
 
-@dataclass(frozen=True)
-class LookAgain:
+class LookAgain(msgspec.Struct, frozen=True):
     """The trigger's word that the task should look: something is new, or it is time for the last look.
 
     :param deadline: when the sensor times out, in seconds since 1970. It takes this way because a task that was
@@ -138,8 +136,7 @@ class LookAgain:
         return {"status": "look", "deadline": self.deadline}
 
 
-@dataclass(frozen=True)
-class GiveUp:
+class GiveUp(msgspec.Struct, frozen=True):
     """The trigger's word that no further look can go well: the credentials or the arguments are wrong.
 
     :param kind: class of the error.

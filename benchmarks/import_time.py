@@ -20,7 +20,7 @@ memory = psutil.Process().memory_info
 names = [
     "airflow_provider_lightspeed." + name
     for name in (
-        "assets", "exceptions", "api.errors", "hooks.lightspeed", "operators.bulk", "operators.tickets",
+        "assets", "exceptions", "api.errors", "hooks.lightspeed", "operators.tickets",
         "retry_policy", "sensors.tickets", "transfers.tickets_to_s3", "triggers.tickets", "triggers.assets",
     )
 ]

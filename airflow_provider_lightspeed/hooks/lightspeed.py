@@ -10,13 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow.providers.common.compat.sdk import BaseHook, mask_secret
 
 from airflow_provider_lightspeed.api import tickets as api
-from airflow_provider_lightspeed.api.client import LightspeedClient
 from airflow_provider_lightspeed.api.errors import LightspeedError
 from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Ticket, TicketMessage
 from airflow_provider_lightspeed.arguments import parse_ticket_filter
-from airflow_provider_lightspeed.hooks.metrics import AirflowMeter
-from airflow_provider_lightspeed.hooks.settings import mask_credentials, read_settings
-from airflow_provider_lightspeed.new_tickets import newest_ticket
 from airflow_provider_lightspeed.provider_info import (
     CONNECTION_FIELDS,
     CONNECTION_TYPE,
@@ -25,6 +21,7 @@ from airflow_provider_lightspeed.provider_info import (
 )
 
 if TYPE_CHECKING:
+    from airflow_provider_lightspeed.api.client import LightspeedClient
     from airflow_provider_lightspeed.api.quota import Quota
 
 
@@ -118,6 +115,11 @@ class LightspeedHook(BaseHook):
 
     @cached_property
     def _client(self) -> LightspeedClient:
+        # Loaded here: DAG files are parsed every few seconds, and make no calls.
+        from airflow_provider_lightspeed.api.client import LightspeedClient
+        from airflow_provider_lightspeed.hooks.metrics import AirflowMeter
+        from airflow_provider_lightspeed.hooks.settings import mask_credentials, read_settings
+
         connection = self.get_connection(self.lightspeed_conn_id)
         settings = read_settings(connection, connection.extra_dejson, self._arguments)
         mask_credentials(settings)
@@ -180,6 +182,8 @@ class LightspeedHook(BaseHook):
 
         It takes two calls where lists are newest first, four where they are oldest first, a few more otherwise.
         """
+        from airflow_provider_lightspeed.new_tickets import newest_ticket
+
         return self.get_conn().find_out(newest_ticket())
 
     def get_ticket(self, ticket_id: int | str) -> Ticket:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import zlib
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -17,14 +15,7 @@ from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedQuotaExhausted
 from airflow_provider_lightspeed.arguments import parse_instant, parse_ticket_filter
-from airflow_provider_lightspeed.bulk.actions import Action
-from airflow_provider_lightspeed.bulk.choosing import make_plan
-from airflow_provider_lightspeed.bulk.job import Job, Result, Status
-from airflow_provider_lightspeed.bulk.looks import survey
-from airflow_provider_lightspeed.bulk.plan import Criteria, Plan, refuse_too_large_share, refuse_too_many
-from airflow_provider_lightspeed.bulk.run import IfChanged, Run
 from airflow_provider_lightspeed.bulk.stop import Stop
-from airflow_provider_lightspeed.bulk.targets import read_targets
 from airflow_provider_lightspeed.checkpoint import Checkpoint, defer_until
 from airflow_provider_lightspeed.exceptions import (
     LightspeedTaskFailed,
@@ -38,6 +29,12 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_lightspeed.api.client import LightspeedClient
+    from airflow_provider_lightspeed.bulk.actions import Action
+    from airflow_provider_lightspeed.bulk.job import Job
+    from airflow_provider_lightspeed.bulk.plan import Criteria, Plan
+    from airflow_provider_lightspeed.bulk.run import IfChanged
+
+# What carries a change out is loaded where that begins: DAG files are parsed every few seconds.
 
 _SHOWN = 5
 #: What a template renders to when the run has no such value.
@@ -124,10 +121,12 @@ class BulkTicketsOperator(BaseOperator):
     @fail_without_retry()
     def execute(self, context: Context) -> dict[str, Any]:
         """Plan and carry out, or go on where an earlier try ended."""
+        from airflow_provider_lightspeed.bulk.job import Job
+
         self._check_arguments()
         targets = self._targets()
         meant = self._meant(targets)
-        job = _unpack(self._checkpoint(context).load()) or Job(meant=meant)
+        job = Job.unpack(self._checkpoint(context).load()) or Job(meant=meant)
         if job.meant != meant:
             self.log.info("Other tickets are meant than in an earlier try: planning anew")
             job = job.begin_anew(meant)
@@ -144,7 +143,9 @@ class BulkTicketsOperator(BaseOperator):
         state: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Go on after a deferral."""
-        job = _unpack(state or self._checkpoint(context).load())
+        from airflow_provider_lightspeed.bulk.job import Job
+
+        job = Job.unpack(state or self._checkpoint(context).load())
         return self.execute(context) if job is None else self._go_on(context, job)
 
     def on_kill(self) -> None:
@@ -163,7 +164,7 @@ class BulkTicketsOperator(BaseOperator):
 
         def keep() -> None:
             job.calls = earlier_calls + client.calls
-            checkpoint.save(_pack(job))
+            checkpoint.save(job.pack())
 
         try:
             if not job.planned:
@@ -176,7 +177,7 @@ class BulkTicketsOperator(BaseOperator):
             keep()
             self._report(job, client)
             self.log.info("Going on at %s: %s", wait.until, wait)
-            defer_until(self, wait.until, "resume", None if checkpoint.is_kept else _pack(job))
+            defer_until(self, wait.until, "resume", None if checkpoint.is_kept else job.pack())
         except BaseException as error:
             keep()
             # When a task fails, Airflow has no result to push, and it matters the most then.
@@ -192,27 +193,32 @@ class BulkTicketsOperator(BaseOperator):
         return self._outcome(job)
 
     def _plan(self, client: LightspeedClient, job: Job, keep: Callable[[], None]) -> None:
+        from airflow_provider_lightspeed.bulk.choosing import make_plan
+        from airflow_provider_lightspeed.bulk.looks import survey
+        from airflow_provider_lightspeed.bulk.plan import refuse_too_large_share, refuse_too_many
+
+        allowed = 1000 if self.max_tickets is None else self.max_tickets
         if self._by_ids:
-            self._refuse_too_many(len(job.left))
+            refuse_too_many(len(job.left), allowed)
             if not self.only_plan:
                 survey(client, job)
         else:
             make_plan(client, job, self._criteria(), self._action(), max_share=self.max_share, save=keep)
             planned = len(job.left)
             self.log.info("The criteria choose %d of %d open tickets seen", planned, job.open_tickets)
-            self._refuse_too_many(planned)
+            refuse_too_many(planned, allowed)
             if self.max_share < 1.0:
                 refuse_too_large_share(planned, job.open_tickets, self.max_share)
             if self.only_plan:
-                job.results = {
-                    ticket_id: Result(Status.DONE, change) for ticket_id, change in job.plan.items()
-                }
+                job.pretend()
         job.planned = True
         keep()
         # Also proves that the receipt can be written, before anything is changed.
         self._write_receipt(job)
 
     def _carry_out(self, client: LightspeedClient, job: Job, keep: Callable[[], None]) -> None:
+        from airflow_provider_lightspeed.bulk.run import Run
+
         if self.only_plan:
             self.log.info("Looking at %d tickets; none is changed", len(job.left))
         run = Run(
@@ -234,6 +240,8 @@ class BulkTicketsOperator(BaseOperator):
         """Read the tickets that are named; None where they are chosen by criteria."""
         if not self._by_ids:
             return None
+        from airflow_provider_lightspeed.bulk.targets import read_targets
+
         return read_targets(self.ticket_ids, S3Files(self.aws_conn_id).read)
 
     def _meant(self, targets: Plan | None) -> str:
@@ -243,6 +251,8 @@ class BulkTicketsOperator(BaseOperator):
         return hashlib.sha256(repr((targets, criteria, where)).encode()).hexdigest()
 
     def _criteria(self) -> Criteria:
+        from airflow_provider_lightspeed.bulk.plan import Criteria
+
         return Criteria(
             created_before=parse_instant("created_before", self.created_before),
             updated_before=parse_instant("updated_before", self.updated_before),
@@ -281,9 +291,6 @@ class BulkTicketsOperator(BaseOperator):
         if self.receipt_s3_key:
             locate(self.receipt_s3_key)
 
-    def _refuse_too_many(self, planned: int) -> None:
-        refuse_too_many(planned, 1000 if self.max_tickets is None else self.max_tickets)
-
     def _checkpoint(self, context: Context) -> Checkpoint:
         # What was done to tickets is of no use once something else is to be done to them.
         done = hashlib.sha256(repr((self.task_type, self._action(), self.only_plan)).encode()).hexdigest()
@@ -299,19 +306,8 @@ class BulkTicketsOperator(BaseOperator):
             S3Files(self.aws_conn_id).write(self.receipt_s3_key, msgspec.json.Encoder().encode_lines(lines))
 
     def _report(self, job: Job, client: LightspeedClient) -> None:
-        self.log.info(
-            "%d %s%s, %d already so, %d missing, %d changed since the plan, %d failed, %d left; %d calls; %s",
-            len(job.having(Status.DONE)),
-            "would be " if self.only_plan else "",
-            self.changed_key,
-            len(job.having(Status.ALREADY)),
-            len(job.having(Status.MISSING)),
-            len(job.having(Status.CHANGED)),
-            len(job.having(Status.FAILED)),
-            len(job.left),
-            job.calls,
-            client.quota or "no call was needed",
-        )
+        told = job.told(self.changed_key, dry_run=self.only_plan)
+        self.log.info("%s; %s", told, client.quota or "no call was needed")
 
     def _complain(self, job: Job) -> None:
         """Say which tickets failed.
@@ -323,7 +319,7 @@ class BulkTicketsOperator(BaseOperator):
         failed = job.failed()
         may_help = bool(failed)
         if self.if_changed == "fail":
-            failed |= {str(ticket_id): "changed since the plan" for ticket_id in job.having(Status.CHANGED)}
+            failed |= {str(ticket_id): "changed since the plan" for ticket_id in job.changed()}
         if not failed:
             return
         shown = "; ".join(f"{ticket_id}: {reason}" for ticket_id, reason in list(failed.items())[:_SHOWN])
@@ -333,17 +329,3 @@ class BulkTicketsOperator(BaseOperator):
             self.log.warning(message)
             return
         raise LightspeedTicketsFailed(message, failed) if may_help else LightspeedTaskFailed(message)
-
-
-def _pack(job: Job) -> dict[str, Any]:
-    # Twelve thousand tickets take a tenth of their space, and a state store holds little.
-    return {"zlib": base64.b64encode(zlib.compress(msgspec.json.encode(job))).decode()}
-
-
-def _unpack(saved: Mapping[str, Any] | None) -> Job | None:
-    """Read what :func:`_pack` has returned; None for nothing, or for what another version has written."""
-    try:
-        packed = zlib.decompress(base64.b64decode(saved["zlib"])) if saved else None
-        return msgspec.json.decode(packed, type=Job) if packed else None
-    except (KeyError, ValueError, zlib.error):
-        return None

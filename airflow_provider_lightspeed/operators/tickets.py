@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedUnknownOutcomeError
-from airflow_provider_lightspeed.bulk.actions import Delete, Update
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, fail_without_retry
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.operators.bulk import BulkTicketsOperator
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_lightspeed.api.tickets import Ticket
+    from airflow_provider_lightspeed.bulk.actions import Delete, Update
 
 #: Seconds before each look for a ticket whose answer was lost: the shop may still be at it.
 _SEARCHES = (0.0, 2.0, 5.0)
@@ -216,6 +216,8 @@ class UpdateTicketsOperator(BulkTicketsOperator):
         self._texts_given = [name for name in ("subject", "memo") if getattr(self, name) is not None]
 
     def _action(self) -> Update:
+        from airflow_provider_lightspeed.bulk.actions import Update
+
         properties = {
             "isClosed": self.is_closed,
             "isAnswered": self.is_answered,
@@ -267,6 +269,8 @@ class DeleteTicketsOperator(BulkTicketsOperator):
         super().__init__(max_tickets=max_tickets, **kwargs)
 
     def _action(self) -> Delete:
+        from airflow_provider_lightspeed.bulk.actions import Delete
+
         return Delete()
 
     def _check_arguments(self) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from airflow.providers.common.compat.sdk import Variable
 
 if TYPE_CHECKING:
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 _RUNS_KEPT = 100
 
 
-@dataclass(frozen=True)
-class HandedOver:
+class HandedOver(msgspec.Struct, frozen=True):
     """What a run has handed over.
 
     :param ticket_ids: None: all from ``since_id`` (exclusive) to ``max_id``.

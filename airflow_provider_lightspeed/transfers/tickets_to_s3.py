@@ -24,7 +24,6 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedIncompleteListError,
     LightspeedQuotaExhausted,
 )
-from airflow_provider_lightspeed.api.tickets import TicketFilter
 from airflow_provider_lightspeed.arguments import parse_instant, parse_ticket_filter, split_s3_address
 from airflow_provider_lightspeed.checkpoint import Checkpoint, defer_until
 from airflow_provider_lightspeed.exceptions import (
@@ -32,23 +31,20 @@ from airflow_provider_lightspeed.exceptions import (
     LightspeedTaskFailed,
     fail_without_retry,
 )
-from airflow_provider_lightspeed.formats import (
-    Format,
-    FormatError,
-    Layout,
-    choose,
-    make_format,
-)
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
-from airflow_provider_lightspeed.privacy import Privacy
-from airflow_provider_lightspeed.transfers.destination import Destination
-from airflow_provider_lightspeed.transfers.export import HEAD_START, Export, Progress
-from airflow_provider_lightspeed.transfers.lineage import Exported
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
     from airflow.providers.openlineage.extractors import OperatorLineage
 
+    from airflow_provider_lightspeed.api.tickets import TicketFilter
+    from airflow_provider_lightspeed.formats import Format
+    from airflow_provider_lightspeed.privacy import Privacy
+    from airflow_provider_lightspeed.transfers.destination import Destination
+    from airflow_provider_lightspeed.transfers.export import Export, Progress
+    from airflow_provider_lightspeed.transfers.lineage import Exported
+
+# What carries an export out is loaded where that begins: DAG files are parsed every few seconds.
 _HASH_KEY_VARIABLE = "lightspeed_hash_key"
 #: Longer than any window of the quota: the client waits for whatever comes.
 _FOR_EVER = 7 * 86400.0
@@ -195,6 +191,10 @@ class LightspeedTicketsToS3Operator(BaseOperator):
 
     @fail_without_retry()
     def _run(self, context: Context, state: dict[str, Any] | None) -> dict[str, Any]:
+        from airflow_provider_lightspeed.transfers.destination import Destination
+        from airflow_provider_lightspeed.transfers.export import Export, Progress
+        from airflow_provider_lightspeed.transfers.lineage import Exported
+
         started = time.monotonic()
         wanted = self._filters()
         bucket, key = _locate(self.s3_bucket, self.s3_key)
@@ -275,6 +275,8 @@ class LightspeedTicketsToS3Operator(BaseOperator):
 
     def _earlier(self, state: dict[str, Any] | None, job: str) -> Progress:
         """Take up what an earlier try has done, if it did the same job."""
+        from airflow_provider_lightspeed.transfers.export import Progress
+
         progress = Progress.from_json(state)
         if progress and progress.job == job:
             return progress
@@ -291,6 +293,8 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         checkpoint: Checkpoint,
     ) -> tuple[Progress, int]:
         """Carry the export out; let go of the worker where the quota is used up for long."""
+        from airflow_provider_lightspeed.transfers.export import HEAD_START, Progress
+
         kept = progress.to_json()
 
         def keep(state: dict[str, Any]) -> None:
@@ -331,6 +335,8 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         return LightspeedHook(self.lightspeed_conn_id, max_wait=_FOR_EVER if patient else None)
 
     def _privacy(self, hook: LightspeedHook) -> Privacy:
+        from airflow_provider_lightspeed.privacy import Privacy
+
         key = ""
         if self.hash_fields:
             key = hook.get_hash_key() if self.hash_key_variable is None else ""
@@ -344,6 +350,8 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         return privacy
 
     def _format(self, key: str, privacy: Privacy) -> Format:
+        from airflow_provider_lightspeed.formats import FormatError, Layout, choose, make_format
+
         try:
             file_format, compression = choose(key, self.file_format, self.compression)
             return make_format(

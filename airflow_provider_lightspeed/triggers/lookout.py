@@ -11,20 +11,22 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from contextvars import Context
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from airflow_provider_lightspeed.api.client import AsyncLightspeedClient
+import msgspec
+
 from airflow_provider_lightspeed.api.tickets import TicketFilter
-from airflow_provider_lightspeed.hooks.asynchronous import open_client
 from airflow_provider_lightspeed.new_tickets import Rhythm, fingerprint, newest_ticket
+
+if TYPE_CHECKING:
+    from airflow_provider_lightspeed.api.client import AsyncLightspeedClient
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class View:
+class View(msgspec.Struct, frozen=True):
     """What is looked at. Triggers with the same view share its looks.
 
     :param conn_id: connection to the shop.
@@ -58,6 +60,9 @@ class _Lookout:
         return asked
 
     async def _run(self, look_at: float) -> None:
+        # The modules of triggers are loaded with DAG files too, which look at no shop.
+        from airflow_provider_lightspeed.hooks.asynchronous import open_client
+
         rhythm = Rhythm(self._view.interval)
         await asyncio.sleep(look_at - time.time())
         while True:

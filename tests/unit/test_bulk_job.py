@@ -14,7 +14,6 @@ from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.bulk.job import Job, Result, Status
 from airflow_provider_lightspeed.bulk.stop import Stop, Stopped
 from airflow_provider_lightspeed.bulk.targets import parse_lines, read_targets
-from airflow_provider_lightspeed.operators.bulk import _pack, _unpack
 
 _IDS = st.integers(1, 10**9)
 _CHANGES = st.none() | st.just("") | st.just("2026-01-02T03:04:05+00:00")
@@ -44,7 +43,7 @@ def jobs(draw: st.DrawFn) -> Job:
 
 @given(jobs())
 def test_a_checkpoint_holds_all_of_a_job(job: Job) -> None:
-    assert _unpack(json.loads(json.dumps(_pack(job)))) == job
+    assert Job.unpack(json.loads(json.dumps(job.pack()))) == job
 
 
 @given(jobs())
