@@ -6,6 +6,7 @@ import gzip
 import json
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 from importlib.metadata import version
@@ -59,10 +60,16 @@ def test_they_are_parsed_with_no_error_and_no_warning(here: World, tmp_path: Pat
         expected.add(APPROVE)
     else:
         error = found["errors"].pop(str(here.airflow.dags / f"{APPROVE}.py"))
-        assert error.endswith("Human in the loop functionality needs Airflow 3.1+.\n")
+        # The oldest standard provider that is allowed does not even have the module.
+        no_module = "No module named 'airflow.providers.standard.operators.hitl'\n"
+        assert error.endswith(("Human in the loop functionality needs Airflow 3.1+.\n", no_module))
     if Version("3.2") > AIRFLOW:
-        # There the approval operator, which is not ours, imports what Airflow has moved.
-        found["warnings"].pop(str(here.airflow.dags / f"{APPROVE}.py"), None)
+        # There other packages warn of each other, in whichever file is the first to import them.
+        packages = sysconfig.get_path("purelib")
+        of_others = {
+            file for file, told in found["warnings"].items() if all(w.startswith(packages) for w in told)
+        }
+        found["warnings"] = {file: told for file, told in found["warnings"].items() if file not in of_others}
     assert found == {"dags": sorted(expected), "errors": {}, "warnings": {}}
 
 

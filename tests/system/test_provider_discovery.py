@@ -22,7 +22,8 @@ def _airflow(here: World, *arguments: str) -> list[dict[str, Any]]:
     )
     # Python's own warnings, in which older versions of Airflow speak of themselves, are not logged with a level.
     assert re.search(r"\bwarning\b", done.stdout + done.stderr, re.IGNORECASE) is None
-    rows: list[dict[str, Any]] = json.loads(done.stdout)
+    # Airflow 3.0 logs to the standard output.
+    rows: list[dict[str, Any]] = json.loads(done.stdout[done.stdout.index("[{") :])
     return rows
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 from airflow_provider_lightspeed.sandbox import Fault, Sandbox, ShopConfig
 from demo.airflow_home import AirflowHome
+
+AIRFLOW = Version(version("apache-airflow"))
 
 _DAGS = """
 from datetime import timedelta
@@ -98,4 +102,8 @@ def test_wrong_credentials_are_not_retried(airflow: AirflowHome, shop: Sandbox) 
     shop.reset_calls()
     assert airflow.run_dag("wrong_secret").tasks["close"].state == "failed"
     assert len(shop.calls) == 1
-    assert "wrong-secret" not in airflow.log.read_text()
+    log = airflow.log.read_text().splitlines()
+    if Version("3.1") > AIRFLOW:
+        # dag.test() of Airflow 3.0, and nothing else of it, prints what tasks ask to be masked.
+        log = [line for line in log if "msg=MaskSecret(" not in line]
+    assert not [line for line in log if "wrong-secret" in line]
