@@ -45,7 +45,30 @@ class WholeAirflow:
             f"{self.url}/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf}, timeout=30
         )
         answer.raise_for_status()
-        return f"{self.url}/dags/{dag_id}/dagRuns/{answer.json()['dag_run_id']}"
+        return self.run(dag_id, answer.json()["dag_run_id"])
+
+    def run(self, dag_id: str, run_id: str) -> str:
+        return f"{self.url}/dags/{dag_id}/dagRuns/{run_id}"
+
+    def backfill(self, dag_id: str, first: str, last: str) -> None:
+        """Start runs of days in the past, of few: on SQLite, each may meet a write of the scheduler, and fails at once."""
+        wanted = {"dag_id": dag_id, "from_date": f"{first}T00:00:00Z", "to_date": f"{last}T00:00:00Z"}
+
+        def is_accepted() -> bool:
+            answer = requests.post(f"{self.url}/backfills", json=wanted, timeout=120)
+            if answer.status_code != requests.codes.service_unavailable:
+                answer.raise_for_status()
+            return answer.ok
+
+        wait_until(is_accepted)
+
+    def update_asset(self, name: str) -> None:
+        """Start what it schedules, as the button in the web interface does."""
+        assets = requests.get(f"{self.url}/assets", params={"name_pattern": name}, timeout=30)
+        assets.raise_for_status()
+        (asset,) = assets.json()["assets"]
+        event = requests.post(f"{self.url}/assets/events", json={"asset_id": asset["id"]}, timeout=30)
+        event.raise_for_status()
 
     def scheduled(self, dag_id: str) -> str:
         """Let the schedule start its latest run."""
