@@ -31,6 +31,7 @@ _TARGET = re.compile(r"^([a-z][a-z-]*)[:%]", re.M)
 #: Looked at by a person: nothing here can reach them.
 EXTERNAL = {
     "https://github.com/apache/airflow/issues/56050",
+    "https://github.com/apache/airflow/issues/71172",
     "https://github.com/apache/airflow/pull/73298",
     "https://airflow.apache.org/docs/apache-airflow/stable/security/secrets/secrets-backend/index.html",
     "https://keepachangelog.com/en/1.1.0/",
