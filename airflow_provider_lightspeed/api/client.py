@@ -190,18 +190,22 @@ class Conversation:
         log.info("%s takes %d calls, about %s. Quota: %s", job, calls, in_words(duration), left)
         return duration
 
-    def exchange(self, request: Request, send_before: float = inf) -> Exchange:
+    def exchange(
+        self, request: Request, *, send_before: float = inf, max_wait: float | None = None
+    ) -> Exchange:
         """Make one call, whatever it takes: wait for the quota, send, read, try again where that is safe.
 
         :param send_before: no try is sent after this moment of the clock.
+        :param max_wait: seconds that this call may wait, in place of the settings' `max_wait`.
         """
+        max_wait = self.settings.max_wait if max_wait is None else max_wait
         send = self._send(request)
         tries = refusals = 0
         trying = 0.0
         maybe_done = False
         while True:
             try:
-                yield from self._wait_for_turn(send_before)
+                yield from self._wait_for_turn(send_before, max_wait)
             except (LightspeedQuotaExhausted, LightspeedTooLate) as error:
                 error.sent = maybe_done
                 raise
@@ -233,7 +237,7 @@ class Conversation:
                 continue
             tries += 1
             maybe_done = maybe_done or failure is not Failure.NOT_CONNECTED
-            pause = self._pause(answer, tries)
+            pause = self._pause(answer, tries, max_wait)
             trying += self._clock() - begun + pause
             if tries >= retries.MAX_TRIES or trying > retries.LONGEST_TRYING:
                 raise result
@@ -252,9 +256,10 @@ class Conversation:
             self._take_note(reply if isinstance(reply, Answer) else None, started)
         return reply
 
-    def _pause(self, answer: Answer | None, tries: int) -> float:
+    @staticmethod
+    def _pause(answer: Answer | None, tries: int, max_wait: float) -> float:
         asked = retry_after(answer.headers, datetime.now(UTC)) if answer else None
-        return max(_jittered(tries), min(asked or 0.0, self.settings.max_wait))
+        return max(_jittered(tries), min(asked or 0.0, max_wait))
 
     def _send(self, request: Request) -> Send:
         headers = dict(_REQUIRED_HEADERS, Authorization=self.settings.authorization)
@@ -271,7 +276,7 @@ class Conversation:
             name, request.method, url, headers, body, timeout, timeout * _LONGEST, self.settings.max_body
         )
 
-    def _wait_for_turn(self, send_before: float) -> Generator[Sleep, Any, None]:
+    def _wait_for_turn(self, send_before: float, max_wait: float) -> Generator[Sleep, Any, None]:
         while True:
             with self._lock:
                 now = self._clock()
@@ -288,10 +293,10 @@ class Conversation:
                 self._meter.count("calls")
                 return
             until = datetime.now(UTC) + timedelta(seconds=wait.seconds)
-            if wait.seconds > max(self.settings.max_wait, _SHORT_WAIT):
+            if wait.seconds > max(max_wait, _SHORT_WAIT):
                 raise LightspeedQuotaExhausted(
                     f"{wait.reason}; calls are possible again at {until:%Y-%m-%d %H:%M:%S} UTC, in "
-                    f"{wait.seconds:.0f} s, which is longer than max_wait ({self.settings.max_wait:.0f} s)",
+                    f"{wait.seconds:.0f} s, which is longer than max_wait ({max_wait:.0f} s)",
                     until=until,
                 )
             if tell:
@@ -348,14 +353,15 @@ class LightspeedClient(Conversation):
         #: How this client sleeps; a job that can be stopped puts a sleep that can be woken in its place.
         self.sleep: Callable[[float], None] = time.sleep
 
-    def call(self, request: Request, *, send_before: float = inf) -> Any:
+    def call(self, request: Request, *, send_before: float = inf, max_wait: float | None = None) -> Any:
         """Make a call and return its data.
 
         :param send_before: do not send it after this moment (``time.monotonic()``), however long it has to wait.
+        :param max_wait: seconds that it may wait for the quota, in place of the settings' ``max_wait``.
         :raises LightspeedTooLate: if it was not sent for that reason.
         :raises LightspeedError: one of its subclasses says what went wrong.
         """
-        with closing(self.exchange(request, send_before)) as exchange:
+        with closing(self.exchange(request, send_before=send_before, max_wait=max_wait)) as exchange:
             try:
                 wish = next(exchange)
                 while True:
@@ -384,10 +390,13 @@ class LightspeedClient(Conversation):
         except LightspeedError as error:
             return error
 
-    def iter_pages(self, tickets: TicketFilter, cursor: Cursor | None = None) -> Iterator[Page]:
+    def iter_pages(
+        self, tickets: TicketFilter, cursor: Cursor | None = None, *, max_wait: float | None = None
+    ) -> Iterator[Page]:
         """Walk over all tickets that match, page by page.
 
         :param cursor: of the last page that was dealt with in an earlier walk with the same filter.
+        :param max_wait: as for `call`.
         """
         steps = walk(tickets, self.settings.filter_timezone, cursor)
         reply: Any = None
@@ -400,7 +409,7 @@ class LightspeedClient(Conversation):
                 reply = None
                 yield step
             else:
-                reply = self.call(step)
+                reply = self.call(step, max_wait=max_wait)
 
     def iter_tickets(self, tickets: TicketFilter) -> Iterator[Ticket]:
         """Yield every ticket that matches, each once, or fail (see `airflow_provider_lightspeed.api.paging`)."""

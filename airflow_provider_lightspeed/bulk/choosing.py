@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Iterable
 from math import inf
 
 from airflow_provider_lightspeed.api.client import LightspeedClient
 from airflow_provider_lightspeed.api.errors import LightspeedIncompleteListError, LightspeedQuotaExhausted
+from airflow_provider_lightspeed.api.paging import Page
 from airflow_provider_lightspeed.api.tickets import TicketFilter
 from airflow_provider_lightspeed.bulk.actions import Action
 from airflow_provider_lightspeed.bulk.job import Job
@@ -38,20 +37,24 @@ def make_plan(
     :raises LightspeedQuotaExhausted: to go on later with the same job.
     """
     begun_at = job.cursor
-    with _waiting(client, inf if job.is_stuck else client.settings.max_wait):
-        try:
-            # A ticket does not say whose it is: with an address, only this customer's are seen.
-            of_one, capped = criteria.email is not None, max_share < 1.0
-            _choose(client, job, criteria, action, narrow=of_one or not capped, save=save)
-            if of_one and capped:
-                job.open_tickets = _count_open(client, enough=len(job.left) / max_share)
-        except LightspeedQuotaExhausted:
-            job.stalls = job.stalls + 1 if job.cursor == begun_at else 0
-            raise
-        except LightspeedIncompleteListError:
-            # What was read does not fit together: another try has to begin anew.
-            job.cursor = None
-            raise
+    max_wait = inf if job.is_stuck else None
+    # A ticket does not say whose it is: with an address, only this customer's are seen.
+    of_one, capped = criteria.email is not None, max_share < 1.0
+    tickets = criteria.filter(narrow=of_one or not capped)
+    try:
+        _choose(
+            client, job, criteria, action, client.iter_pages(tickets, job.cursor, max_wait=max_wait), save
+        )
+        if of_one and capped:
+            open_tickets = client.iter_pages(TicketFilter(), max_wait=max_wait)
+            job.open_tickets = _count_open(open_tickets, enough=len(job.left) / max_share)
+    except LightspeedQuotaExhausted:
+        job.stalls = job.stalls + 1 if job.cursor == begun_at else 0
+        raise
+    except LightspeedIncompleteListError:
+        # What was read does not fit together: another try has to begin anew.
+        job.cursor = None
+        raise
     job.stalls = 0
 
 
@@ -60,15 +63,14 @@ def _choose(
     job: Job,
     criteria: Criteria,
     action: Action,
-    *,
-    narrow: bool,
+    pages: Iterable[Page],
     save: Callable[[], None],
 ) -> None:
     if job.cursor is None:
         job.plan = {ticket_id: job.plan[ticket_id] for ticket_id in job.results}
         job.open_tickets = 0
     calls_saved = client.calls
-    for page in client.iter_pages(criteria.filter(narrow=narrow), job.cursor):
+    for page in pages:
         chosen = {
             ticket["id"]: last_change(ticket)
             for ticket in page.tickets
@@ -84,22 +86,11 @@ def _choose(
     job.cursor = None
 
 
-def _count_open(client: LightspeedClient, enough: float) -> int:
+def _count_open(pages: Iterable[Page], enough: float) -> int:
     """Count the shop's open tickets until there are enough, which mostly takes one page."""
     found = 0
-    for page in client.iter_pages(TicketFilter()):
+    for page in pages:
         found += sum(not ticket.get("isClosed") for ticket in page.tickets)
         if found >= enough:
             break
     return found
-
-
-@contextmanager
-def _waiting(client: LightspeedClient, max_wait: float) -> Generator[None]:
-    """Let a client wait so long for its quota."""
-    before = client.settings
-    client.settings = replace(before, max_wait=max_wait)
-    try:
-        yield
-    finally:
-        client.settings = before
