@@ -26,7 +26,7 @@ from airflow_provider_lightspeed.api.tickets import Request
 _MESSAGE_LENGTH = 200
 _GZIP = 16 + zlib.MAX_WBITS
 #: What the decoder raises for what is no JSON, no UTF-8, or nested without end.
-_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _LARGEST_ID = 2**63 - 1
 #: Most bytes that an answer may have, unpacked.
 MAX_BODY = 64 * 1024 * 1024
@@ -97,7 +97,7 @@ def _decode(request: Request, answer: Answer, max_body: int) -> Any:
     body = _unpack(request, answer, max_body)
     try:
         return pieces.decode(body)
-    except _NOT_JSON as error:
+    except NOT_JSON as error:
         kind = "is empty" if not body.strip() else f"is not JSON ({error})"
         raise _malformed(request, answer, kind) from None
 
@@ -134,7 +134,7 @@ def _error_object(answer: Answer, max_body: int) -> Any:
     """Return what the API says of a refusal; else a note on what came in its place."""
     try:
         data = msgspec.json.decode(_unpack(Request("GET", ""), answer, max_body))
-    except (*_NOT_JSON, LightspeedMalformedAnswerError, LightspeedConnectionError):
+    except (*NOT_JSON, LightspeedMalformedAnswerError, LightspeedConnectionError):
         data = None
     if isinstance(data, dict) and data.get("error") not in _NO_ERROR:
         return data["error"]

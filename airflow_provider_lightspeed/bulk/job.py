@@ -165,5 +165,5 @@ class Job(msgspec.Struct, kw_only=True):
         try:
             packed = zlib.decompress(base64.b64decode(saved["zlib"])) if saved else None
             return msgspec.json.decode(packed, type=cls) if packed else None
-        except (KeyError, ValueError, zlib.error):
+        except (KeyError, TypeError, ValueError, zlib.error):
             return None

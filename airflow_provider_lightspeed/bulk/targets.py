@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
+from airflow_provider_lightspeed.api.answers import NOT_JSON
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.api.tickets import Ticket, ticket_number
 from airflow_provider_lightspeed.arguments import parse_text, parse_ticket_ids
@@ -19,6 +21,7 @@ _TAKEN = frozenset({"planned", "closed", "updated"})
 _ADDRESSES = ("receipt", "uri")
 _ID_LISTS = ("ticket_ids", "closed", "updated")
 _GZIP = b"\x1f\x8b"
+_NOT_GZIP = (zlib.error, OSError, EOFError)
 
 
 def read_targets(value: Any, fetch: Callable[[str], bytes]) -> Plan:
@@ -60,7 +63,7 @@ def parse_lines(data: bytes, name: str) -> Plan:
             return dict.fromkeys(parse_ticket_ids(msgspec.json.decode(data)))
         lines = [msgspec.json.decode(line) for line in data.splitlines() if line.strip()]
         return dict(_entries(lines))
-    except (msgspec.DecodeError, OSError, EOFError, KeyError, TypeError) as error:
+    except (*NOT_JSON, *_NOT_GZIP, KeyError, TypeError) as error:
         raise LightspeedConfigurationError(
             f"{name} is neither a receipt nor an export nor a list of ticket ids ({type(error).__name__})"
         ) from error

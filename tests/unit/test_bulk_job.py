@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
+import zlib
 from typing import Any
 
 import pytest
@@ -44,6 +46,29 @@ def jobs(draw: st.DrawFn) -> Job:
 @given(jobs())
 def test_a_checkpoint_holds_all_of_a_job(job: Job) -> None:
     assert Job.unpack(json.loads(json.dumps(job.pack()))) == job
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        b"",
+        b"{}}",
+        b'{"plan": {"x": null}}',
+        b'{"meant": "\xff"}',
+        b'{"meant":' + b"[" * 10_000,
+        b'{"results": 3}',
+    ],
+)
+def test_a_checkpoint_of_another_version_is_as_none(packed: bytes) -> None:
+    assert Job.unpack({"zlib": base64.b64encode(zlib.compress(packed)).decode()}) is None
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [{}, {"plan": []}, {"zlib": 3}, {"zlib": None}, {"zlib": "\u00ff"}, {"zlib": "x"}, {"zlib": "eJxL"}],
+)
+def test_a_checkpoint_that_is_none(saved: Any) -> None:
+    assert Job.unpack(saved) is None
 
 
 @given(jobs())
@@ -121,7 +146,24 @@ def test_an_export_says_when_each_ticket_was_changed_last() -> None:
     assert parse_lines(line, "x") == {3: "2026-01-01T00:00:00+00:00", 4: ""}
 
 
-@pytest.mark.parametrize("data", [b"hello", b"{}", b"[{}]", b"\x1f\x8bnot gzip", b'"x"', b"-1", b'{"id": 0}'])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"hello",
+        b"{}",
+        b"[{}]",
+        b'"x"',
+        b"-1",
+        b'{"id": 0}',
+        b'{"id": 1, "subject": "caf\xe9"}',
+        b'["\xff"]',
+        "1\n2".encode("utf-16"),
+        b"[" * 100_000,
+        b"\x1f\x8bnot gzip",
+        gzip.compress(b"1\n" * 99, mtime=0)[:-12],
+        gzip.compress(b"1", mtime=0)[:10] + b"\x07" * 20,
+    ],
+)
 def test_a_file_that_is_no_list_of_tickets(data: bytes) -> None:
     with pytest.raises(LightspeedConfigurationError):
         parse_lines(data, "s3://b/k")
