@@ -89,6 +89,11 @@ class WholeAirflow:
         result: dict[str, Any] = json.loads(value) if isinstance(value, str) else value
         return result
 
+    def log(self, task_id: str) -> str:
+        """Return what all tries of a task have logged so far."""
+        files = (self.home.directory / "logs").rglob(f"task_id={task_id}/*.log")
+        return "".join(file.read_text() for file in files)
+
     def kill_whoever_calls(self, shop: Sandbox) -> bool:
         """Send SIGKILL to the task that has a connection to the shop."""
         port = int(shop.url.rpartition(":")[2])
