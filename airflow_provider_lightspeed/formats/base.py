@@ -22,7 +22,7 @@ class Layout:
     :param compression: ``gzip``, ``zstd`` or ``none``.
     :param flatten: columns with types in place of the API's own objects. Formats with columns always have it.
     :param include_messages: whether there is a column for each ticket's conversation.
-    :param exclude: the API's properties that are left out.
+    :param exclude: the API's properties that are left out; ``messages.NAME`` are those of messages.
     :param text: columns that hold text, whatever they are by nature (their values were hashed).
     :param neutralise_formulas: whether a CSV cell that a spreadsheet would run is made harmless.
     """
@@ -40,7 +40,10 @@ class Format(ABC):
     """Tickets to bytes, page by page.
 
     What `encode` returns for several pages may be put one after another, in memory or in a staged object; `finish`
-    makes the file of it. So an export can stop after any page, and go on elsewhere.
+    makes the file of it. So an export can stop after any page, and go on elsewhere: with another object of the same
+    layout, which is given what was `pending`.
+
+    :ivar pending: what was encoded and not yet returned.
     """
 
     content_type: ClassVar[str]
@@ -49,10 +52,11 @@ class Format(ABC):
         if layout.compression not in COMPRESSIONS:
             raise FormatError(f"unknown compression {layout.compression!r}: use {', '.join(COMPRESSIONS)}")
         self.layout = layout
+        self.pending = b""
 
     @abstractmethod
     def encode(self, tickets: Sequence[dict[str, Any]]) -> bytes:
-        """Encode a page of tickets; the same tickets always give the same bytes."""
+        """Encode a page of tickets, and return what is ready of it and the pages before."""
 
     @abstractmethod
     def fields(self) -> dict[str, str]:
@@ -60,11 +64,11 @@ class Format(ABC):
 
     @abstractmethod
     def finish(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        """Turn chunks, each of which holds whole encoded pages, into the file's bytes. No chunk: an empty file."""
+        """Turn chunks, in which all that was returned lies in order, into the file's bytes, with what is pending."""
 
 
 class LineFormat(Format):
-    """A text format: a head, and then lines. Each page is one gzip member or zstd frame."""
+    """A text format: a head, and then lines. The same lines give the same bytes, in whatever pages they come."""
 
     def __init__(self, layout: Layout) -> None:
         super().__init__(layout)
@@ -79,11 +83,12 @@ class LineFormat(Format):
         return b""
 
     def encode(self, tickets: Sequence[dict[str, Any]]) -> bytes:
-        """Encode a page; nothing for an empty one."""
-        return self._compression.compress(self.lines(tickets)) if tickets else b""
+        """Encode a page, and return the blocks that are full."""
+        blocks, self.pending = self._compression.blocks(self.pending + self.lines(tickets))
+        return blocks
 
     def finish(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        """Put head and pages one after another."""
+        """Put head, blocks and what is pending one after another."""
         head = self.head()
         is_empty = not head
         if head:
@@ -91,6 +96,6 @@ class LineFormat(Format):
         for chunk in chunks:
             is_empty = is_empty and not chunk
             yield chunk
-        if is_empty:
+        if self.pending or is_empty:
             # A gzip file without a member is no gzip file.
-            yield self._compression.compress(b"")
+            yield self._compression.compress(self.pending)

@@ -47,6 +47,7 @@ class Progress(msgspec.Struct):
     :ivar cursor: where the walk goes on; None: at its beginning.
     :ivar written: tickets that are written, and that the walk from the cursor may show again.
     :ivar pieces: names of what is staged.
+    :ivar is_pending: whether the last piece is what the format has not put into the file yet.
     :ivar expected: how many tickets there are, about; None: not asked yet; 0: nobody can tell.
     :ivar not_before: when the quota is back.
     """
@@ -56,6 +57,7 @@ class Progress(msgspec.Struct):
     cursor: dict[str, Any] | None = None
     written: list[int] = msgspec.field(default_factory=list)
     pieces: list[str] = msgspec.field(default_factory=list)
+    is_pending: bool = False
     tickets: int = 0
     min_id: int | None = None
     max_id: int | None = None
@@ -78,6 +80,12 @@ class Progress(msgspec.Struct):
             if name in metadata
         }
         return cls(metadata["export"], metadata["job"], **numbers)  # type: ignore[arg-type]
+
+    @property
+    def written_and_pending(self) -> tuple[list[str], list[str]]:
+        """The pieces that are parts of the file, and the one, if any, that is not yet."""
+        written = len(self.pieces) - self.is_pending
+        return self.pieces[:written], self.pieces[written:]
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON values."""
@@ -130,6 +138,7 @@ class Export:
         self._keep = keep
         self._skip_if_empty = skip_if_empty
         self._buffer = bytearray()
+        self._tickets_staged = progress.tickets
         # Written before this run began, and not yet seen again.
         self._to_skip = set(progress.written)
         # Shown by the walk since its last cursor.
@@ -151,6 +160,8 @@ class Export:
     def run(self) -> int:
         """Fetch what is left, publish the object and return its size."""
         self._wait_for_quota()
+        _, pending = self.progress.written_and_pending
+        self._format.pending = b"".join(self._staging.read(pending))
         try:
             for page in self._client.iter_pages(self._wanted, self.progress.cursor):
                 self._take(page)
@@ -224,9 +235,17 @@ class Export:
         self._keep(self.progress.to_json())
 
     def _stage(self) -> None:
+        progress, pending = self.progress, self._format.pending
+        if progress.tickets == self._tickets_staged:
+            return
+        progress.pieces, _ = progress.written_and_pending
         if self._buffer:
-            self.progress.pieces.append(self._staging.add(bytes(self._buffer)))
+            progress.pieces.append(self._staging.add(bytes(self._buffer)))
             self._buffer.clear()
+        if pending:
+            progress.pieces.append(self._staging.add(pending))
+        progress.is_pending = bool(pending)
+        self._tickets_staged = progress.tickets
 
     def _publish(self) -> int:
         progress = self.progress
@@ -244,7 +263,8 @@ class Export:
         )
 
     def _chunks(self) -> Iterator[bytes]:
-        for piece in self._staging.read(self.progress.pieces):
+        written, _ = self.progress.written_and_pending
+        for piece in self._staging.read(written):
             self._lease.renew()
             yield piece
         yield bytes(self._buffer)

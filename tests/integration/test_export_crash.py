@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
 from airflow_provider_lightspeed.api.transport import Transport
+from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Sandbox, ShopConfig
 from airflow_provider_lightspeed.transfers import export as export_module
 from airflow_provider_lightspeed.transfers import s3_object
@@ -77,9 +78,9 @@ def living(life: Life) -> Generator[None]:
         yield
 
 
-def run(life: Life, store: Store | None, **arguments: Any) -> dict[str, Any]:
+def run(life: Life, store: Store | None, clearings: int = 0, **arguments: Any) -> dict[str, Any]:
     """Run a try of the task."""
-    context: dict[str, Any] = {"ti": Instance()}
+    context: dict[str, Any] = {"ti": Instance(max_tries=clearings)}
     if store is not None:
         context["task_state_store"] = Mortal(store, life)
     with living(life):
@@ -106,6 +107,11 @@ class World:
         keys = [item["Key"] for item in client.list_objects_v2(Bucket=self.bucket).get("Contents", [])]
         return [*keys, *(f"upload of {upload['Key']}" for upload in uploads)]
 
+    def bytes(self) -> bytes:
+        """Return the object."""
+        body = self.s3.client().get_object(Bucket=self.bucket, Key=self.key)["Body"]
+        return bytes(body.read())
+
     def assert_right(self) -> None:
         """Hold the object against the truth."""
         tickets = read(self.s3, self.bucket, self.key)
@@ -127,7 +133,7 @@ def world(kind: str, s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.Mo
     monkeypatch.setattr(export_module, "_BATCH", 8)
     monkeypatch.setattr(s3_object, "_PART_SIZE", 5 * 1024 * 1024)
     config = ShopConfig(
-        tickets={"messages": 60, "multipart": 300}.get(kind, 2500),
+        tickets={"messages": 60, "multipart": 300, "small": 300}.get(kind, 2500),
         end=datetime(2026, 6, 1, tzinfo=UTC),
         days=60,
         limits=NO_LIMITS,
@@ -154,6 +160,7 @@ def test_killed_at_any_moment(world: World, kind: str, has_store: bool) -> None:
         "include_messages": world.has_messages,
     }
     run(Life(), None, **target)
+    whole = world.bytes()
     undisturbed = world.shop.count_calls()
     worst = moments = 0
     while True:
@@ -169,10 +176,9 @@ def test_killed_at_any_moment(world: World, kind: str, has_store: bool) -> None:
             break
         if world.key in world.left():
             world.assert_right()
-        if world.left() == [world.key] and not store:
-            break  # nothing but Airflow's word tells this from a task that has succeeded and is cleared
         result = run(Life(), store, **target)
         world.assert_right()
+        assert world.bytes() == whole
         assert world.left() == [world.key], life
         assert result["tickets"] == len(world.shop.shop.ids())
         assert not store
@@ -181,3 +187,34 @@ def test_killed_at_any_moment(world: World, kind: str, has_store: bool) -> None:
     # What was not saved yet, what was under way, and the page that these are on.
     at_once = 8 if world.has_messages else 1
     assert not has_store or worst <= AT_RISK + at_once + 2
+
+
+@pytest.mark.parametrize(("kind", "has_store"), [("small", True), ("small", False)])
+def test_killed_when_all_is_there(world: World, kind: str, has_store: bool) -> None:
+    """From the object's publication to the moment at which Airflow knows: the next try finds it, and asks nothing."""
+    target: dict[str, Any] = {"s3_bucket": world.bucket, "s3_key": world.key}
+    whole_life = Life()
+    result = run(whole_life, Store() if has_store else None, **target)
+    moments = whole_life.lived
+    while True:
+        world.remove_all()
+        store = Store() if has_store else None
+        with pytest.raises(Killed) if moments < whole_life.lived else nullcontext():
+            run(Life(moments), store, **target)
+        if world.key not in world.left():
+            break
+        world.shop.reset_calls()
+        assert run(Life(), store, **target) == result
+        assert world.shop.count_calls() == 0
+        assert world.left() == [world.key]
+        assert not store
+        # Not so once somebody has cleared the task.
+        with pytest.raises(LightspeedTaskFailed, match="exists already"):
+            run(Life(), store, clearings=1, **target)
+        assert run(Life(), store, clearings=1, replace=True, **target)["tickets"] == len(
+            world.shop.shop.ids()
+        )
+        assert world.shop.count_calls() > 0
+        moments -= 1
+    # Publish, list and delete what is staged, forget the checkpoint: two moments each.
+    assert whole_life.lived - moments > (6 if has_store else 4)

@@ -12,6 +12,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from airflow_provider_lightspeed.formats import (
     FORMATS,
@@ -20,6 +22,7 @@ from airflow_provider_lightspeed.formats import (
     choose,
     make_format,
 )
+from airflow_provider_lightspeed.formats import compression as compression_module
 from airflow_provider_lightspeed.formats import parquet as parquet_module
 from tests.unit.written import unpack, write
 
@@ -69,6 +72,30 @@ def test_jsonl_holds_the_objects_as_they_are(pages: list[list[dict[str, Any]]], 
     ]
     assert data == write(pages, compression=compression)
     assert bool(data) == (compression != "none" or any(pages))
+
+
+@settings(max_examples=30)
+@given(st.data())
+@pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
+@pytest.mark.parametrize("file_format", ["jsonl", "csv"])
+def test_the_same_tickets_give_the_same_bytes(
+    file_format: str, compression: str, data: st.DataObject
+) -> None:
+    """However they are cut into pages, and wherever the work is handed on to another process."""
+    rows = [ticket(number, subject="é" * (number % 7)) for number in range(1, data.draw(st.integers(0, 30)))]
+    layout = Layout(file_format, compression)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compression_module, "_BLOCK", data.draw(st.integers(1, 3000)))
+        whole = b"".join((made := make_format(layout)).finish([made.encode(rows)]))
+        chunks, made = [], make_format(layout)
+        while rows:
+            cut = data.draw(st.integers(0, len(rows)))
+            page, rows = rows[:cut], rows[cut:]
+            chunks.append(made.encode(page))
+            if data.draw(st.booleans()):
+                pending, made = made.pending, make_format(layout)
+                made.pending = pending
+        assert b"".join(made.finish(chunks)) == whole
 
 
 def test_columns_have_types_in_parquet() -> None:
