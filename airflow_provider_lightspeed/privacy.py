@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 import msgspec
@@ -24,6 +24,8 @@ _KNOWN = (
     "customer",
     "messages",
 )
+_MESSAGE = "messages."
+_KNOWN_OF_MESSAGES = ("createdAt", "updatedAt", "from", "message")
 #: A relation's address holds its id, so the id can only go together with it.
 _ALIASES = {
     "created_at": "createdAt",
@@ -34,7 +36,7 @@ _ALIASES = {
     "do_notify_answered": "doNotifyAnswered",
     "customer_id": "customer",
 }
-_HASHABLE = ("customer", "subject", "memo")
+_HASHABLE = ("customer", "subject", "memo", "messages.message")
 _EXTRA = "extra."
 _SHORTEST_KEY = 16
 
@@ -43,7 +45,8 @@ class Privacy:
     """Drops and hashes fields of tickets.
 
     Names are the API's or the columns'. ``extra`` is every property that this version does not know,
-    ``extra.NAME`` one of them. A name that cannot be one is refused: a slip must not let a field through.
+    ``extra.NAME`` one of them; ``messages.NAME`` is a field of each message, ``messages.extra`` what it has besides.
+    A name that cannot be one is refused: a slip must not let a field through.
 
     :param exclude: fields to drop.
     :param hashed: fields to replace by a keyed SHA-256 (HMAC): the same customer has the same hash, in every export
@@ -54,11 +57,14 @@ class Privacy:
 
     def __init__(self, exclude: Iterable[str] = (), hashed: Iterable[str] = (), key: str = "") -> None:
         self.exclude = frozenset(_read("exclude_fields", name) for name in exclude)
+        if "extra" in self.exclude:
+            self.exclude |= {_MESSAGE + "extra"}
         self.hashed = frozenset(_read("hash_fields", name) for name in hashed)
         for name in sorted(self.hashed):
-            if name not in _HASHABLE and not name.startswith(_EXTRA):
+            if name not in _HASHABLE and not name.removeprefix(_MESSAGE).startswith(_EXTRA):
                 raise LightspeedConfigurationError(
-                    f"hash_fields: {name} can't be hashed: use {', '.join(_HASHABLE)} or {_EXTRA}NAME"
+                    f"hash_fields: {name} can't be hashed: use {', '.join(_HASHABLE)}, {_EXTRA}NAME or "
+                    f"{_MESSAGE}{_EXTRA}NAME"
                 )
         if self.hashed and len(key) < _SHORTEST_KEY:
             raise LightspeedConfigurationError(
@@ -80,17 +86,23 @@ class Privacy:
         """Return the ticket without what is to stay in the shop."""
         if not self.exclude and not self.hashed:
             return ticket
-        return {
-            name: self._hash(name, value) if self._is_in(name, self.hashed) else value
-            for name, value in ticket.items()
-            if not self._is_in(name, self.exclude)
-        }
+        kept = self._apply(ticket, _KNOWN)
+        messages = kept.get("messages")
+        if isinstance(messages, list):
+            kept["messages"] = [self._apply(message, _KNOWN_OF_MESSAGES, _MESSAGE) for message in messages]
+        return kept
 
-    @staticmethod
-    def _is_in(name: str, fields: frozenset[str]) -> bool:
-        if name in _KNOWN:
-            return name in fields
-        return name != "id" and ("extra" in fields or _EXTRA + name in fields)
+    def _apply(self, item: dict[str, Any], known: Container[str], prefix: str = "") -> dict[str, Any]:
+        def is_in(name: str, fields: frozenset[str]) -> bool:
+            if name in known:
+                return prefix + name in fields
+            return name != "id" and not fields.isdisjoint((f"{prefix}extra", f"{prefix}{_EXTRA}{name}"))
+
+        return {
+            name: self._hash(name, value) if is_in(name, self.hashed) else value
+            for name, value in item.items()
+            if not is_in(name, self.exclude)
+        }
 
     def _hash(self, name: str, value: Any) -> Any:
         if value is None or value is False or value == "":
@@ -109,10 +121,12 @@ class Privacy:
 
 
 def _read(argument: str, name: str) -> str:
-    name = _ALIASES.get(name, name)
-    if name in _KNOWN or name == "extra" or (name.startswith(_EXTRA) and name != _EXTRA):
-        return name
-    hint = "; tickets can't do without it" if name == "id" else ""
-    raise LightspeedConfigurationError(
-        f"{argument}: {name!r} is no field{hint}. Fields: {', '.join(_KNOWN)}, extra, {_EXTRA}NAME"
-    )
+    of_message = name.startswith(_MESSAGE)
+    known = _KNOWN_OF_MESSAGES if of_message else _KNOWN
+    inner = name.removeprefix(_MESSAGE)
+    inner = _ALIASES.get(inner, inner)
+    if inner in known or inner == "extra" or (inner.startswith(_EXTRA) and inner != _EXTRA):
+        return _MESSAGE + inner if of_message else inner
+    hint = f"; {'messages' if of_message else 'tickets'} can't do without it" if inner == "id" else ""
+    fields = [*_KNOWN, *(_MESSAGE + field for field in _KNOWN_OF_MESSAGES), "extra", f"{_EXTRA}NAME"]
+    raise LightspeedConfigurationError(f"{argument}: {name!r} is no field{hint}. Fields: {', '.join(fields)}")

@@ -6,7 +6,7 @@ The API's own objects are kept as they come by ``jsonl``; this is for ``flatten`
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -28,12 +28,21 @@ class Column:
     :param kind: of its values; each may be missing.
     :param path: where the API's object has it.
     :param read: the row's value, from the ticket.
+    :param inner: what each item of a list has.
     """
 
     name: str
     kind: Kind
     path: tuple[str, ...]
     read: Callable[[Mapping[str, Any]], Any]
+    inner: tuple[Column, ...] = ()
+
+    @property
+    def sql(self) -> str:
+        """Its type as SQL knows it."""
+        if self.kind != "messages":
+            return _SQL[self.kind]
+        return f"array<struct<{','.join(f'{column.name}:{column.sql}' for column in self.inner)}>>"
 
 
 def _integer(value: Any) -> int | None:
@@ -88,8 +97,7 @@ def _column(name: str, kind: Kind, *path: str) -> Column:
     return Column(name, kind, path, read)
 
 
-#: Columns of a message, in the list of structs.
-MESSAGE_COLUMNS = (
+_MESSAGE_COLUMNS = (
     _column("id", "integer", "id"),
     _column("created_at", "instant", "createdAt"),
     _column("updated_at", "instant", "updatedAt"),
@@ -119,7 +127,6 @@ _SQL: dict[Kind, str] = {
     "boolean": "boolean",
     "text": "string",
     "instant": "timestamp",
-    "messages": "array<struct<id:bigint,created_at:timestamp,updated_at:timestamp,from:string,message:string>>",
     "json": "string",
 }
 
@@ -135,7 +142,7 @@ class Columns:
             for column in _TICKET_COLUMNS
         ]
         if layout.include_messages:
-            columns.append(Column("messages", "messages", ("messages",), _messages))
+            columns.append(_messages(layout.exclude))
         columns.append(Column("extra", "json", ("extra",), self._extra))
         self.all: tuple[Column, ...] = tuple(
             column for column in columns if column.path[0] not in layout.exclude
@@ -145,7 +152,7 @@ class Columns:
     @property
     def fields(self) -> dict[str, str]:
         """The type of each column, by its name, as SQL knows it."""
-        return {column.name: _SQL[column.kind] for column in self.all}
+        return {column.name: column.sql for column in self.all}
 
     @property
     def names(self) -> list[str]:
@@ -168,8 +175,13 @@ class Columns:
         return msgspec.json.encode(unknown, order="sorted").decode()
 
 
-def _messages(ticket: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-    messages = ticket.get("messages")
-    if not isinstance(messages, list):
-        return None
-    return [{column.name: column.read(message) for column in MESSAGE_COLUMNS} for message in messages]
+def _messages(exclude: Container[str]) -> Column:
+    inner = tuple(column for column in _MESSAGE_COLUMNS if f"messages.{column.path[0]}" not in exclude)
+
+    def read(ticket: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+        messages = ticket.get("messages")
+        if not isinstance(messages, list):
+            return None
+        return [{column.name: column.read(message) for column in inner} for message in messages]
+
+    return Column("messages", "messages", ("messages",), read, inner)

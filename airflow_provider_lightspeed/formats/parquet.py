@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_lightspeed.formats.base import Format, Layout
-from airflow_provider_lightspeed.formats.columns import MESSAGE_COLUMNS, Column, Columns
+from airflow_provider_lightspeed.formats.columns import Column, Columns
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -126,7 +126,7 @@ def _arrow_type(column: Column) -> pa.DataType:
     import pyarrow as pa
 
     if column.kind == "messages":
-        return pa.list_(pa.struct([(inner.name, _arrow_type(inner)) for inner in MESSAGE_COLUMNS]))
+        return pa.list_(pa.struct([(inner.name, _arrow_type(inner)) for inner in column.inner]))
     return {
         "integer": pa.int64(),
         "boolean": pa.bool_(),

@@ -83,9 +83,14 @@ def test_nothing_personal_is_staged(
     assert staged
     for key in staged:
         data = s3_server.client().get_object(Bucket=s3_bucket, Key=key)["Body"].read()
-        text = _rows_of_arrow(data) if ending == "parquet" else gzip.decompress(data).decode()
+        text = _rows_of_arrow(data) if ending == "parquet" else _lines(data)
         assert _hashed(KEY, "of Anna Jansen") in text
         assert not any(personal in text for personal in unwanted)
+
+
+def _lines(data: bytes) -> str:
+    # What does not fill a block yet is staged as it is.
+    return (gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data).decode()
 
 
 def _rows_of_arrow(data: bytes) -> str:

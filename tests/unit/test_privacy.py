@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
-from airflow_provider_lightspeed.formats import Layout, make_format
+from airflow_provider_lightspeed.formats import FORMATS, Layout, make_format
 from airflow_provider_lightspeed.privacy import Privacy
 
 KEY = "a-key-of-some-length"
@@ -21,6 +24,15 @@ TICKET: dict[str, Any] = {
     "phone": "0031",
     "age": 5,
 }
+MESSAGE: dict[str, Any] = {
+    "id": 3,
+    "createdAt": "2026-01-01T00:00:00+00:00",
+    "updatedAt": None,
+    "from": "customer",
+    "message": "I live in Elm Street",
+    "sender": {"email": "a@example.com"},
+}
+CONVERSATION = {**TICKET, "messages": [MESSAGE, {**MESSAGE, "id": 4, "from": "shop"}]}
 
 
 def test_without_wishes_nothing_changes() -> None:
@@ -50,9 +62,60 @@ def test_the_same_customer_stays_joinable_and_is_nowhere_to_be_read() -> None:
     assert hashed["customer"]["resource"]["id"].encode() in made.encode([hashed])
 
 
+def test_what_was_said_is_dropped_and_that_it_was_said_stays() -> None:
+    first, second = Privacy(["messages.message", "messages.extra"]).apply(CONVERSATION)["messages"]
+    assert first == {name: MESSAGE[name] for name in ("id", "createdAt", "updatedAt", "from")}
+    assert (second["id"], second["from"]) == (4, "shop")
+    assert "messages" not in Privacy(["messages"]).apply(CONVERSATION)
+    assert Privacy(["messages.message"]).apply(TICKET) == TICKET
+    relation = {"messages": {"resource": {"id": False, "url": "tickets/1/messages", "link": "x"}}}
+    assert Privacy(["messages.message"]).apply(TICKET | relation) == TICKET | relation
+
+
+def test_the_same_text_has_the_same_hash_and_is_nowhere_to_be_read() -> None:
+    privacy = Privacy(hashed=["messages.message", "messages.extra.sender"], key=KEY)
+    first, second = privacy.apply(CONVERSATION)["messages"]
+    assert first["message"] == second["message"] != privacy.apply({**TICKET, "subject": "x"})["subject"]
+    assert "Elm Street" not in json.dumps(first)
+    assert "example.com" not in json.dumps(first)
+    assert first["createdAt"] == MESSAGE["createdAt"]
+
+
+def test_what_the_vendor_may_add_one_day_stays_out_of_messages_too() -> None:
+    (message, _) = Privacy(["extra"]).apply(CONVERSATION)["messages"]
+    assert message == {name: value for name, value in MESSAGE.items() if name != "sender"}
+
+
+@pytest.mark.parametrize("file_format", list(FORMATS))
+def test_columns_of_messages(file_format: str) -> None:
+    privacy = Privacy(["messages.message", "messages.updated_at"])
+    made = make_format(
+        Layout(
+            file_format,
+            flatten=True,
+            include_messages=True,
+            exclude=privacy.exclude,
+            text=privacy.text_columns,
+        )
+    )
+    data = b"".join(made.finish([made.encode([privacy.apply(CONVERSATION)])]))
+    if file_format == "parquet":
+        messages = pq.read_table(io.BytesIO(data)).column("messages").to_pylist()[0]
+        assert made.fields()["messages"] == "array<struct<id:bigint,created_at:timestamp,from:string>>"
+    elif file_format == "csv":
+        messages = json.loads(next(csv.DictReader(io.StringIO(data.decode())))["messages"])
+    else:
+        messages = json.loads(data)["messages"]
+    assert [list(message) for message in messages] == [["id", "created_at", "from"]] * 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
+        ({"exclude": ["messages.mesage"]}, "'messages.mesage' is no field.*messages.message"),
+        ({"exclude": ["messages.id"]}, "'messages.id' is no field"),
+        ({"hashed": ["messages"], "key": KEY}, "messages can't be hashed: use .*messages.message"),
+        ({"hashed": ["messages.from"], "key": KEY}, "messages.from can't be hashed"),
         ({"exclude": ["custmer"]}, "'custmer' is no field"),
         ({"exclude": ["id"]}, "can't do without"),
         ({"hashed": ["isClosed"], "key": KEY}, "isClosed can't be hashed"),
