@@ -23,6 +23,7 @@ class Destination:
     """The target of one export, with its staging folder and its lease.
 
     :param owner: of the export, the same in each try.
+    :param life: of the owner: its tries until it succeeds or is cleared.
     :param export: the export's own id.
     :param options: S3 arguments for the object (encryption, ACL).
     """
@@ -34,15 +35,18 @@ class Destination:
         key: str,
         *,
         owner: str,
+        life: str,
         export: str,
         replace: bool,
         options: dict[str, Any],
     ) -> None:
         encryption = {name: value for name, value in options.items() if name != "ACL"}
-        self.target = S3Object(client, bucket, key, replace=replace, options=options)
+        metadata = {"life": life} if life else {}
+        self.target = S3Object(client, bucket, key, replace=replace, options=options, metadata=metadata)
         self.staging = Staging(client, bucket, key, owner, export, encryption)
         self.lease = Lease(self.staging.hold)
         self._export = export
+        self._life = life
         self._bucket = bucket
         self._replace = replace
 
@@ -54,7 +58,10 @@ class Destination:
         """
         there = self.target.metadata()
         if there and there.get("job") == job:
-            # What a try has staged is removed after its object is there. So it is no older object.
+            if self._life and there.get("life") == self._life:
+                return there
+            # A try that was killed may have been the last one, and the task cleared since. What a try has staged is
+            # removed after its object is there: as long as anything is left, it has not succeeded.
             unfinished = {self._export} | self.staging.exports_of_owner()
             if there.get("export") in unfinished:
                 return there

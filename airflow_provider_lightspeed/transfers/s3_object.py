@@ -25,16 +25,25 @@ class S3Object:
     :param replace: whether an object that is there may be replaced. If not, S3 itself refuses the second of two
         writers (conditional write), so that no race is lost.
     :param options: S3 arguments for the object (encryption, ACL).
+    :param metadata: user metadata that each object published gets.
     """
 
     def __init__(
-        self, client: S3Client, bucket: str, key: str, *, replace: bool, options: dict[str, Any]
+        self,
+        client: S3Client,
+        bucket: str,
+        key: str,
+        *,
+        replace: bool,
+        options: dict[str, Any],
+        metadata: dict[str, str],
     ) -> None:
         self.uri = f"s3://{bucket}/{key}"
         self._client = client
         self._where: dict[str, Any] = {"Bucket": bucket, "Key": key}
         self._condition: dict[str, Any] = {} if replace else {"IfNoneMatch": "*"}
         self._options = options
+        self._metadata = metadata
 
     def metadata(self) -> dict[str, str] | None:
         """Return the user metadata of the object that is there, with its size; None if there is none."""
@@ -52,12 +61,16 @@ class S3Object:
     def publish(self, chunks: Iterable[bytes], *, content_type: str, metadata: dict[str, str]) -> int:
         """Write the object; return its size. When this raises, no object is there, whole or in part.
 
-        :param metadata: user metadata; its ``export`` tells this writer's object from any other's.
+        :param metadata: further user metadata; its ``export`` tells this writer's object from any other's.
         :raises LightspeedTaskFailed: if the key is taken.
         """
         from botocore.exceptions import ClientError
 
-        settings: dict[str, Any] = {"ContentType": content_type, "Metadata": metadata, **self._options}
+        settings: dict[str, Any] = {
+            "ContentType": content_type,
+            "Metadata": self._metadata | metadata,
+            **self._options,
+        }
         try:
             return self._write(iter(chunks), settings)
         except ClientError as error:

@@ -122,10 +122,13 @@ class Staging:
         from botocore.exceptions import ClientError
 
         try:
-            text = self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read().decode()
+            text = self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
         except ClientError:
             return datetime.max.replace(tzinfo=UTC)  # it ends just now, and cleans up by itself
-        return datetime.fromisoformat(text)
+        try:
+            return datetime.fromisoformat(text.decode()).astimezone(UTC)
+        except ValueError:
+            return datetime.max.replace(tzinfo=UTC)  # another version's, perhaps: not for us to remove
 
     def _put(self, name: str, data: bytes) -> None:
         self._client.put_object(Bucket=self._bucket, Key=self._home + name, Body=data, **self._options)

@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     from airflow_provider_lightspeed.transfers.lineage import Exported
 
 # What carries an export out is loaded where that begins: DAG files are parsed every few seconds.
+
+#: What a template renders to when there is no such value.
+_EMPTY = (None, "", "None")
 _HASH_KEY_VARIABLE = "lightspeed_hash_key"
 #: Longer than any window of the quota: the client waits for whatever comes.
 _FOR_EVER = 7 * 86400.0
@@ -84,14 +87,14 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         once only one wins.
     :param skip_if_empty: whether the task is skipped, and no object written, when no ticket matches.
     :param include_messages: whether each ticket carries its conversation: one call more for each ticket.
-    :param exclude_fields: fields that are left out (templated).
+    :param exclude_fields: fields that are left out; ``messages.message`` is the text of each message (templated).
     :param hash_fields: fields that are replaced by a keyed SHA-256, so that the same person stays joinable:
-        ``customer``, ``subject``, ``memo`` or ``extra.NAME`` (templated).
+        ``customer``, ``subject``, ``memo``, ``messages.message`` or ``extra.NAME`` (templated).
     :param hash_key_variable: Airflow Variable with the key for ``hash_fields``; if not given, the connection's
-        extra ``hash_secret``, or else the Variable ``lightspeed_hash_key``.
+        extra ``hash_secret``, or else the Variable ``lightspeed_hash_key`` (templated).
     :param encrypt: whether S3 encrypts the object with its own key.
     :param kms_key_id: KMS key with which S3 encrypts the object (templated).
-    :param acl_policy: canned ACL of the object.
+    :param acl_policy: canned ACL of the object (templated).
     :param deferrable: whether the worker is let go of when the quota needs longer than the connection's
         ``max_wait`` (default: ``[operators] default_deferrable``). If not, the task waits.
     :param lightspeed_conn_id: connection to the shop (templated).
@@ -113,7 +116,9 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         "compression",
         "exclude_fields",
         "hash_fields",
+        "hash_key_variable",
         "kms_key_id",
+        "acl_policy",
         "lightspeed_conn_id",
         "aws_conn_id",
     )
@@ -171,11 +176,11 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         self.aws_conn_id = aws_conn_id
         self._exported: Exported | None = None
         # A native template may render to None, which must not turn a window into "everything".
-        self._filters_given = [
-            name
-            for name in ("created_from", "created_to", "since_id", "customer_email")
-            if getattr(self, name) is not None
-        ]
+        self._filters_given = self._given("created_from", "created_to", "since_id", "customer_email")
+        self._options_given = self._given("hash_key_variable", "kms_key_id", "acl_policy")
+
+    def _given(self, *names: str) -> list[str]:
+        return [name for name in names if getattr(self, name) is not None]
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Export the tickets, from where the last try of this task has stopped."""
@@ -196,6 +201,7 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         from airflow_provider_lightspeed.transfers.lineage import Exported
 
         started = time.monotonic()
+        self._check_options()
         wanted = self._filters()
         bucket, key = _locate(self.s3_bucket, self.s3_key)
         hook = self._hook(patient=not self.deferrable)
@@ -206,7 +212,7 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         checkpoint = Checkpoint(context)
         destination = partial(
             Destination, self._s3_client(), bucket, key,
-            owner=_owner(context), replace=self.replace, options=self._s3_options(),
+            owner=_owner(context), life=self._life(context), replace=self.replace, options=self._s3_options(),
         )  # fmt: skip
         progress = self._earlier(state, job)
         place = destination(export=progress.export)
@@ -252,6 +258,20 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         result = self._result(context, place.target.uri, progress, size)
         self._exported = Exported(shop, self.lightspeed_conn_id, file_format.fields(), result)
         return result
+
+    def _life(self, context: Context) -> str:
+        """Name the tries of the task instance until it succeeds, or somebody clears it; nothing without one.
+
+        Between the last thing that a try does and Airflow's noting its success, it may be killed. To the next try all
+        looks as after a success, but for this.
+        """
+        owner, run = _owner(context), context.get("dag_run")
+        if not owner:
+            return ""
+        # Clearing adds the tries that were used up to max_tries. A run that is deleted and made anew starts at another
+        # instant.
+        tries: Any = (context["ti"].max_tries, self.retries)
+        return _digest(owner, tries, run.start_date.isoformat() if run and run.start_date else None)
 
     def _result(self, context: Context, uri: str, progress: Progress, size: int) -> dict[str, Any]:
         """Say what is there now, to the asset outlets too."""
@@ -381,6 +401,13 @@ class LightspeedTicketsToS3Operator(BaseOperator):
             email=self.customer_email,
         )
 
+    def _check_options(self) -> None:
+        for name in self._options_given:
+            if getattr(self, name) in _EMPTY:
+                raise LightspeedConfigurationError(
+                    f"{name} is empty after rendering; leave it out if it is not wanted"
+                )
+
     def _s3_options(self) -> dict[str, Any]:
         options: dict[str, Any] = {}
         if self.kms_key_id:
@@ -411,8 +438,11 @@ def _owner(context: Context) -> str:
     instance: Any = context.get("ti")
     if instance is None:
         return ""
-    names = (instance.dag_id, instance.run_id, instance.task_id, instance.map_index)
-    return hashlib.sha256(repr(names).encode()).hexdigest()[:12]
+    return _digest(instance.dag_id, instance.run_id, instance.task_id, instance.map_index)
+
+
+def _digest(*values: object) -> str:
+    return hashlib.sha256(repr(values).encode()).hexdigest()[:12]
 
 
 def _locate(bucket: str | None, key: str) -> tuple[str, str]:

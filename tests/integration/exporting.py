@@ -27,12 +27,13 @@ class Store(dict[str, Any]):
 
 @dataclass
 class Instance:
-    """As much of a task instance as is looked at."""
+    """As much of a task instance as is looked at. Airflow adds to ``max_tries`` what was used up when it is cleared."""
 
     run_id: str = "run"
     dag_id: str = "dag"
     task_id: str = "export"
     map_index: int = -1
+    max_tries: int = 0
 
 
 def new_task() -> dict[str, Any]:

@@ -9,6 +9,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed
 from airflow_provider_lightspeed.transfers import s3_object
 from airflow_provider_lightspeed.transfers.destination import Destination
 from airflow_provider_lightspeed.transfers.tickets_to_s3 import LightspeedTicketsToS3Operator
@@ -29,7 +30,7 @@ def _write(s3: Any, size: int, **arguments: Any) -> str:
     """Write an object as the operator does, with a staged piece; return the piece's key."""
     operator = LightspeedTicketsToS3Operator(task_id="export", s3_key="s3://bucket/a/k", **arguments)
     place = Destination(
-        s3, "bucket", "a/k", owner="", export="e", replace=False, options=operator._s3_options()
+        s3, "bucket", "a/k", owner="", life="", export="e", replace=False, options=operator._s3_options()
     )
     place.staging.add(b"x" * size)
     (piece,) = [item["Key"] for item in s3.list_objects_v2(Bucket="bucket")["Contents"]]
@@ -69,3 +70,15 @@ def test_the_acl_is_the_objects_alone(s3: Any, size: int) -> None:
     }
     assert any(grantee.endswith("AllUsers") for grantee in who["a/k"])
     assert who[piece] == ["owner"]
+
+
+@pytest.mark.parametrize("option", ["kms_key_id", "acl_policy", "hash_key_variable"])
+@pytest.mark.parametrize("rendered", ["", "None", None])
+def test_an_option_that_renders_to_nothing_is_not_left_out(option: str, rendered: str | None) -> None:
+    assert option in LightspeedTicketsToS3Operator.template_fields
+    operator = LightspeedTicketsToS3Operator(
+        task_id="export", s3_key="s3://bucket/k", **{option: "{{ var.value.get('x') }}"}
+    )
+    setattr(operator, option, rendered)
+    with pytest.raises(LightspeedTaskFailed, match=f"{option} is empty after rendering"):
+        operator.execute({})
