@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -71,6 +72,17 @@ def test_the_schema_is_that_of_the_rows(sandbox: Sandbox, s3_bucket: str) -> Non
     assert schemas["tickets.parquet"] == schemas["tickets.csv"]
     assert schemas["tickets.csv"]["created_at"] == "timestamp"
     assert not any("memo" in schema for schema in schemas.values())
+
+
+def test_without_the_openlineage_provider(
+    sandbox: Sandbox, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [*sys.modules]:
+        if "openlineage" in name:
+            monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError):
+        import openlineage.client  # ruff: ignore[unused-import]
+    assert _operator(s3_bucket, "t.jsonl").execute({})["tickets"] == 600
 
 
 def test_a_task_that_has_exported_nothing_tells_nothing(s3_bucket: str) -> None:

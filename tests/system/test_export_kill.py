@@ -46,6 +46,8 @@ class Whole(WholeAirflow):
     small_too: Sandbox
     """The same for the one that waits."""
     s3: S3Server
+    lineage: Path
+    """The OpenLineage events, one a line."""
 
     def left(self, name: str) -> list[str]:
         """List what lies in the folder of an export; no upload may be open."""
@@ -84,8 +86,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
         }
         connections["aws_default"] = s3.airflow_connection()
         dags = Path(__file__).parent / "export_dags"
-        with whole_airflow(directory / "airflow", dags=dags, connections=connections, settings={}) as airflow:
-            yield Whole(**vars(airflow), slow=one, small=two, small_too=three, s3=s3)
+        lineage = directory / "lineage.jsonl"
+        transport = {"type": "file", "log_file_path": str(lineage), "append": True}
+        settings = {"AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(transport)}
+        with whole_airflow(
+            directory / "airflow", dags=dags, connections=connections, settings=settings
+        ) as airflow:
+            yield Whole(**vars(airflow), slow=one, small=two, small_too=three, s3=s3, lineage=lineage)
 
 
 def test_killed_again_and_again_and_cleared(whole: Whole) -> None:
@@ -154,7 +161,29 @@ def test_deferred_it_holds_no_slot(whole: Whole) -> None:
     assert (0, 1) in slots
     assert {call.status for call in shop.calls} == {200}
     assert whole.result(run, "export")["calls"] == shop.count_calls()
+    assert_lineage_told(whole, "deferred", shop)
     print(f"{time_taken(shop)}; no slot held in {slots.count((0, 1))} of {len(slots)} looks")
+
+
+def assert_lineage_told(whole: Whole, name: str, shop: Sandbox) -> None:
+    """Hold what OpenLineage was told when the task was done against the truth."""
+
+    def told() -> list[Any]:
+        events = map(json.loads, whole.lineage.read_text().splitlines())
+        job = f"export_{name}.export"
+        return [event for event in events if (event["job"]["name"], event["eventType"]) == (job, "COMPLETE")]
+
+    wait_until(lambda: bool(told()))
+    (event,) = told()
+    (source,), (written,) = event["inputs"], event["outputs"]
+    assert (source["namespace"], source["name"]) == (
+        shop.url.replace("http", "lightspeed"),
+        f"lightspeed_{name}/tickets",
+    )
+    assert (written["namespace"], written["name"]) == (f"s3://{BUCKET}", f"{name}/tickets.jsonl.gz")
+    assert written["outputFacets"]["outputStatistics"]["rowCount"] == len(shop.shop.ids())
+    fields = {field["name"] for field in written["facets"]["schema"]["fields"]}
+    assert fields == {*next(iter(shop.shop.tickets().values()))}
 
 
 def test_not_deferrable_it_waits_in_its_place(whole: Whole) -> None:
