@@ -42,6 +42,8 @@ def world(
             directory / "airflow",
             connections={
                 "lightspeed_default": shop.airflow_connection(),
+                # Those of the DAG for many shops. Here they are one and the same.
+                **dict.fromkeys(("shop_nl", "shop_be", "shop_de"), shop.airflow_connection()),
                 "aws_default": s3.airflow_connection(),
             },
             settings={

@@ -8,7 +8,10 @@ give its version; for Airflow 2 also the password of the user admin:
 
     python tools/screenshots.py http://127.0.0.1:18080 --shop … --airflow 2.11 --password …
 
-Needs Chromium with its driver (Debian: chromium-driver) and `pip install selenium`.
+Needs Chromium with its driver (Debian: chromium and chromium-driver), and Selenium beside the provider:
+
+    .venv/bin/uv pip install --python .venv/bin/python --target /tmp/selenium selenium
+    PYTHONPATH=.:/tmp/selenium .venv/bin/python tools/screenshots.py …
 """
 
 from __future__ import annotations

@@ -88,6 +88,15 @@ def test_nightly_export(here: World) -> None:
     assert sorted(exported, key=lambda ticket: ticket["id"]) == [truth[number] for number in sorted(truth)]
 
 
+def test_fleet_exports_each_shop(here: World) -> None:
+    outcome = _succeed(here, FLEET)
+    assert outcome.data_interval_start is not None
+    prefix = f"tickets/date={outcome.data_interval_start:%Y-%m-%d}/shop="
+    there = here.s3.client().list_objects_v2(Bucket=BUCKET, Prefix=prefix)["Contents"]
+    names = {found["Key"].removeprefix(prefix) for found in there}
+    assert names == {f"{shop}/tickets.jsonl.gz" for shop in ("shop_nl", "shop_be", "shop_de")}
+
+
 def test_close_stale_tickets(here: World) -> None:
     before = here.shop.shop.tickets()
     closed = _succeed(here, CLOSE).tasks["close_stale_tickets"].result["closed"]
