@@ -8,7 +8,7 @@ import aiohttp
 from yarl import URL
 
 from airflow_provider_lightspeed.api.answers import Answer
-from airflow_provider_lightspeed.api.client import Send
+from airflow_provider_lightspeed.api.conversation import Send
 from airflow_provider_lightspeed.api.environment import proxy_for, tls_context
 
 

@@ -9,7 +9,7 @@ import requests
 import urllib3
 
 from airflow_provider_lightspeed.api.answers import Answer
-from airflow_provider_lightspeed.api.client import Send
+from airflow_provider_lightspeed.api.conversation import Send
 from airflow_provider_lightspeed.api.environment import ca_bundle, proxy_for
 from airflow_provider_lightspeed.api.errors import LightspeedConnectionError
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from airflow_provider_lightspeed.api import errors, retries
 from airflow_provider_lightspeed.api.answers import Answer
-from airflow_provider_lightspeed.api.client import ClientSettings, Conversation, Read, Send, Sleep
+from airflow_provider_lightspeed.api.conversation import Conversation, Read, Send, Sleep
 from airflow_provider_lightspeed.api.retries import VERDICTS, Failure, Verdict, backoff, classify
+from airflow_provider_lightspeed.api.settings import ClientSettings
 from airflow_provider_lightspeed.api.tickets import (
     Request,
     create_ticket,
