@@ -9,7 +9,7 @@ import msgspec
 
 
 class TaskOutcome(msgspec.Struct, frozen=True):
-    """One task at the end of a run."""
+    """One task at the end of a run; of a mapped task, the last of its instances."""
 
     state: str | None
     result: Any

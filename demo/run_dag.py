@@ -30,12 +30,13 @@ def main(dag_id: str, outcome: Path) -> None:
                 data_interval_end=run.data_interval_end,
                 tasks={
                     instance.task_id: TaskOutcome(
-                        instance.state, instance.xcom_pull(task_ids=instance.task_id)
+                        instance.state,
+                        # Airflow 3.1 can't pull the results of all of a mapped task's instances here.
+                        instance.xcom_pull(task_ids=instance.task_id, map_indexes=instance.map_index),
                     )
                     for instance in run.get_task_instances()
                 },
-            ),
-            enc_hook=list,  # the results of a mapped task are a lazy sequence
+            )
         )
     )
 

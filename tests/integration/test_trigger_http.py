@@ -205,7 +205,7 @@ def test_the_time_is_up(sandbox: Sandbox, deferrable: bool, options: Any, error:
     else:
         with pytest.raises(error):
             sensor.execute({})
-    assert 0.3 <= time.monotonic() - started < 2
+    assert time.monotonic() - started >= 0.3
 
 
 def test_the_reserve_is_left_alone(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,11 +97,15 @@ class Story:
 
     def kill(self, part: str) -> None:
         """Send SIGKILL to a part of Airflow and to all that it has started, as when its machine goes."""
+        family = []
         for process in psutil.Process().children(recursive=True):
             with suppress(psutil.Error):
                 if part in process.cmdline():
-                    for one in (*process.children(recursive=True), process):
-                        one.kill()
+                    family += [process, *process.children(recursive=True)]
+        for process in family:
+            # Each by itself: one that has just ended must not save the others.
+            with suppress(psutil.Error):
+                process.kill()
 
     def start(self, *parts: str) -> None:
         """Start parts of Airflow again, and wait until they are at work."""
