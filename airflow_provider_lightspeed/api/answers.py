@@ -85,11 +85,10 @@ def read_answer(request: Request, answer: Answer, max_body: int = MAX_BODY) -> A
     if request.is_list:
         if not isinstance(content, list):
             raise _malformed(request, answer, f"holds no list under {request.envelope!r}")
-        for item in content:
-            _check_object(request, answer, item)
+        _check_objects(request, answer, content)
         return content
     if request.envelope != "accountRatelimit":
-        _check_object(request, answer, content)
+        _check_objects(request, answer, [content])
     return content
 
 
@@ -148,12 +147,14 @@ def _embedded_status(error: Any) -> int:
     return code if isinstance(code, int) and 400 <= code < 600 else 500
 
 
-def _check_object(request: Request, answer: Answer, item: Any) -> None:
-    if not isinstance(item, dict):
-        raise _malformed(request, answer, "holds something that is not an object")
-    identity = item.get("id")
-    if isinstance(identity, bool) or not isinstance(identity, int) or not 0 < identity <= _LARGEST_ID:
-        raise _malformed(request, answer, "holds an object whose id is not a positive number")
+def _check_objects(request: Request, answer: Answer, items: list[Any]) -> None:
+    for item in items:
+        # type, not isinstance: JSON has no subclasses, and true is no number.
+        if type(item) is not dict:
+            raise _malformed(request, answer, "holds something that is not an object")
+        identity = item.get("id")
+        if type(identity) is not int or not 0 < identity <= _LARGEST_ID:
+            raise _malformed(request, answer, "holds an object whose id is not a positive number")
 
 
 def _malformed(request: Request, answer: Answer, what: str) -> LightspeedMalformedAnswerError:

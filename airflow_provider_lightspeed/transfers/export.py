@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import msgspec
@@ -21,14 +21,14 @@ from airflow_provider_lightspeed.privacy import Privacy
 from airflow_provider_lightspeed.transfers.conversations import with_messages
 from airflow_provider_lightspeed.transfers.lease import Lease
 from airflow_provider_lightspeed.transfers.s3_object import S3Object
-from airflow_provider_lightspeed.transfers.staging import Staging
+from airflow_provider_lightspeed.transfers.staging import Piece, Staging
 
 log = logging.getLogger(__name__)
 
 #: Airflow takes some seconds to start a task again; they pass while the quota is still used up.
 HEAD_START = timedelta(seconds=3)
 #: A killed export asks again for no more than this, and what is under way.
-_CALLS_AT_RISK = 20
+_CALLS_AT_RISK = 30
 #: Conversations fetched between two points from which an export can go on.
 _BATCH = 32
 _BYTES_AT_RISK = 16 * 1024 * 1024
@@ -46,8 +46,7 @@ class Progress(msgspec.Struct):
     :ivar job: what is exported where and how; progress of another job is of no use.
     :ivar cursor: where the walk goes on; None: at its beginning.
     :ivar written: tickets that are written, and that the walk from the cursor may show again.
-    :ivar pieces: names of what is staged.
-    :ivar is_pending: whether the last piece is what the format has not put into the file yet.
+    :ivar pieces: what is staged. Behind the last one lies what the format has not put into the file yet.
     :ivar expected: how many tickets there are, about; None: not asked yet; 0: nobody can tell.
     :ivar not_before: when the quota is back.
     """
@@ -56,8 +55,7 @@ class Progress(msgspec.Struct):
     job: str
     cursor: dict[str, Any] | None = None
     written: list[int] = msgspec.field(default_factory=list)
-    pieces: list[str] = msgspec.field(default_factory=list)
-    is_pending: bool = False
+    pieces: list[Piece] = msgspec.field(default_factory=list)
     tickets: int = 0
     min_id: int | None = None
     max_id: int | None = None
@@ -80,12 +78,6 @@ class Progress(msgspec.Struct):
             if name in metadata
         }
         return cls(metadata["export"], metadata["job"], **numbers)  # type: ignore[arg-type]
-
-    @property
-    def written_and_pending(self) -> tuple[list[str], list[str]]:
-        """The pieces that are parts of the file, and the one, if any, that is not yet."""
-        written = len(self.pieces) - self.is_pending
-        return self.pieces[:written], self.pieces[written:]
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON values."""
@@ -160,8 +152,8 @@ class Export:
     def run(self) -> int:
         """Fetch what is left, publish the object and return its size."""
         self._wait_for_quota()
-        _, pending = self.progress.written_and_pending
-        self._format.pending = b"".join(self._staging.read(pending))
+        if self.progress.pieces:
+            self._format.pending = self._staging.read_behind(self.progress.pieces[-1])
         try:
             for page in self._client.iter_pages(self._wanted, self.progress.cursor):
                 self._take(page)
@@ -181,7 +173,8 @@ class Export:
 
     def _take(self, page: Page) -> None:
         self._lease.renew()
-        tickets: list[dict[str, Any]] = [dict(row) for row in page.tickets if row["id"] not in self._to_skip]
+        fresh = [row for row in page.tickets if row["id"] not in self._to_skip]
+        tickets = cast("list[dict[str, Any]]", fresh)
         if self._fetch:
             for start in range(0, len(tickets), _BATCH):
                 self._take_with_messages(tickets[start : start + _BATCH], self._fetch)
@@ -235,16 +228,13 @@ class Export:
         self._keep(self.progress.to_json())
 
     def _stage(self) -> None:
-        progress, pending = self.progress, self._format.pending
+        progress = self.progress
         if progress.tickets == self._tickets_staged:
             return
-        progress.pieces, _ = progress.written_and_pending
-        if self._buffer:
-            progress.pieces.append(self._staging.add(bytes(self._buffer)))
-            self._buffer.clear()
-        if pending:
-            progress.pieces.append(self._staging.add(pending))
-        progress.is_pending = bool(pending)
+        # One that only had something behind it is replaced.
+        progress.pieces = [piece for piece in progress.pieces if piece.size]
+        progress.pieces.append(self._staging.add(self._buffer, self._format.pending))
+        self._buffer.clear()
         self._tickets_staged = progress.tickets
 
     def _publish(self) -> int:
@@ -263,8 +253,7 @@ class Export:
         )
 
     def _chunks(self) -> Iterator[bytes]:
-        written, _ = self.progress.written_and_pending
-        for piece in self._staging.read(written):
+        for piece in self._staging.read(self.progress.pieces):
             self._lease.renew()
             yield piece
         yield bytes(self._buffer)

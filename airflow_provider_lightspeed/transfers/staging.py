@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import msgspec
+
 from airflow_provider_lightspeed.exceptions import LightspeedStagingLostError, LightspeedStorageError
 
 if TYPE_CHECKING:
@@ -15,6 +17,16 @@ if TYPE_CHECKING:
 
 _LEASE = "lease"
 _DELETED_AT_ONCE = 1000
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """Bytes of a file, staged.
+
+    :ivar size: how many they are. What lies behind them in the staged object is not in the file.
+    """
+
+    name: str
+    size: int
 
 
 @dataclass(frozen=True)
@@ -55,31 +67,42 @@ class Staging:
         """Be alive until an instant. It is the first thing written, and so proves bucket and rights."""
         self._put(_LEASE, until.astimezone(UTC).isoformat().encode())
 
-    def add(self, data: bytes) -> str:
-        """Keep a piece and return its name. No name is used twice: a try that was given up may still be writing."""
+    def add(self, data: bytes | bytearray, behind: bytes = b"") -> Piece:
+        """Keep a piece, and something behind it. No name is used twice: a try that was given up may still be writing."""
         name = uuid4().hex[:12]
-        self._put(name, data)
-        return name
+        self._put(name, bytes(data) + behind)
+        return Piece(name, len(data))
 
-    def has(self, names: Iterable[str]) -> bool:
+    def has(self, pieces: Iterable[Piece]) -> bool:
         """Say whether all these pieces are there."""
-        wanted = {self._home + name for name in names}
+        wanted = {self._home + piece.name for piece in pieces}
         return not wanted or wanted.issubset(self._list(self._home))
 
-    def read(self, names: Iterable[str]) -> Iterator[bytes]:
+    def read(self, pieces: Iterable[Piece]) -> Iterator[bytes]:
         """Go through pieces, one in memory at a time.
 
         :raises LightspeedStagingLostError: if one is gone.
         """
-        for name in names:
-            try:
-                yield self._client.get_object(Bucket=self._bucket, Key=self._home + name)["Body"].read()
-            except self._client.exceptions.NoSuchKey as error:
-                raise LightspeedStagingLostError(
-                    f"s3://{self._bucket}/{self._home}{name} is gone: somebody has emptied the staging folder, or a "
-                    "lifecycle rule of the bucket has. No object was written, and what was staged is of no use any "
-                    "more; the next try starts again"
-                ) from error
+        for piece in pieces:
+            yield self._read(piece)[: piece.size]
+
+    def read_behind(self, piece: Piece) -> bytes:
+        """Return what lies behind a piece.
+
+        :raises LightspeedStagingLostError: if it is gone.
+        """
+        return self._read(piece)[piece.size :]
+
+    def _read(self, piece: Piece) -> bytes:
+        key = self._home + piece.name
+        try:
+            return self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+        except self._client.exceptions.NoSuchKey as error:
+            raise LightspeedStagingLostError(
+                f"s3://{self._bucket}/{key} is gone: somebody has emptied the staging folder, or a lifecycle rule of "
+                "the bucket has. No object was written, and what was staged is of no use any more; the next try "
+                "starts again"
+            ) from error
 
     def remove(self) -> None:
         """Remove the folder."""

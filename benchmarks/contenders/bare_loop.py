@@ -10,8 +10,9 @@ import requests
 from job import PAGE, Job, at_work
 
 job = Job.from_command_line()
-s3 = job.s3_client()
+job.s3_client()  # loads boto3
 with at_work(), tempfile.NamedTemporaryFile(suffix=".gz") as file:
+    s3 = job.s3_client()
     session = requests.Session()
     session.auth = (job.key, job.secret)
     encoder = msgspec.json.Encoder()

@@ -21,6 +21,7 @@ os.environ["AIRFLOW_CONN_AWS_DEFAULT"] = job.airflow_connection()
 import requests  # ruff: ignore[unused-import, module-import-not-at-top-of-file] - loaded before the clock starts, as with the others
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook  # ruff: ignore[module-import-not-at-top-of-file]
 
+import airflow_provider_lightspeed.transfers.export  # ruff: ignore[unused-import, module-import-not-at-top-of-file] - likewise
 from airflow_provider_lightspeed.transfers.tickets_to_s3 import LightspeedTicketsToS3Operator  # ruff: ignore[module-import-not-at-top-of-file]
 
 
@@ -35,6 +36,6 @@ class Store(dict[str, Any]):
 
 
 operator = LightspeedTicketsToS3Operator(task_id="export", s3_bucket=job.bucket, s3_key=job.target)
-S3Hook("aws_default").get_conn()  # loads what each task that talks to S3 has loaded
+S3Hook("aws_default").get_conn()  # loads boto3
 with at_work():
     operator.execute({"task_state_store": Store()})  # type: ignore[typeddict-unknown-key]  # newer than Airflow's own types
