@@ -26,6 +26,8 @@ clock when they are loaded. In each round all take their turn; the figures are m
 than once. The worst round counts.
 - *Memory* is the peak of the whole process; in brackets what of it came with the work.
 - *Churning*: before each call one ticket is deleted, and before every other one is added and one changed.
+- The bare loop is a task's too: it runs where Airflow is loaded, as the provider and the HttpOperator do, and has S3 \
+from Airflow's connection. The others run without Airflow, each in an environment of its own.
 - The bare loop knows in which order the shop lists its tickets: it walks by `since_id` where the oldest come first, \
 by page where the newest do. The provider is not told. The others walk by page, the usual way with them where \
 a list has no link to its next page.
