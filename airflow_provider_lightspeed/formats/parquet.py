@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 #: Size in memory at which rows become a row group, of which writing takes some eight times as much: some 50,000
 #: tickets, enough to scan well. Files of larger groups are not smaller.
-_ROW_GROUP_BYTES = 8 * 1024 * 1024
+_ROW_GROUP_BYTES = 4 * 1024 * 1024
 
 
 class Parquet(Format):

@@ -322,8 +322,11 @@ class LightspeedTicketsToS3Operator(BaseOperator):
             kept = state
             checkpoint.save(state)
 
+        def is_of_use() -> bool:
+            return checkpoint.is_kept and bool(kept["pieces"] or kept["cursor"])
+
         def told() -> str:
-            if checkpoint.is_kept and kept["pieces"]:
+            if is_of_use():
                 return f"{kept['tickets']} tickets are kept, and the next try goes on from there"
             return "nothing is kept, and the next try starts again"
 
@@ -344,9 +347,9 @@ class LightspeedTicketsToS3Operator(BaseOperator):
                 hook = self._hook(patient=True)
             except BaseException as error:
                 if isinstance(error, _PROGRESS_IS_USELESS):
-                    kept = {**kept, "pieces": []}
+                    kept = {**kept, "pieces": [], "cursor": None}
                 self.log.info("Stopped: %s", told())
-                if not checkpoint.is_kept or not kept["pieces"]:
+                if not is_of_use():
                     place.remove_staged()
                     checkpoint.clear()
                 raise

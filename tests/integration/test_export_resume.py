@@ -78,6 +78,38 @@ def test_a_retry_goes_on(
         assert not context["task_state_store"]
 
 
+@pytest.mark.parametrize("order", ["unordered", "last_change"])
+def test_a_retry_goes_on_with_the_survey_of_a_list_in_no_order(
+    s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch, order: str
+) -> None:
+    config = ShopConfig(
+        tickets=12_000,
+        end=datetime(2026, 6, 1, tzinfo=UTC),
+        days=60,
+        limits=NO_LIMITS,
+        burst_limit=0,
+        order=order,
+    )
+    with Sandbox(config) as shop:
+        connection = json.loads(shop.airflow_connection())
+        connection["extra"] = {"allow_http": True, "calls_per_second": 0}
+        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", json.dumps(connection))
+        context = new_task()
+        target = {"s3_bucket": s3_bucket, "s3_key": "t.jsonl.gz"}
+        undisturbed = export({}, **target)["calls"]
+        s3_server.client().delete_object(Bucket=s3_bucket, Key="t.jsonl.gz")
+        shop.reset_calls()
+        with monkeypatch.context() as patch:
+            patch.setattr(export_module.Export, "_report", fail_at(9))
+            with pytest.raises(OSError, match="worker"):
+                export(context, **target)
+        assert len(shop.calls) >= 40, "the survey was under way"
+        assert export(context, **target)["tickets"] == 12_000
+        assert len(shop.calls) <= undisturbed + 40
+        assert {row["id"] for row in read(s3_server, s3_bucket, "t.jsonl.gz")} == set(shop.shop.ids())
+        assert keys(s3_server, s3_bucket) == ["t.jsonl.gz"]
+
+
 def test_an_object_published_by_a_try_that_was_killed_is_recognised(
     sandbox: Sandbox, s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,7 +253,7 @@ def run_over_deferrals(operator: LightspeedTicketsToS3Operator) -> tuple[dict[st
 def test_a_walk_that_needs_more_calls_than_a_window_has_ends_too(
     s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Lists in no order are first surveyed as a whole, which nothing can take up in its middle."""
+    """Lists in no order are first surveyed as a whole, here in more calls than a window has."""
     config = ShopConfig(
         tickets=1500,
         end=datetime(2026, 6, 1, tzinfo=UTC),

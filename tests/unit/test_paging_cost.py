@@ -124,3 +124,12 @@ def test_a_narrow_window_costs_what_is_near_it(order: str) -> None:
     middle = datetime.fromtimestamp(END - 4_000 * SPACING, UTC)
     wanted = TicketFilter(created_from=middle, created_to=middle + timedelta(hours=1))
     assert calls(world, wanted) <= 16
+
+
+@pytest.mark.parametrize("order", ["unordered", "last_change", "last_change_asc"])
+@pytest.mark.parametrize("stops", [(0,), (3,), (2, 2), (12,)])
+def test_no_order_stopped_and_resumed(order: str, stops: tuple[int, ...]) -> None:
+    """Each stop is at a cursor: what was read until there is not read again."""
+    size = 12_000
+    assert calls(world_of(size, order=order), stop_after=stops) <= 3 * ceil(size / 250) + 5
+    assert calls(world_of(size, order=order), stop_after=stops) <= calls(world_of(size, order=order)) + 2

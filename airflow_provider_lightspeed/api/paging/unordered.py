@@ -42,6 +42,10 @@ _WORTH_A_PAGE = 1.3
 _CALLS_TO_SETTLE_A_PAGE = 4
 #: With narrower slices it matters how far the zone of the filters is off.
 _WIDE = 4 * 3600
+#: Pages of a survey that are read again at most, after it was stopped.
+_PAGES_AT_RISK = 5
+#: Moments that its cursor holds at most: some 30 kB.
+_SAMPLE = 2048
 #: It takes up to ten calls to find the zone: too many for a list of fewer pages.
 _PAGES_WORTH_A_ZONE = 8
 
@@ -51,25 +55,27 @@ class _Survey:
     """What a plain walk by page saw.
 
     :param count: how many tickets the shop counted before.
+    :param newest: the newest ticket of its first page.
+    :param ids: what it saw; None if it was taken up in its middle.
     :param seconds: when tickets were created, in order.
     """
 
     count: int
-    first_page: list[Ticket]
-    ids: IdSet
+    newest: list[Ticket]
+    ids: IdSet | None
     seconds: array[int]
 
 
 def unordered(reading: Reading, cursor: Cursor | None = None) -> Steps[None]:
     """Read slice by slice. All times here are whole seconds, cuts in UTC, the rest in wall clock.
 
-    :param cursor: of a slice of an earlier walk.
+    :param cursor: of an earlier walk, in its survey or at a slice.
     :raises LightspeedIncompleteListError: if a crowded second can't be settled, or the shop ignores
         the page number or the date filters.
     """
     already = reading.sorted_ids()
-    if cursor is None:
-        survey = yield from _survey(reading)
+    if cursor is None or cursor["order"] == "survey":
+        survey = yield from _survey(reading, cursor, resumable=len(already) == 0)
         cuts = _plan(survey.seconds, reading.page_size)
         pages = -(-len(survey.seconds) // reading.page_size)
         crowded = _cost(survey.seconds, cuts, reading.page_size) > _WORTH_A_PAGE * pages + 1
@@ -77,13 +83,13 @@ def unordered(reading: Reading, cursor: Cursor | None = None) -> Steps[None]:
             last - first < _WIDE for first, last in pairwise([*survey.seconds[:1], *cuts])
         )
         counts = reading.counts_exactly or survey.count == len(survey.seconds)
-        if counts and (crowded or (lost and pages < _PAGES_WORTH_A_ZONE)):
+        if survey.ids is not None and counts and (crowded or (lost and pages < _PAGES_WORTH_A_ZONE)):
             if (yield from _read_again(reading, survey.ids, already)):
                 return
             already = reading.sorted_ids()
         start: int | None = None
         first = datetime.fromtimestamp(cuts[0] if cuts else 0, UTC)
-        found = (yield from find_offset(reading, survey.first_page)) if lost else None
+        found = (yield from find_offset(reading, survey.newest)) if lost else None
         offset = int((reading.zone.guess(first) if found is None else found).total_seconds())
         recent: dict[int, int] = {}
     else:
@@ -127,19 +133,42 @@ def unordered(reading: Reading, cursor: Cursor | None = None) -> Steps[None]:
             return
 
 
-def _survey(reading: Reading) -> Steps[_Survey]:
-    first_page: list[Ticket] = []
-    ids, seconds = array("q"), array("q")
-    count = yield from reading.count()
-    pages = -(-count // reading.page_size)
-    for page in range(1, pages + 1):
+def _survey(reading: Reading, cursor: Cursor | None, *, resumable: bool) -> Steps[_Survey]:
+    """Read page by page, yielding no ticket.
+
+    :param cursor: where an earlier survey was stopped.
+    """
+    newest: list[Ticket] = []
+    ids = array("q")
+    if cursor is None:
+        count, read, seconds = (yield from reading.count()), 0, array("q")
+    else:
+        count, read, newest = cursor["count"], cursor["page"], cursor["newest"]
+        seconds = _spread(cursor["seconds"], cursor["read"])
+    for page in range(read + 1, -(-count // reading.page_size) + 1):
         rows = yield from reading.list(page=page)
-        first_page = first_page or rows
+        newest = newest or sorted(rows, key=lambda row: row["id"])[-1:]
         ids.extend(row["id"] for row in rows)
         seconds.extend(int(created_at(row).timestamp()) for row in rows)
         if len(rows) < reading.page_size:
             break
-    return _Survey(count, first_page, IdSet(ids), array("q", sorted(seconds)))
+        if resumable and page % _PAGES_AT_RISK == 0:
+            told = [{"id": row["id"], "createdAt": row["createdAt"]} for row in newest]
+            some = sorted(seconds)[:: -(-len(seconds) // _SAMPLE)]
+            at = {"page": page, "count": count, "newest": told, "seconds": some, "read": len(seconds)}
+            yield reading.page([], {"order": "survey", **at})
+    surveyed = None if read else IdSet(ids)
+    return _Survey(count, newest, surveyed, array("q", sorted(seconds)))
+
+
+def _spread(seconds: Sequence[int], count: int) -> array[int]:
+    """Return as many moments, evenly between those of a sample."""
+    moments = array("q")
+    for place in range(count):
+        whole, part = divmod(place * (len(seconds) - 1) / max(1, count - 1), 1)
+        before, after = seconds[int(whole)], seconds[min(int(whole) + 1, len(seconds) - 1)]
+        moments.append(int(before + part * (after - before)))
+    return moments
 
 
 def _read_again(reading: Reading, surveyed: IdSet, already: IdSet) -> Steps[bool]:

@@ -66,7 +66,7 @@ def _guess_order(rows: Sequence[Ticket]) -> Callable[[Reading, list[Ticket]], St
 
 
 def _resume(reading: Reading, cursor: Cursor) -> Steps[None]:
-    if cursor["order"] == "none":
+    if cursor["order"] in {"none", "survey"}:
         yield from unordered(reading, cursor)
         return
     ordered = oldest_first if cursor["order"] == "oldest" else newest_first
