@@ -64,6 +64,10 @@ class S3Server:
         """The address for clients."""
         return f"http://127.0.0.1:{self._ports[-1]}"
 
+    def files(self, bucket: str) -> str:
+        """Return the address at which a browser shows what is in a bucket. No key is asked for there."""
+        return f"http://127.0.0.1:{self._ports[_SERVICES.index('filer')]}/buckets/{bucket}/"
+
     def start(self) -> None:
         """Start the server; :meth:`wait_until_ready` tells when it answers, so that others can start meanwhile."""
         self._data.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from demo.processes import end_in_order_on_signals
 from demo.screen import heading, paint, say
 from demo.story import short, tell_world
 from demo.support_desk import CUSTOMERS_ASK
-from demo.world import World, world
+from demo.world import BUCKET, World, world
 
 DIRECTORY = PROJECT / ".demo" / "ui"
 
@@ -107,6 +107,7 @@ def _tell_way_on(here: World, port: int) -> None:
     say("  Dags          the example DAGs have begun: yesterday's export, closing, waiting for new tickets")
     say("  Connections   Admin → Connections → Add: choose the type Lightspeed eCom")
     say(f"  S3            {here.s3.endpoint}, {here.s3.access_key} / {here.s3.secret_key}")
+    say(f"  exports       {here.s3.files(BUCKET)}, to look at in the browser")
     say(f"  shop          {here.shop.url}, {here.shop.key} / {here.shop.secret}")
     say(f"  DAG files     {short(here.airflow.dags)}/: change them and watch")
     say(f"  log           {short(here.airflow.log)}")

@@ -24,6 +24,7 @@ from typing import Any
 
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
@@ -89,19 +90,20 @@ def connection_form_3(browser: Browser, shop: str, version: str) -> None:
     # The first visit signs in, and leads to the home page whatever was asked for.
     browser.open("/")
     browser.find("//*[text()='Admin']")
-    browser.open("/connections", 1600)
+    browser.open("/connections", 1900)
     browser.find("//button[contains(., 'Add Connection')]").click()
     browser.field("Connection ID").send_keys("my_shop")
     kind = browser.field("Connection Type")
     kind.send_keys("Lightspeed")
     browser.find("//*[@role='option']")
     kind.send_keys(Keys.ENTER)
-    for label, text in (("Host", shop), ("Port", "443"), ("API key", _KEY), ("API secret", _SECRET)):
+    for label, text in (("Host", shop), ("API key", _KEY), ("API secret", _SECRET)):
         browser.field(label).send_keys(text)
+    if version == "3.3":  # whose test button wants one; docs/connection.md says so
+        browser.field("Port").send_keys("443")
     browser.picture(f"connection-form-{version}", dialog)
     browser.find("//button[normalize-space(.)='Extra Fields']").click()
     time.sleep(3)  # it unfolds
-    # In 3.1 its label does not lead to it.
     if version != "3.1":  # whose label does not lead to the field
         cluster = browser.field("Cluster")
         cluster.send_keys("us1")
@@ -144,6 +146,7 @@ def export_3(browser: Browser) -> None:
     task = f"{run[run.index('/dags') :].partition('?')[0].rstrip('/')}/tasks/export_tickets"
     browser.open(task)
     browser.find("//*[contains(text(), 'holds') and contains(text(), 'tickets in')]")
+    ActionChains(browser.driver).send_keys("w").perform()  # wrap the lines
     browser.picture("try-log")
 
 

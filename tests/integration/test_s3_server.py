@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import requests
 from botocore.exceptions import ClientError
 
 from demo.s3_server import S3Server
@@ -33,6 +34,13 @@ def test_a_conditional_write_does_not_replace(s3_server: S3Server, s3_bucket: st
         s3.put_object(Bucket=s3_bucket, Key="key", Body=b"second", IfNoneMatch="*")
     assert _error_code(error) == "PreconditionFailed"
     assert s3.get_object(Bucket=s3_bucket, Key="key")["Body"].read() == b"first"
+
+
+def test_a_browser_can_look_into_a_bucket(s3_server: S3Server, s3_bucket: str) -> None:
+    s3_server.client().put_object(Bucket=s3_bucket, Key="tickets/all.jsonl", Body=b"first")
+    folder = f"{s3_server.files(s3_bucket)}tickets/"
+    assert "all.jsonl" in requests.get(folder, headers={"Accept": "text/html"}, timeout=30).text
+    assert requests.get(f"{folder}all.jsonl", timeout=30).content == b"first"
 
 
 def test_data_survive_a_kill(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Bulk changes on a whole Airflow: killed, deferred over quota windows, cleared, approved by a person."""
+"""A whole Airflow: bulk changes killed, deferred over quota windows, cleared, approved by a person; the retry policy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 import requests
 
 from airflow_provider_lightspeed.api.quota import WINDOWS
-from airflow_provider_lightspeed.sandbox import NO_LIMITS, Sandbox, ShopConfig
+from airflow_provider_lightspeed.sandbox import NO_LIMITS, Fault, Sandbox, ShopConfig
 from demo.airflow_home import PROJECT
 from demo.s3_server import S3Server
 from tests.system.whole_airflow import WholeAirflow, wait_until, whole_airflow
@@ -58,10 +58,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
         impatient = json.dumps({**json.loads(two.airflow_connection()), "extra": {"max_wait": 0.5}})
         s3.wait_until_ready()
         s3.client().create_bucket(Bucket=BUCKET)
+        wrong = json.dumps({**json.loads(three.airflow_connection()), "password": "x" * 32})
         connections = {
             "lightspeed_slow": one.airflow_connection(),
             "lightspeed_small": impatient,
             "lightspeed_default": three.airflow_connection(),
+            "lightspeed_wrong": wrong,
             "aws_default": s3.airflow_connection(),
         }
         settings = {"LIGHTSPEED_S3_BUCKET": BUCKET}
@@ -187,3 +189,22 @@ def test_what_was_approved_is_closed_and_nothing_else(whole: Whole) -> None:
     after = whole.calm.shop.tickets()
     closed = {n for n in before if after[n]["isClosed"] and not before[n]["isClosed"]}
     assert closed == set(planned[1:])
+
+
+def test_the_retry_policy_decides(whole: Whole) -> None:
+    whole.calm.inject(Fault("drop", method="POST", applied=True))
+    before = whole.calm.shop.ids()
+    whole.calm.reset_calls()
+    whole.small.reset_calls()
+    run = whole.start("retry_policy")
+    wait_until(lambda: whole.state(run) in {"success", "failed"})
+    tasks = requests.get(f"{run}/taskInstances", timeout=30).json()["task_instances"]
+    assert {task["task_id"]: (task["state"], task["try_number"]) for task in tasks} == {
+        "wrong_secret": ("failed", 1),
+        "lost_answer": ("failed", 1),
+        "used_up_quota": ("success", 2),
+    }
+    assert [call.status for call in whole.calm.calls].count(401) == 1
+    assert len(whole.calm.shop.ids()) == len(before) + 1
+    # It came back when there was quota again, and not before.
+    assert 429 not in {call.status for call in whole.small.calls}
