@@ -1,4 +1,4 @@
-"""Profiles of the tests that draw examples: ``HYPOTHESIS_PROFILE=long`` runs many times as many."""
+"""Profiles of the tests that draw examples: ``HYPOTHESIS_PROFILE=long`` runs many times as many, ``few`` so few that they can be run often."""
 
 from __future__ import annotations
 
@@ -14,5 +14,6 @@ _COMMON = {
 }
 # The same examples every time, so that a run that lands is a run that can be repeated.
 settings.register_profile("ordinary", max_examples=100, derandomize=True, **_COMMON)
+settings.register_profile("few", max_examples=10, derandomize=True, **_COMMON)
 settings.register_profile("long", max_examples=5_000, **_COMMON)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ordinary"))

@@ -149,6 +149,16 @@ def test_an_error_in_a_success_is_a_failure(request_: Request, body: Any, kind: 
 
 
 @pytest.mark.parametrize(
+    ("code", "status"),
+    [(399, 500), (400, 400), ("404", 404), (599, 599), (600, 500), ("x", 500), (None, 500)],
+)
+def test_an_error_in_a_success_has_the_status_that_it_names(code: Any, status: int) -> None:
+    with pytest.raises(errors.LightspeedAPIError) as caught:
+        read(LIST, error(code=code))
+    assert caught.value.status == status
+
+
+@pytest.mark.parametrize(
     ("status", "kind"),
     [
         (301, errors.LightspeedRedirectError),
@@ -220,3 +230,63 @@ def test_gzip_is_unpacked_up_to_the_cap() -> None:
 
 def test_a_body_is_in_no_repr() -> None:
     assert "private" not in repr(Answer(200, {}, b"private"))
+
+
+@pytest.mark.parametrize(
+    ("request_", "body", "words"),
+    [
+        (LIST, b" ", "is empty"),
+        (LIST, [], "is not an object"),
+        (LIST, {"ticket": []}, "has no key 'tickets'"),
+        (LIST, {"tickets": {}}, "holds no list under 'tickets'"),
+        (LIST, {"tickets": [None]}, "holds something that is not an object"),
+        (LIST, {"tickets": [{"id": 0}]}, "holds an object whose id is not a positive number"),
+        (ONE, {"ticket": []}, "holds something that is not an object"),
+        (COUNT, {"count": -1}, "holds a count that is not a number"),
+    ],
+)
+def test_a_malformed_answer_says_what_is_wrong_with_it(request_: Request, body: Any, words: str) -> None:
+    with pytest.raises(errors.LightspeedMalformedAnswerError) as raised:
+        read(request_, body, content_type="text/html")
+    size = len(body if isinstance(body, bytes) else json.dumps(body))
+    assert str(raised.value) == (
+        f"GET /{request_.path} was answered 200, but the body ({size} bytes, text/html) {words}"
+    )
+
+
+def test_the_largest_and_the_smallest_that_make_sense_are_taken() -> None:
+    assert read(LIST, {"tickets": [{"id": 2**63 - 1}, {"id": 1}]}) == [{"id": 2**63 - 1}, {"id": 1}]
+    assert read(COUNT, {"count": 0}) == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "told"),
+    [
+        (401, error("No."), "No. Check the API key and secret of the connection."),
+        (
+            403,
+            error("No."),
+            "No. The API key has no right to this; see the key's permissions in the shop's back office.",
+        ),
+        (404, error("Gone."), "Gone."),
+        (
+            404,
+            error("Unknown or inactive Language."),
+            "Unknown or inactive Language. Set the connection's language to one that the shop has.",
+        ),
+        (500, {"error": {"code": 500}}, "(no message)"),
+        (500, {"error": "Gone fishing"}, "Gone fishing"),
+        (502, b"<html>", "(not the API's own error: a page of a proxy?)"),
+        (
+            302,
+            b"",
+            "(not the API's own error: a page of a proxy?) Redirects are refused, since they would carry the "
+            "credentials elsewhere: check the host.",
+        ),
+    ],
+)
+def test_a_refusal_says_what_to_do(status: int, body: Any, told: str) -> None:
+    with pytest.raises(errors.LightspeedAPIError) as raised:
+        read(ONE, body, status)
+    assert str(raised.value) == f"GET /tickets/7.json was answered {status}: {told}"
+    assert (raised.value.method, raised.value.path) == ("GET", "/tickets/7.json")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_lightspeed.api.quota import Pacer, Quota, retry_after
+from airflow_provider_lightspeed.api.quota import Pacer, Quota, in_words, retry_after
 
 LIMIT = "300/3000/12000"
 
@@ -46,6 +46,9 @@ def test_names_in_any_case(change: Any) -> None:
         ("1 day", 12000, 11910, 8012.0),
     ]
     assert str(quota).startswith("298 of 300 calls left in 5 minutes, ")
+    assert str(Quota.from_headers(headers("-1/0/1"), 10.0)).startswith(
+        "0 of 300 calls left in 5 minutes, 0 of 3000 "
+    )
 
 
 @pytest.mark.parametrize(
@@ -102,7 +105,10 @@ def test_retry_after_in_both_forms() -> None:
     assert retry_after({"retry-after": " 30 "}, now) == 30
     assert retry_after({"retry-after": format_datetime(now + timedelta(seconds=45), usegmt=True)}, now) == 45
     assert retry_after({"retry-after": format_datetime(now - timedelta(seconds=45), usegmt=True)}, now) == 0
+    assert retry_after({"retry-after": "Sun, 01 Mar 2026 14:00:45 +0200"}, now) == 45
+    assert retry_after({"retry-after": "Sun, 01 Mar 2026 12:00:45 -0000"}, now) == 45  # an unknown zone: UTC
     assert retry_after({"retry-after": "9" * 500}, now) == 86400
+    assert retry_after({"retry-after": "Sun, 01 Mar 2099 12:00:00 GMT"}, now) == 86400
     for none in ("", "soon", "-1", "1.5", "٣"):
         assert retry_after({"retry-after": none}, now) is None
     assert retry_after({}, now) is None
@@ -262,9 +268,41 @@ def test_plan(calls: int, seconds: float) -> None:
     assert pacer(calls_per_second=20).plan(calls, 1_000.0) == timedelta(seconds=seconds)
 
 
+def test_plan_with_nothing_left_waits_for_the_reset() -> None:
+    assert pacer(headers("0/3000/12000")).plan(1, 1_000.0) == timedelta(seconds=202)
+
+
+@pytest.mark.parametrize(("calls", "seconds"), [(148, 0), (149, 202), (298, 202), (299, 502)])
+def test_plan_leaves_the_reserve_in_each_window(calls: int, seconds: float) -> None:
+    assert pacer(reserve=0.5).plan(calls, 1_000.0) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("now", [1_202.0, 1_300.0])
+def test_plan_after_the_reset_begins_with_a_whole_window(now: float) -> None:
+    assert pacer().plan(300, now) == timedelta(0)
+    assert pacer().plan(301, now) == timedelta(seconds=300)
+
+
 def test_plan_before_the_first_answer_knows_the_calls_a_second_only() -> None:
     assert Pacer(calls_per_second=20).plan(100, 0.0) == timedelta(seconds=5)
     assert Pacer(calls_per_second=0).plan(100, 0.0) == timedelta(0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "0 s"),
+        (119.4, "119 s"),
+        (119.6, "2 min"),
+        (120, "2 min"),
+        (3_600, "60 min"),
+        (7_140, "119 min"),
+        (7_200, "2 h 0 min"),
+        (86_400 + 59 * 60, "24 h 59 min"),
+    ],
+)
+def test_how_long_in_words(seconds: float, words: str) -> None:
+    assert in_words(timedelta(seconds=seconds)) == words
 
 
 def test_plan_counts_a_block() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedConfigurationError,
     LightspeedMalformedAnswerError,
 )
-from airflow_provider_lightspeed.api.tickets import TicketFilter, created_at, ticket_number
+from airflow_provider_lightspeed.api.tickets import Request, TicketFilter, created_at, ticket_number
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -52,9 +54,11 @@ def test_a_missing_time_names_its_ticket() -> None:
 def test_the_window_includes_its_start_and_excludes_its_end() -> None:
     hour = timedelta(hours=1)
     assert TicketFilter(created_from=NOON, created_to=NOON + hour).holds(ticket())
+    assert not TicketFilter(created_from=NOON + hour).holds(ticket())
     assert not TicketFilter(created_from=NOON - hour, created_to=NOON).holds(ticket())
     assert TicketFilter(since_id=6).holds(ticket())
     assert not TicketFilter(since_id=7).holds(ticket())
+    assert TicketFilter(since_id=0).holds(ticket())
 
 
 @pytest.mark.parametrize(
@@ -75,6 +79,7 @@ def test_filters_that_cannot_be_meant(options: Any, words: str) -> None:
 def test_ticket_numbers(good: Any) -> None:
     assert ticket_number(good) == 7
     assert api.get_ticket(good).path == "tickets/7.json"
+    assert ticket_number(1) == 1
 
 
 @pytest.mark.parametrize(
@@ -82,20 +87,63 @@ def test_ticket_numbers(good: Any) -> None:
 )
 def test_what_is_no_ticket_number_becomes_no_path(bad: Any) -> None:
     for request in (api.get_ticket, api.delete_ticket, api.list_messages):
-        with pytest.raises(LightspeedConfigurationError):
+        with pytest.raises(LightspeedConfigurationError, match="a ticket id is a positive whole number"):
             request(bad)
 
 
-def test_endpoints() -> None:
-    assert api.list_tickets().query == {"limit": 250}
-    assert api.list_tickets(page=2, since_id=0, email="a+b@example.com").query == {
-        "limit": 250,
-        "page": 2,
-        "since_id": 0,
-        "email": "a+b@example.com",
-    }
-    assert api.count_tickets(since_id=3).query == {"since_id": 3}
-    assert api.update_ticket(7, {"isClosed": True}).body == {"ticket": {"isClosed": True}}
-    assert api.create_message(7, {"message": "x"}).body == {"ticketMessage": {"message": "x"}}
-    with pytest.raises(LightspeedConfigurationError, match="no property"):
+_BOUNDS = {"created_at_min": "2026-03-01 00:00:00", "created_at_max": "2026-03-02 00:00:00"}
+_FILTERS = {"since_id": 0, **_BOUNDS, "email": "a+b@example.com"}
+
+
+@pytest.mark.parametrize(
+    ("make", "wanted"),
+    [
+        (api.list_tickets, ("GET", "tickets.json", {"limit": 250}, None, "tickets", True)),
+        (
+            partial(api.list_tickets, page=2, limit=9, **_FILTERS),
+            ("GET", "tickets.json", {"limit": 9, "page": 2, **_FILTERS}, None, "tickets", True),
+        ),
+        (api.count_tickets, ("GET", "tickets/count.json", {}, None, "count", False)),
+        (
+            partial(api.count_tickets, **_FILTERS),
+            ("GET", "tickets/count.json", _FILTERS, None, "count", False),
+        ),
+        (partial(api.get_ticket, 7), ("GET", "tickets/7.json", {}, None, "ticket", False)),
+        (
+            partial(api.create_ticket, {"subject": "x"}),
+            ("POST", "tickets.json", {}, {"ticket": {"subject": "x"}}, "ticket", False),
+        ),
+        (
+            partial(api.update_ticket, 7, {"isClosed": True}),
+            ("PUT", "tickets/7.json", {}, {"ticket": {"isClosed": True}}, "ticket", False),
+        ),
+        (partial(api.delete_ticket, 7), ("DELETE", "tickets/7.json", {}, None, None, False)),
+        (
+            partial(api.list_messages, 7),
+            ("GET", "tickets/7/messages.json", {"limit": 250}, None, "ticketMessages", True),
+        ),
+        (
+            partial(api.list_messages, 7, page=2),
+            ("GET", "tickets/7/messages.json", {"limit": 250, "page": 2}, None, "ticketMessages", True),
+        ),
+        (
+            partial(api.create_message, 7, {"message": "x"}),
+            (
+                "POST",
+                "tickets/7/messages.json",
+                {},
+                {"ticketMessage": {"message": "x"}},
+                "ticketMessage",
+                False,
+            ),
+        ),
+        (api.get_rate_limit, ("GET", "account/ratelimit.json", {}, None, "accountRatelimit", False)),
+    ],
+)
+def test_endpoints(make: Callable[[], Request], wanted: tuple[Any, ...]) -> None:
+    assert make() == Request(*wanted)
+
+
+def test_a_change_of_nothing_is_refused() -> None:
+    with pytest.raises(LightspeedConfigurationError, match="no property of ticket 7"):
         api.update_ticket(7, {})
