@@ -198,7 +198,6 @@ def main(number: int, shops: int, interval: float) -> int:
                     "AIRFLOW__TRIGGERER__CAPACITY": str(2 * number + 10),
                 },
             )
-            home.run("db", "migrate")
             home.run("dags", "reserialize")
             return _measure(home, sandbox, number, interval)
 

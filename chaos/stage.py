@@ -12,7 +12,7 @@ import psutil
 
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Sandbox, ShopConfig
 from demo.airflow_api import AirflowApi, wait_until
-from demo.airflow_home import AirflowHome
+from demo.airflow_home import AirflowHome, serving
 from demo.ports import free_ports
 from demo.s3_server import S3Server
 
@@ -84,7 +84,7 @@ class Stage:
 @contextmanager
 def stage(directory: Path) -> Generator[Stage]:
     """Build everything below a directory."""
-    port, shop_port, *logs = free_ports(4)
+    port, shop_port = free_ports(2)
     # Copied, since the project's files may change during an hour.
     dags = shutil.copytree(Path(__file__).parent / "dags", directory / "dags")
     with S3Server(directory) as s3, Sandbox(ShopConfig(tickets=50, limits=NO_LIMITS)) as watched:
@@ -106,20 +106,13 @@ def stage(directory: Path) -> Generator[Stage]:
                 "aws_default": s3.airflow_connection(),
             },
             settings={
-                "AIRFLOW__API__HOST": "127.0.0.1",
-                "AIRFLOW__API__PORT": str(port),
-                "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
+                **serving(port),
                 "AIRFLOW__API__WORKERS": "1",
-                "AIRFLOW__API_AUTH__JWT_SECRET": "only-for-this-run-" * 4,
                 "AIRFLOW__CORE__PARALLELISM": "4",
-                "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
-                "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(logs[0]),
-                "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(logs[1]),
                 # How soon another triggerer takes over what a dead one had.
                 "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
             },
         )
-        home.run("db", "migrate")
         s3.wait_until_ready()
         s3.client().create_bucket(Bucket=BUCKET)
         made = Stage(home, port, shop_port, s3, watched)

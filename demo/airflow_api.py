@@ -35,30 +35,34 @@ class AirflowApi:
     """
 
     def __init__(self, port: int) -> None:
-        self._url = f"http://127.0.0.1:{port}/api/v2"
+        self.url = f"http://127.0.0.1:{port}/api/v2"
 
     def is_up(self) -> bool:
         """Tell whether scheduler, DAG processor and triggerer are there."""
         with suppress(requests.RequestException):
-            health = requests.get(f"{self._url}/monitor/health", timeout=5).json()
+            health = requests.get(f"{self.url}/monitor/health", timeout=5).json()
             return all(
                 health[part]["status"] == "healthy" for part in ("scheduler", "dag_processor", "triggerer")
             )
         return False
 
+    def dag_ids(self) -> list[str]:
+        """Return the ids of the DAGs that have been read."""
+        return [dag["dag_id"] for dag in self._get("dags", "dags")]
+
     def knows(self, dag_id: str) -> bool:
         """Tell whether the DAG has been read."""
-        return requests.get(f"{self._url}/dags/{dag_id}", timeout=_TIMEOUT).ok
+        return requests.get(f"{self.url}/dags/{dag_id}", timeout=_TIMEOUT).ok
 
     def unpause(self, dag_id: str) -> None:
         """Let the DAG run."""
         body = {"is_paused": False}
-        requests.patch(f"{self._url}/dags/{dag_id}", json=body, timeout=_TIMEOUT).raise_for_status()
+        requests.patch(f"{self.url}/dags/{dag_id}", json=body, timeout=_TIMEOUT).raise_for_status()
 
     def start(self, dag_id: str, **conf: Any) -> str:
         """Start a run, and return its id."""
         body = {"logical_date": None, "conf": conf}
-        answer = requests.post(f"{self._url}/dags/{dag_id}/dagRuns", json=body, timeout=_TIMEOUT)
+        answer = requests.post(f"{self.url}/dags/{dag_id}/dagRuns", json=body, timeout=_TIMEOUT)
         answer.raise_for_status()
         run_id: str = answer.json()["dag_run_id"]
         return run_id
@@ -74,7 +78,7 @@ class AirflowApi:
     def result(self, dag_id: str, run_id: str, task_id: str) -> dict[str, Any]:
         """Return what a task has handed over."""
         path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
-        answer = requests.get(f"{self._url}/{path}", timeout=_TIMEOUT)
+        answer = requests.get(f"{self.url}/{path}", timeout=_TIMEOUT)
         answer.raise_for_status()
         value = answer.json()["value"]
         result: dict[str, Any] = json.loads(value) if isinstance(value, str) else value
@@ -88,7 +92,7 @@ class AirflowApi:
         return events
 
     def _get(self, path: str, what: str) -> list[dict[str, Any]]:
-        answer = requests.get(f"{self._url}/{path}", timeout=_TIMEOUT)
+        answer = requests.get(f"{self.url}/{path}", timeout=_TIMEOUT)
         answer.raise_for_status()
         found: list[dict[str, Any]] = answer.json()[what]
         return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import secrets
 import sqlite3
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from typing import Any
 import msgspec
 
 from demo.outcome import Outcome
+from demo.ports import free_ports
 from demo.processes import running
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -28,6 +30,23 @@ _SCRIPTS = Path(sysconfig.get_path("scripts"))
 _AIRFLOW = _SCRIPTS / "airflow"
 _EXCEPTION = re.compile(r"[\w.]+(?:Error|Exception|Failed|Exhausted)\b")
 _GIVE_UP_AFTER = 120.0
+
+
+def serving(port: int) -> dict[str, str]:
+    """Return the settings of an Airflow with an API server, beside which others may run on this machine."""
+    worker_logs, triggerer_logs = free_ports(2)
+    return {
+        # It asks nobody for a password, so that nobody else may reach it.
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
+        # Parts that are started one by one would each make up their own.
+        "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
+        # Fixed ones otherwise.
+        "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(worker_logs),
+        "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(triggerer_logs),
+    }
 
 
 @dataclass(frozen=True)
@@ -47,7 +66,7 @@ class AirflowHome:
         connections: Mapping[str, str],
         settings: Mapping[str, str],
     ) -> AirflowHome:
-        """Make a new home.
+        """Make a new home, with its database.
 
         :param connections: Airflow connections as JSON, by id.
         :param settings: further environment variables.
@@ -59,7 +78,7 @@ class AirflowHome:
             for name, value in os.environ.items()
             if not name.startswith(("AIRFLOW", "AWS_", "_AIRFLOW"))
         }
-        return cls(
+        home = cls(
             directory,
             dags,
             {
@@ -79,6 +98,8 @@ class AirflowHome:
                 **settings,
             },
         )
+        home.run("db", "migrate")
+        return home
 
     @property
     def log(self) -> Path:

@@ -8,12 +8,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
-import requests
-
-from demo.airflow_home import PROJECT
-from demo.ports import free_ports, is_free
+from demo.airflow_api import AirflowApi
+from demo.airflow_home import PROJECT, serving
+from demo.ports import is_free
 from demo.processes import end_in_order_on_signals
 from demo.screen import heading, paint, say
 from demo.story import short, tell_world
@@ -24,7 +22,6 @@ DIRECTORY = PROJECT / ".demo" / "ui"
 
 # A minute as a rule; a busy machine takes its time, and an Airflow that ends is noticed at once.
 _READY_WITHIN = 900.0
-_PARTS = ("metadatabase", "scheduler", "dag_processor", "triggerer")
 _A_CUSTOMER_EVERY = 30.0
 
 
@@ -44,7 +41,7 @@ def main(port: int, directory: Path = DIRECTORY) -> int:
         ):
             tell_world(here)
             say("\n  Airflow starts, which takes a minute …")
-            _start_dags(here, f"http://127.0.0.1:{port}/api/v2", airflow)
+            _start_dags(here, AirflowApi(port), airflow)
             _tell_way_on(here, port)
             _live(here, airflow)
     except RuntimeError as error:
@@ -57,25 +54,17 @@ def main(port: int, directory: Path = DIRECTORY) -> int:
 
 
 def _settings(port: int) -> dict[str, str]:
-    log_ports = free_ports(2)
     return {
-        # This Airflow asks nobody for a password, so that nobody else may reach it.
-        "AIRFLOW__API__HOST": "127.0.0.1",
-        "AIRFLOW__API__PORT": str(port),
-        "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
-        # Fixed ones otherwise, which another Airflow on this machine may use.
-        "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(log_ports[0]),
-        "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(log_ports[1]),
+        **serving(port),
         "AIRFLOW__CORE__PARALLELISM": "8",
         # All DAGs start at once, and on a busy machine Airflow does not answer its own tasks within the usual 5 s.
         "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
         # Off otherwise, since it lets whoever may edit connections make the server call any address.
         "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
     }
 
 
-def _start_dags(here: World, api: str, airflow: subprocess.Popen[bytes]) -> None:
+def _start_dags(here: World, api: AirflowApi, airflow: subprocess.Popen[bytes]) -> None:
     """Let the DAGs run once all of Airflow is up: before, their first tasks would find no server to report to.
 
     :raises RuntimeError: it does not come up.
@@ -84,22 +73,11 @@ def _start_dags(here: World, api: str, airflow: subprocess.Popen[bytes]) -> None
     give_up = time.monotonic() + _READY_WITHIN
     while time.monotonic() < give_up and airflow.poll() is None:
         time.sleep(1)
-        try:
-            health = _ask("GET", f"{api}/monitor/health")
-            parsed = _ask("GET", f"{api}/dags")["total_entries"]
-        except requests.RequestException:
-            continue
-        healthy = all(health[part]["status"] == "healthy" for part in _PARTS)
-        if healthy and parsed == expected:
-            _ask("PATCH", f"{api}/dags?dag_id_pattern=~", {"is_paused": False})
+        if api.is_up() and len(dag_ids := api.dag_ids()) == expected:
+            for dag_id in dag_ids:
+                api.unpause(dag_id)
             return
     raise RuntimeError(f"Airflow does not start. {here.airflow.last_error()}\nThe log: {here.airflow.log}")
-
-
-def _ask(method: str, address: str, body: object = None) -> Any:
-    answer = requests.request(method, address, json=body, timeout=10)
-    answer.raise_for_status()
-    return answer.json()
 
 
 def _tell_way_on(here: World, port: int) -> None:

@@ -52,7 +52,6 @@ def world(
                 **settings,
             },
         )
-        airflow.run("db", "migrate")
         s3.wait_until_ready()
         s3.client().create_bucket(Bucket=BUCKET)
         yield World(shop, s3, airflow)

@@ -18,7 +18,7 @@ import pytest
 
 from airflow_provider_lightspeed.sandbox import Sandbox, ShopConfig
 from demo.airflow_api import OVER, AirflowApi, wait_until
-from demo.airflow_home import PROJECT, AirflowHome
+from demo.airflow_home import PROJECT, AirflowHome, serving
 from demo.ports import free_ports
 from demo.s3_server import S3Server
 from tests.distributed.servers import postgres, redis
@@ -56,7 +56,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     dags = directory / "dags"
     shutil.copytree(Path(__file__).parent / "dags", dags)
     shutil.copy(PROJECT / "example_dags" / f"{FLEET}.py", dags)
-    port, triggerer_log, shop_port = free_ports(3)
+    port, shop_port = free_ports(2)
     one_key = ShopConfig(
         tickets=5_000, limits=(40, 10**6, 10**6), window_seconds=(15.0, 3_600.0, 86_400.0), burst_limit=20
     )
@@ -82,20 +82,14 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
                 "LIGHTSPEED_S3_BUCKET": BUCKET,
                 "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
                 "AIRFLOW__CORE__HOSTNAME_CALLABLE": "tests.distributed.worker_name.worker_name",
-                "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
                 "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://{database}",
                 "AIRFLOW__CELERY__BROKER_URL": broker,
                 "AIRFLOW__CELERY__RESULT_BACKEND": f"db+postgresql+psycopg2://{database}",
                 "AIRFLOW__CELERY__WORKER_CONCURRENCY": "4",
-                "AIRFLOW__API__PORT": str(port),
-                "AIRFLOW__API__HOST": "127.0.0.1",
-                "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
+                **serving(port),
                 "AIRFLOW__API__WORKERS": "1",
-                "AIRFLOW__API_AUTH__JWT_SECRET": "only-for-this-test-" * 4,
-                "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(triggerer_log),
             },
         )
-        home.run("db", "migrate")
         s3.wait_until_ready()
         s3.client().create_bucket(Bucket=BUCKET)
 

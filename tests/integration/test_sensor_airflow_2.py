@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_lightspeed.sandbox import Sandbox
-from demo.airflow_home import AirflowHome
+from tests.airflow_with import airflow_with
 
 _RUNS = 12
 
@@ -48,15 +48,7 @@ for number in range(runs):
 @pytest.mark.airflow(before="3.0")
 @pytest.mark.timeout(900)
 def test_each_ticket_once_in_every_mode(sandbox: Sandbox, tmp_path: Path) -> None:
-    (tmp_path / "dags").mkdir()
-    (tmp_path / "dags" / "sensors.py").write_text(_DAGS)
-    home = AirflowHome.create(
-        tmp_path / "home",
-        dags=tmp_path / "dags",
-        connections={"lightspeed_default": sandbox.airflow_connection()},
-        settings={},
-    )
-    home.run("db", "migrate")
+    home = airflow_with(_DAGS, tmp_path, lightspeed_default=sandbox.airflow_connection())
     driver = subprocess.Popen(
         [sys.executable, "-c", _DRIVER, str(_RUNS)],
         env=home.environment,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Sandbox, ShopConfig
 from demo.airflow_home import AirflowHome
+from tests.airflow_with import airflow_with
 
 _DAGS = """
 from airflow.providers.common.compat.sdk import DAG, task
@@ -50,14 +50,7 @@ def shop() -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="module")
 def airflow(tmp_path_factory: pytest.TempPathFactory, shop: Sandbox) -> AirflowHome:
-    directory: Path = tmp_path_factory.mktemp("bulk")
-    dags = directory / "dags"
-    dags.mkdir()
-    (dags / "bulk.py").write_text(_DAGS)
-    connections = {"lightspeed_default": shop.airflow_connection()}
-    home = AirflowHome.create(directory / "home", dags=dags, connections=connections, settings={})
-    home.run("db", "migrate")
-    return home
+    return airflow_with(_DAGS, tmp_path_factory.mktemp("bulk"), lightspeed_default=shop.airflow_connection())
 
 
 def test_twelve_thousand_ids_go_through_xcom(airflow: AirflowHome, shop: Sandbox) -> None:

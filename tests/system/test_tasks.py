@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from importlib.metadata import version
-from pathlib import Path
 
 import pytest
 from packaging.version import Version
 
 from airflow_provider_lightspeed.sandbox import Fault, Sandbox, ShopConfig
 from demo.airflow_home import AirflowHome
+from tests.airflow_with import airflow_with
 
 AIRFLOW = Version(version("apache-airflow"))
 
@@ -47,15 +47,9 @@ def shop() -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="module")
 def airflow(tmp_path_factory: pytest.TempPathFactory, shop: Sandbox) -> AirflowHome:
-    directory: Path = tmp_path_factory.mktemp("tasks")
-    dags = directory / "dags"
-    dags.mkdir()
-    (dags / "tasks.py").write_text(_DAGS)
     wrong = {**json.loads(shop.airflow_connection()), "password": "wrong-secret"}
     connections = {"lightspeed_default": shop.airflow_connection(), "wrong": json.dumps(wrong)}
-    home = AirflowHome.create(directory / "home", dags=dags, connections=connections, settings={})
-    home.run("db", "migrate")
-    return home
+    return airflow_with(_DAGS, tmp_path_factory.mktemp("tasks"), **connections)
 
 
 def test_the_sensor_hands_each_ticket_over_once(airflow: AirflowHome, shop: Sandbox) -> None:

@@ -14,7 +14,8 @@ import psutil
 import requests
 
 from airflow_provider_lightspeed.sandbox import Sandbox
-from demo.airflow_home import AirflowHome
+from demo.airflow_api import AirflowApi
+from demo.airflow_home import AirflowHome, serving
 from demo.ports import free_ports
 
 _PATIENCE = 600.0
@@ -31,21 +32,22 @@ def wait_until(is_so: Callable[[], bool]) -> None:
 class WholeAirflow:
     """One that runs."""
 
-    url: str
+    api: AirflowApi
     process: psutil.Process
     home: AirflowHome
 
+    @property
+    def url(self) -> str:
+        return self.api.url
+
     def unpause(self, dag_id: str) -> None:
-        wait_until(lambda: requests.get(f"{self.url}/dags/{dag_id}", timeout=30).ok)
-        requests.patch(f"{self.url}/dags/{dag_id}", json={"is_paused": False}, timeout=30).raise_for_status()
+        wait_until(lambda: self.api.knows(dag_id))
+        self.api.unpause(dag_id)
 
     def start(self, dag_id: str, **conf: Any) -> str:
+        """Start a run, and return its address."""
         self.unpause(dag_id)
-        answer = requests.post(
-            f"{self.url}/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf}, timeout=30
-        )
-        answer.raise_for_status()
-        return self.run(dag_id, answer.json()["dag_run_id"])
+        return self.run(dag_id, self.api.start(dag_id, **conf))
 
     def run(self, dag_id: str, run_id: str) -> str:
         return f"{self.url}/dags/{dag_id}/dagRuns/{run_id}"
@@ -117,33 +119,14 @@ def whole_airflow(
     directory: Path, *, dags: Path, connections: Mapping[str, str], settings: Mapping[str, str]
 ) -> Generator[WholeAirflow]:
     """Start it, which takes half a minute, and end it."""
-    port, *logs = free_ports(3)
+    (port,) = free_ports(1)
     home = AirflowHome.create(
         directory,
         dags=dags,
         connections=connections,
-        settings={
-            "AIRFLOW__API__HOST": "127.0.0.1",
-            "AIRFLOW__API__PORT": str(port),
-            "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
-            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(logs[0]),
-            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(logs[1]),
-            "AIRFLOW__CORE__PARALLELISM": "4",
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
-            **settings,
-        },
+        settings={**serving(port), "AIRFLOW__CORE__PARALLELISM": "4", **settings},
     )
-    home.run("db", "migrate")
     with home.standalone() as process:
-        url = f"http://127.0.0.1:{port}/api/v2"
-        wait_until(lambda: _is_up(url))
-        yield WholeAirflow(url, psutil.Process(process.pid), home)
-
-
-def _is_up(url: str) -> bool:
-    with suppress(requests.RequestException):
-        health = requests.get(f"{url}/monitor/health", timeout=5).json()
-        return all(
-            health[part]["status"] == "healthy" for part in ("scheduler", "dag_processor", "triggerer")
-        )
-    return False
+        api = AirflowApi(port)
+        wait_until(api.is_up)
+        yield WholeAirflow(api, psutil.Process(process.pid), home)
