@@ -47,6 +47,7 @@ def test_good_addresses(url: str) -> None:
         "https://shop.example:99999",
         "https://[::1",
         "https://shop example",
+        "https://shop.example/a b",
         "https://shop.example\n.evil.example",
         "https://shöp.example",
         "https://shop.example\\.evil.example",
@@ -77,37 +78,59 @@ def test_plain_http_is_for_this_machine_only(host: str) -> None:
     ],
 )
 def test_an_address_with_credentials_is_refused_and_not_repeated(url: str) -> None:
-    with pytest.raises(LightspeedConfigurationError) as raised:
+    with pytest.raises(
+        LightspeedConfigurationError, match=r"^the host must not carry credentials: "
+    ) as raised:
         make(url)
     assert "thesecret" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("wrong", "values", "words"),
     [
-        {"key": ""},
-        {"secret": ""},
-        {"key": " thekey"},
-        {"secret": "thesecret\n"},
-        {"key": "the:key"},
-        {"language": "EN"},
-        {"language": "en\n"},
-        {"language": "../x"},
-        {"language": ""},
-        {"filter_timezone": "Europe/Nowhere"},
-        {"filter_timezone": "../etc/passwd"},
-        {"filter_timezone": ""},
-        *({"quota_reserve": value} for value in (-0.1, 0.91, math.nan)),
-        *({"timeout": value} for value in (0, -1, math.nan, math.inf)),
-        *({"max_wait": value} for value in (-1, math.nan)),
-        *({"calls_per_second": value} for value in (-1, 0.5, math.nan, math.inf)),
-        {"max_body": 0},
+        ("key", [""], "the API key (login) and the API secret (password) must both be given"),
+        ("secret", [""], "the API key (login) and the API secret (password) must both be given"),
+        ("key", [" thekey", "the:key"], "the API key or the API secret has a blank before or after it"),
+        ("secret", ["thesecret\n"], "the API key or the API secret has a blank before or after it"),
+        ("language", ["EN", "en\n", "../x", ""], "language must be two lower-case letters"),
+        ("filter_timezone", ["Europe/Nowhere", "../etc/passwd", ""], "filter_timezone must be an IANA name"),
+        ("quota_reserve", [-0.1, 0.91, math.nan], "quota_reserve must be from 0.0 to 0.9"),
+        (
+            "timeout",
+            [0, -1, 3_601, math.nan, math.inf],
+            "timeout must be more than 0 and at most 3600 seconds",
+        ),
+        ("max_wait", [-1, math.nan], "max_wait must not be negative"),
+        (
+            "calls_per_second",
+            [-1, 0.5, 1_001, math.nan, math.inf],
+            "calls_per_second must be from 1 to 1000, or 0",
+        ),
+        ("max_body", [0], "max_body must be at least 1 byte"),
     ],
 )
-def test_values_out_of_range_are_refused_without_naming_the_secret(options: dict[str, Any]) -> None:
-    with pytest.raises(LightspeedConfigurationError) as raised:
-        make(**options)
-    assert "thesecret" not in str(raised.value)
+def test_values_out_of_range_are_refused_by_name_without_naming_the_secret(
+    wrong: str, values: list[Any], words: str
+) -> None:
+    for value in values:
+        with pytest.raises(LightspeedConfigurationError) as raised:
+            make(**{wrong: value})
+        assert str(raised.value).startswith(words)
+        assert "thesecret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("quota_reserve", [0.0, 0.9]),
+        ("timeout", [0.1, 3_600]),
+        ("max_wait", [0]),
+        ("calls_per_second", [0, 1, 1_000]),
+        ("max_body", [1]),
+    ],
+)
+def test_the_ends_of_each_range_are_taken(name: str, values: list[float]) -> None:
+    assert [getattr(make(**{name: value}), name) for value in values] == values
 
 
 def test_limits_that_hold_where_nothing_is_said() -> None:
