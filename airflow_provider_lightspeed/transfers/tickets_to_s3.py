@@ -196,7 +196,6 @@ class LightspeedTicketsToS3Operator(BaseOperator):
 
     @fail_without_retry()
     def _run(self, context: Context, state: dict[str, Any] | None) -> dict[str, Any]:
-        from airflow_provider_lightspeed.transfers.destination import Destination
         from airflow_provider_lightspeed.transfers.export import Export, Progress
         from airflow_provider_lightspeed.transfers.lineage import Exported
 
@@ -210,25 +209,7 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         shop = hook.get_conn().settings.base_url
         job = _name_of(shop, f"{bucket}/{key}", wanted, file_format, privacy)
         checkpoint = Checkpoint(context)
-        destination = partial(
-            Destination, self._s3_client(), bucket, key,
-            owner=_owner(context), life=self._life(context), replace=self.replace, options=self._s3_options(),
-        )  # fmt: skip
-        progress = self._earlier(state, job)
-        place = destination(export=progress.export)
-        with place.before_any_call():
-            there = place.published(job)
-            if there is None and not place.staging.has(progress.pieces):
-                self.log.warning(
-                    "What an earlier try had staged is gone: somebody has emptied the staging folder, or a "
-                    "lifecycle rule of the bucket has. Starting afresh"
-                )
-                progress = Progress.start(job)
-                place = destination(export=progress.export)
-            if there is None:
-                place.prepare()
-                checkpoint.save(progress.to_json())
-            place.remove_dead()
+        place, progress, there = self._take_up(context, bucket, key, job, state, checkpoint)
         if there is not None:
             self.log.info("An earlier try had published %s before it was killed", place.target.uri)
             progress, size = Progress.of_object(there), int(there["bytes"])
@@ -292,6 +273,43 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         for outlet in self.outlets if events is not None else ():
             events[outlet].extra.update(result)
         return result
+
+    def _take_up(
+        self,
+        context: Context,
+        bucket: str,
+        key: str,
+        job: str,
+        state: dict[str, Any] | None,
+        checkpoint: Checkpoint,
+    ) -> tuple[Destination, Progress, dict[str, str] | None]:
+        """See what earlier tries have left, and that S3 can be written, before any ticket is fetched.
+
+        :return: where the export goes, how far it is, and the metadata of the object if an earlier try has published it.
+        """
+        from airflow_provider_lightspeed.transfers.destination import Destination
+        from airflow_provider_lightspeed.transfers.export import Progress
+
+        destination = partial(
+            Destination, self._s3_client(), bucket, key,
+            owner=_owner(context), life=self._life(context), replace=self.replace, options=self._s3_options(),
+        )  # fmt: skip
+        progress = self._earlier(state, job)
+        place = destination(export=progress.export)
+        with place.before_any_call():
+            there = place.published(job)
+            if there is None and not place.staging.has(progress.pieces):
+                self.log.warning(
+                    "What an earlier try had staged is gone: somebody has emptied the staging folder, or a "
+                    "lifecycle rule of the bucket has. Starting afresh"
+                )
+                progress = Progress.start(job)
+                place = destination(export=progress.export)
+            if there is None:
+                place.prepare()
+                checkpoint.save(progress.to_json())
+            place.remove_dead()
+        return place, progress, there
 
     def _earlier(self, state: dict[str, Any] | None, job: str) -> Progress:
         """Take up what an earlier try has done, if it did the same job."""
