@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from airflow_provider_lightspeed.api import pieces
 from airflow_provider_lightspeed.api.pieces import decode
 
 _TEXT = st.text('ab"\\[]{},:é😀\n\x00', max_size=8)
@@ -77,3 +78,20 @@ def test_what_is_no_json_is_none_in_pieces_either(value: Any, data: st.DataObjec
 )
 def test_no_json(body: bytes) -> None:
     assert _both(body) == ("no JSON", "no JSON")
+
+
+@pytest.mark.parametrize(
+    ("value", "steps"),
+    [
+        ({"tickets": [{"a": {"b": [{}]}, "c": '"}]\\'}, {}, {"d": []}]}, 6),
+        ({"tickets": [1, 2]}, 0),
+        ([{"a": 1}], 0),
+    ],
+)
+def test_other_threads_get_their_turn_between_the_objects_of_a_list(
+    value: Any, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns: list[float] = []
+    monkeypatch.setattr(pieces.time, "sleep", turns.append)
+    assert decode(json.dumps(value).encode(), at_once=0) == value
+    assert turns == [0] * steps
