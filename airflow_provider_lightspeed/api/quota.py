@@ -181,7 +181,7 @@ class Pacer:
         at_full_speed = calls / self._burst if self._burst else 0.0
         windows = self.quota.windows if self.quota else ()
         waits = [self._time_within(window, calls, now) for window in windows]
-        return timedelta(seconds=max(at_full_speed, self._blocked_until - now, *waits, 0.0))
+        return timedelta(seconds=max(at_full_speed, self._blocked_until - now, *waits))
 
     def _time_within(self, window: Window, calls: int, now: float) -> float:
         spare = max(0, self._spare(window, now))

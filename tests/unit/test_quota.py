@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_lightspeed.api.quota import Pacer, Quota, in_words, retry_after
+from airflow_provider_lightspeed.api.quota import Pacer, Quota, Window, in_words, retry_after
 
 LIMIT = "300/3000/12000"
 
@@ -77,6 +77,18 @@ def test_a_malformed_triple_is_none_at_all(name: str, bad: str) -> None:
 @pytest.mark.parametrize("limit", ["0/3000/12000", "-1/3000/12000"])
 def test_a_limit_of_nothing_is_malformed(limit: str) -> None:
     assert Quota.from_headers(headers(limit=limit), 0.0) is None
+
+
+def test_a_limit_of_one_is_a_limit() -> None:
+    assert Quota.from_headers(headers(limit="1/1/1", remaining="1/1/1"), 0.0)
+
+
+def test_the_reset_lies_between_what_sending_and_what_answering_makes_of_it() -> None:
+    quota = Quota.from_headers(headers(reset="202/802/8002"), 1_010.0, 1_000.0)
+    assert quota
+    assert (quota.windows[0].resets_from, quota.windows[0].resets_at) == (1_201.0, 1_212.0)
+    old, new = Window("", 300.0, 9, 5, 120.0, 100.0), Window("", 300.0, 9, 6, 130.0, 90.0)
+    assert old.after(new) == new.after(old) == old
 
 
 def test_negative_resets_are_now_and_none_is_longer_than_its_window() -> None:
@@ -180,7 +192,9 @@ def test_after_an_answer_without_a_good_triple_the_last_one_goes_on_to_count(ans
 def test_before_the_first_answer_one_call_goes_alone() -> None:
     made = Pacer(calls_per_second=0)
     assert made.admit(0.0).seconds == 0
-    assert 0 < made.admit(0.0).seconds < 0.1
+    wait = made.admit(0.0)
+    assert 0 < wait.seconds < 0.1
+    assert wait.reason == "calls under way are to tell what is left of the quota"
     made.answered(0.1, {}, 0.0)  # no headers: there may never be any
     assert [made.admit(0.1).seconds for _ in range(5)] == [0] * 5
 
@@ -235,6 +249,14 @@ def test_a_block_holds_all_calls_up_and_the_longer_one_wins() -> None:
     assert made.admit(1_000.0).seconds == 10
     assert made.admit(1_000.0).reason == "long"
     assert made.admit(1_010.0).seconds <= 0
+
+
+def test_calls_under_way_take_up_the_calls_of_a_second() -> None:
+    made = pacer(calls_per_second=2)
+    assert [made.admit(1_010.0).seconds for _ in range(2)] == [0, 0]
+    wait = made.admit(1_010.0)
+    assert 0 < wait.seconds < 0.1
+    assert wait.reason == "2 calls a second is the shop's limit"
 
 
 @given(
