@@ -14,7 +14,7 @@ FIND_PYTHON = for python in $(PYTHON) python3 python3.13 python3.12 python3.11 p
 	&& echo $$python && break; done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test matrix bench chaos distributed lint format types docs build check lock clean
+.PHONY: help setup demo ui test matrix bench chaos distributed mutants coverage lint format types docs build check lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+[-%a-z]*:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,22 @@ bench: $(READY) ## exports by this provider and by others, side by side, into do
 
 chaos: $(READY) ## random worlds where things break, on real Airflow (MINUTES=10 SEED=1 WORLDS=1)
 	@$(BIN)/python -m chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(WORLDS),--worlds $(WORLDS))
+
+# Each change is tried by itself, so tests that draw examples draw few.
+mutants: .matrix/quality/.ready ## change the client's pure code in every small way: do its unit tests notice? (ARGS="*quota*")
+	@HYPOTHESIS_PROFILE=few .matrix/quality/bin/mutmut run $(ARGS)
+	@HYPOTHESIS_PROFILE=few .matrix/quality/bin/mutmut results | { grep -v "not checked" || true; }
+
+coverage: .matrix/quality/.ready ## lines and branches that the unit and integration tests reach (ARGS=tests/unit)
+	@.matrix/quality/bin/python $(PYTEST) -p no:cacheprovider --cov --cov-report=term-missing:skip-covered \
+	$(or $(ARGS),tests/unit tests/integration)
+
+.matrix/quality/.ready: requirements/airflow-3.3.txt pyproject.toml | $(READY)
+	@echo "Setting up .matrix/quality …"
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python .matrix/quality
+	@$(BIN)/uv pip install --quiet --python .matrix/quality/bin/python --constraints $< --group test \
+	--group quality --editable .
+	@touch $@
 
 # RUNLEVEL keeps Debian from starting services of its own.
 distributed: .matrix/distributed/.ready ## thirty shops on CeleryExecutor with two workers, PostgreSQL and Redis (Debian, Ubuntu)
@@ -111,4 +127,4 @@ lock: $(READY) ## choose new versions of all dependencies
 	--output-file requirements/airflow-lowest.txt pyproject.toml
 
 clean: ## remove what the other targets have made, except .venv
-	@rm -rf .bench .chaos .demo .matrix dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .bench .chaos .demo .matrix mutants dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
