@@ -115,7 +115,7 @@ build: $(READY) ## wheel and sdist in dist/
 install-%: build ## the wheel, alone, beside an older Airflow: it is found, and its modules load (make install-2.11)
 	@$(BIN)/python -m tools.bare_install $* dist/*.whl
 
-check: lint types docs build install-2.11 install-3.3 demo test test-2.11 ## all of it, as CI does
+check: lint types docs build $(OLDER:%=install-%) install-3.3 demo test test-2.11 ## all of it, as CI does
 
 lock: $(READY) ## choose new versions of all dependencies
 	@for pins in $(OLDER:%=%/test) 3.3/dev; do version=$${pins%/*}; \

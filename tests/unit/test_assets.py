@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from airflow_provider_lightspeed.assets import new_ticket_ids
+import pytest
+
+from airflow_provider_lightspeed.assets import new_ticket_ids, new_tickets_asset
 
 _SHOP: Any = "stands for an asset"
 
@@ -72,3 +74,9 @@ def test_what_was_sent_again_may_be_all_there_is() -> None:
 
 def test_many_events_lie_before() -> None:
     assert _read(*(_Event(number // 10, [number]) for number in range(1, 500)), starting=1) == [499]
+
+
+@pytest.mark.airflow(before="3.0")
+def test_airflow_2_says_what_is_needed() -> None:
+    with pytest.raises(RuntimeError, match=r"needs Airflow 3.*Use NewTicketSensor"):
+        new_tickets_asset("shop")
