@@ -153,7 +153,7 @@ def test_an_error_in_a_success_is_a_failure(request_: Request, body: Any, kind: 
     [(399, 500), (400, 400), ("404", 404), (599, 599), (600, 500), ("x", 500), (None, 500)],
 )
 def test_an_error_in_a_success_has_the_status_that_it_names(code: Any, status: int) -> None:
-    with pytest.raises(errors.LightspeedAPIError) as caught:
+    with pytest.raises(errors.LightspeedAPIError, match=f"was answered {status}: No.") as caught:
         read(LIST, error(code=code))
     assert caught.value.status == status
 
@@ -161,6 +161,7 @@ def test_an_error_in_a_success_has_the_status_that_it_names(code: Any, status: i
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
+        (300, errors.LightspeedRedirectError),
         (301, errors.LightspeedRedirectError),
         (304, errors.LightspeedRedirectError),
         (400, errors.LightspeedInvalidRequestError),
@@ -228,6 +229,14 @@ def test_gzip_is_unpacked_up_to_the_cap() -> None:
         read(LIST, gzip.compress(json.dumps(error("Be gone")).encode()), 500, content_encoding="gzip")
 
 
+def test_what_is_unpacked_piece_by_piece_is_whole() -> None:
+    rows = [{"id": number, "subject": "x" * 1_000} for number in range(1, 3_001)]
+    packed = gzip.compress(json.dumps({"tickets": rows}).encode())
+    assert read_answer(LIST, Answer(200, {"content-encoding": "gzip"}, packed)) == rows
+    assert read(LIST, gzip.compress(b'{"tickets": []}'.ljust(1_000_000)), content_encoding="x-gzip") == []
+    assert read(LIST, {"tickets": []}, content_encoding="identity") == []
+
+
 def test_a_body_is_in_no_repr() -> None:
     assert "private" not in repr(Answer(200, {}, b"private"))
 
@@ -252,6 +261,15 @@ def test_a_malformed_answer_says_what_is_wrong_with_it(request_: Request, body: 
     assert str(raised.value) == (
         f"GET /{request_.path} was answered 200, but the body ({size} bytes, text/html) {words}"
     )
+
+
+def test_a_malformed_answer_may_lack_its_type() -> None:
+    with pytest.raises(
+        errors.LightspeedMalformedAnswerError, match=r"\(0 bytes, no content type\) is empty$"
+    ):
+        read(LIST, b"")
+    with pytest.raises(errors.LightspeedMalformedAnswerError, match=r"no content type\) is not JSON \("):
+        read(LIST, b"[] []")
 
 
 def test_the_largest_and_the_smallest_that_make_sense_are_taken() -> None:

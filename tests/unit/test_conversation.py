@@ -348,13 +348,24 @@ def test_an_answer_that_was_long_on_its_way_is_no_new_window() -> None:
     assert [window.remaining for window in world.conversation.quota.windows] == [100, 1_999, 8_999]
 
 
-@pytest.mark.parametrize(("seconds", "told"), [("1", True), ("0", False)])
-def test_waits_worth_a_word_are_told_once(seconds: str, told: bool, caplog: pytest.LogCaptureFixture) -> None:
+def test_of_those_who_wait_for_the_same_one_says_so(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    world = World(listed(**{**USED_UP, "x_ratelimit_reset": f"{seconds}/600/6000"}), listed(), listed())
+    world = World(listed(**USED_UP), answer(429, b"", retry_after="7"), listed())
     world.call(list_tickets())
+    for _ in range(3):
+        assert next(world.conversation.exchange(list_tickets())) == Sleep(60.0)
+    world.now += 60.0
     world.call(list_tickets())
-    assert [message.partition(",")[0] for message in caplog.messages] == ["Waiting 1 s"] * told
+    assert [message.partition(",")[0] for message in caplog.messages] == ["Waiting 60 s", "Waiting 7 s"]
+
+
+def test_waits_of_less_than_a_second_are_not_worth_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    world = World(listed(), listed(), calls_per_second=1)
+    world.call(list_tickets())
+    world.now += 0.5
+    world.call(list_tickets())
+    assert (world.slept, caplog.messages) == ([0.5], [])
 
 
 class Counted:

@@ -79,12 +79,12 @@ def test_authorities_may_be_a_file_or_a_directory(tmp_path: Path, monkeypatch: p
     assert known > 50
     one = tmp_path / "one.pem"
     one.write_text(ssl.DER_cert_to_PEM_cert(context.get_ca_certs(binary_form=True)[0]))
-    monkeypatch.setenv("SSL_CERT_FILE", str(one))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(one))  # which OpenSSL itself does not read
     context = tls_context(SHOP)
     assert context
     assert len(context.get_ca_certs()) == 1
     # Of a directory, authorities are read when a certificate names one.
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path))
     context = tls_context(SHOP)
     assert context
     assert (context.verify_mode, context.get_ca_certs()) == (ssl.CERT_REQUIRED, [])
