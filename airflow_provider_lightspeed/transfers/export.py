@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from uuid import uuid4
@@ -155,8 +157,9 @@ class Export:
         if self.progress.pieces:
             self._format.pending = self._staging.read_behind(self.progress.pieces[-1])
         try:
-            for page in self._client.iter_pages(self._wanted, self.progress.cursor):
-                self._take(page)
+            with _loaded_is_kept():
+                for page in self._client.iter_pages(self._wanted, self.progress.cursor):
+                    self._take(page)
         except LightspeedQuotaExhausted:
             if self.can_go_on:
                 self._save()
@@ -287,6 +290,19 @@ class Export:
     def _calls_for(self, tickets: int) -> int:
         tickets = max(0, tickets)
         return -(-tickets // PAGE_SIZE) + (tickets if self._fetch else 0)
+
+
+@contextmanager
+def _loaded_is_kept() -> Generator[None]:
+    """Leave what is loaded out of garbage collection: Airflow is large, and tickets by the thousand make it run often."""
+    if gc.get_freeze_count():
+        yield  # somebody else's
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _count_about(wanted: TicketFilter) -> Request:
