@@ -1,7 +1,9 @@
 """The same shop exported by this provider and by what one would take instead, side by side.
 
-    make bench                       # the default worlds, ten minutes or so
-    make bench ARGS="--full"         # up to a million tickets, with latency too; an afternoon
+    make bench                                  # the default worlds, ten minutes or so
+    make bench ARGS="--full"                    # up to a million tickets, with latency too; more than an hour
+    make bench ARGS="--full --go-on"            # what an interrupted run has not measured yet
+    make bench ARGS="--full --latency 0"        # only the worlds without
     make bench ARGS="--tickets 10000 --rounds 1 --only bare_loop lightspeed_provider --output /dev/stdout"
 
 Shop and S3 server are real ones on this machine; each contender (`benchmarks/contenders/`) is a process of its own,
@@ -20,7 +22,10 @@ import os
 import subprocess  # ruff: ignore[suspicious-subprocess-import] - runs the contenders apart
 import sys
 import tempfile
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from statistics import median
@@ -31,11 +36,12 @@ import msgspec
 
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Churn, Sandbox, ShopConfig
 from benchmarks import chores
-from benchmarks.report import Row, environment, page, table
+from benchmarks.report import OURS, Measured, Row, environment, page, table
 from demo.processes import end_in_order_on_signals
 from demo.s3_server import S3Server
 
 ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / ".bench" / "results.json"
 BUCKET = "benchmark"
 CONTENDERS = {
     "lightspeed_provider": None,
@@ -67,6 +73,15 @@ class World:
             f"{'churning' if self.churning else 'quiet'}"
         )
 
+    @property
+    def rounds(self) -> int:
+        return 1 if self.tickets >= 1_000_000 or self.latency else 3
+
+    @property
+    def side_by_side(self) -> int:
+        """How many contenders run at once: a slow shop leaves them waiting."""
+        return 3 if self.tickets >= 100_000 and self.latency else 1
+
     def shop(self) -> Sandbox:
         return Sandbox(
             ShopConfig(
@@ -89,11 +104,13 @@ DEFAULT = [
     World(100_000, churning=True),
 ]
 FULL = [
-    World(tickets, order, latency, churning)
-    for tickets in (10_000, 100_000, 1_000_000)
-    for order in ("newest", "oldest")
-    for latency in (0.0, 0.1)
-    for churning in (False, True)
+    *(
+        World(tickets, latency=latency, churning=churning)
+        for tickets in (10_000, 100_000, 1_000_000)
+        for latency in (0.0, 0.1)
+        for churning in (False, True)
+    ),
+    *(World(100_000, "oldest", churning=churning) for churning in (False, True)),
 ]
 
 
@@ -188,28 +205,38 @@ def middle(rows: list[Row]) -> Row:
     })
 
 
-def compare(worlds: list[World], contenders: list[str], rounds: int) -> dict[World, dict[str, Row | None]]:
-    """Let all contenders export all worlds."""
+def compare(
+    worlds: list[World], contenders: list[str], rounds: int | None
+) -> Generator[tuple[World, Measured]]:
+    """Let all contenders export all worlds, one world after another."""
     for needed in {CONTENDERS[name] for name in contenders}:
         python(needed)
-    table: dict[World, dict[str, Row | None]] = {}
     with tempfile.TemporaryDirectory() as directory, S3Server(Path(directory)) as s3:
         s3.wait_until_ready()
         s3.client().create_bucket(Bucket=BUCKET)
+        home = Path(directory) / "airflow"
         for contender in contenders:  # the disk's cache, and what tools write at their first start
-            run(contender, World(300), s3, Path(directory) / "airflow")
+            run(contender, World(300), s3, home)
         for world in worlds:
             print(f"\n{world}", flush=True)
-            found: dict[str, list[Row | None]] = {name: [] for name in contenders}
-            for _ in range(rounds):
-                for name, rows in found.items():
-                    rows.append(row := run(name, world, s3, Path(directory) / "airflow"))
-                    print(f"  {name:22}{row or 'failed'}", flush=True)
-            table[world] = {
-                name: middle([row for row in rows if row]) if all(rows) else None
-                for name, rows in found.items()
+            times, load, found = rounds or world.rounds, os.getloadavg()[0], []
+
+            def measure(name: str, world: World = world) -> Row | None:
+                row = run(name, world, s3, home)
+                print(f"  {name:22}{row or 'failed'}", flush=True)
+                return row
+
+            with ThreadPoolExecutor(world.side_by_side) as pool:
+                for _ in range(times):
+                    found.append(list(pool.map(measure, contenders)))
+            rows = {
+                name: middle([row for row in of_name if row]) if all(of_name) else None
+                for name, of_name in zip(contenders, zip(*found, strict=True), strict=True)
             }
-    return table
+            yield (
+                world,
+                Measured(rows=rows, rounds=times, date=f"{datetime.now(UTC):%Y-%m-%d}", load=load),
+            )
 
 
 def chore_texts(imports: list[str]) -> list[tuple[str, str]]:
@@ -265,7 +292,11 @@ def main() -> int:
     )
     parser.add_argument("--full", action="store_true", help="all sizes, orders, latencies")
     parser.add_argument("--tickets", type=int, help="worlds of this size only")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--latency", type=float, help="worlds with this latency only, in seconds")
+    parser.add_argument("--rounds", type=int, help="of each world (default: 3; 1 where it takes long)")
+    parser.add_argument(
+        "--go-on", action="store_true", help=f"keep what {RESULTS.name} holds of earlier runs"
+    )
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "benchmarks.md")
     options = parser.parse_args()
@@ -273,14 +304,23 @@ def main() -> int:
     worlds = FULL if options.full else DEFAULT
     if options.tickets:
         worlds = [World(options.tickets, churning=churning) for churning in (False, True)]
-    where = environment(versions(), options.rounds)
-    exports = compare(worlds, options.only, options.rounds)
-    named = {str(world): rows for world, rows in exports.items()}
+    if options.latency is not None:
+        worlds = [world for world in worlds if world.latency == options.latency]
+    done: dict[str, Measured] = {}
+    if options.go_on and RESULTS.exists():
+        done = msgspec.json.decode(RESULTS.read_bytes(), type=dict[str, Measured])
+    to_do = [world for world in worlds if str(world) not in done]
+    for world, measured in compare(to_do, options.only, options.rounds):
+        done[str(world)] = measured
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_bytes(msgspec.json.encode(done))
     with tempfile.TemporaryDirectory() as home:
         os.environ.update(AIRFLOW_HOME=home, AIRFLOW__LOGGING__LOGGING_LEVEL="ERROR")
         texts = chore_texts(options.only)
-    options.output.write_text(page(where, named, texts), encoding="utf-8")
-    ours = [rows.get("lightspeed_provider") for rows in exports.values()]
+    names = dict.fromkeys(str(world) for world in FULL + DEFAULT + worlds)
+    exports = {name: done[name] for name in names if name in done}
+    options.output.write_text(page(environment(versions()), exports, texts), encoding="utf-8")
+    ours = [measured.rows.get(OURS) for measured in done.values()]
     return 0 if all(row and not row.missing and not row.doubled for row in ours) else 1
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -21,7 +20,8 @@ source, the declarative source of the Airbyte CDK, a tap of the Singer SDK, and 
 `benchmarks/contenders/`.
 
 - Shop (the sandbox) and S3 server are real ones on the same machine. All write gzipped JSON Lines to S3, and begin the \
-clock when they are loaded. In each round all take their turn; the figures are medians.
+clock when they are loaded. In each round all take their turn, three side by side where a slow shop leaves them \
+waiting most of the time; the figures are medians.
 - *Missing*: tickets that lived all through the export and are not in the file. *Doubled*: tickets that are in it more \
 than once. The worst round counts.
 - *Memory* is the peak of the whole process; in brackets what of it came with the work.
@@ -55,7 +55,18 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def environment(versions: Mapping[str, str], rounds: int) -> str:
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """All contenders in one world."""
+
+    rows: dict[str, Row | None]
+    """By contender; None where it has failed."""
+    rounds: int
+    date: str
+    load: float
+    """Of the machine, before the first round."""
+
+
+def environment(versions: Mapping[str, str]) -> str:
     """Say where and with what it was measured."""
     model = next(
         (
@@ -68,25 +79,24 @@ def environment(versions: Mapping[str, str], rounds: int) -> str:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     told = ", ".join(f"{name} {version}" for name, version in versions.items())
     return (
-        f"Measured on {datetime.now(UTC):%Y-%m-%d}, rounds: {rounds}; {os.cpu_count()} cores ({model}), "
-        f"{memory:.0f} GiB, Python {platform.python_version()}, {platform.system()}; load before the start "
-        f"{os.getloadavg()[0]:.1f}. {told}."
+        f"Measured on {os.cpu_count()} cores ({model}), {memory:.0f} GiB, Python {platform.python_version()}, "
+        f"{platform.system()}. {told}."
     )
 
 
-def page(
-    where: str, exports: Mapping[str, Mapping[str, Row | None]], chores: Sequence[tuple[str, str]]
-) -> str:
+def page(where: str, exports: Mapping[str, Measured], chores: Sequence[tuple[str, str]]) -> str:
     """Write the whole page.
 
-    :param exports: by world and contender; None where it has failed.
+    :param exports: by world.
     :param chores: title and text of what is not an export.
     """
     parts = [_INTRODUCTION, where, "## Exports"]
-    for world, rows in exports.items():
-        parts += [f"### {world}", _table(rows)]
-        if losses := _losses(rows):
-            parts.append(f"Better than the provider here: {losses}.")
+    for world, measured in exports.items():
+        times = "one round" if measured.rounds == 1 else f"{measured.rounds} rounds"
+        told = f"{measured.date}, {times}; load before the start {measured.load:.1f}."
+        if losses := _losses(measured.rows):
+            told += f" Better than the provider here: {losses}."
+        parts += [f"### {world}", _table(measured.rows), told]
     for title, text in chores:
         parts += [f"## {title}", text]
     return "\n\n".join(part.strip() for part in parts) + "\n"
