@@ -11,6 +11,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import dag, task
 
+from airflow_provider_lightspeed.api.errors import LightspeedNotFoundError
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.operators.tickets import UpdateTicketsOperator
 from airflow_provider_lightspeed.sensors.tickets import NewTicketSensor
@@ -37,6 +38,8 @@ def asks_for_a_parcel(subject: str) -> bool:
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
+    # What the sensor has handed over, no later run sees again.
+    default_args={"retries": 3},
     tags=["lightspeed"],
     doc_md=__doc__,
 )
@@ -58,7 +61,10 @@ def example_lightspeed_triage() -> None:
         hook = LightspeedHook(LIGHTSPEED_CONN_ID)
         kinds: dict[str, list[int]] = {"reply": [], "todo": []}
         for ticket_id in new["ticket_ids"]:
-            subject = hook.get_ticket(ticket_id).get("subject") or ""
+            try:
+                subject = hook.get_ticket(ticket_id).get("subject") or ""
+            except LightspeedNotFoundError:
+                continue  # deleted meanwhile
             kinds["reply" if asks_for_a_parcel(subject) else "todo"].append(ticket_id)
         return kinds
 
@@ -66,8 +72,12 @@ def example_lightspeed_triage() -> None:
     def reply(ticket_ids: Any) -> None:
         hook = LightspeedHook(LIGHTSPEED_CONN_ID)
         for ticket_id in ticket_ids:
+            try:
+                messages = list(hook.iter_ticket_messages(ticket_id))
+            except LightspeedNotFoundError:
+                continue
             # So that no second try answers twice.
-            if not any(message.get("from") == "shop" for message in hook.iter_ticket_messages(ticket_id)):
+            if not any(message.get("from") == "shop" for message in messages):
                 hook.create_ticket_message(ticket_id, REPLY)
 
     kinds: Any = classify(wait.output)
@@ -76,7 +86,6 @@ def example_lightspeed_triage() -> None:
         task_id="put_on_todo_list",
         ticket_ids=kinds["todo"],
         is_todo=True,
-        retries=3,
         lightspeed_conn_id=LIGHTSPEED_CONN_ID,
     )
 

@@ -14,7 +14,9 @@ import pytest
 
 DAGS = Path(__file__).parent.parent / "example_dags"
 
-# Before anything imports Airflow, which reads these once.
+# Before anything imports Airflow, which reads these once: no test may touch the Airflow of whoever runs it.
+for _name in [name for name in os.environ if name.startswith(("AIRFLOW", "_AIRFLOW"))]:
+    del os.environ[_name]
 _HOME = tempfile.TemporaryDirectory(prefix="airflow-")
 os.environ["AIRFLOW_HOME"] = _HOME.name
 os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(DAGS)
