@@ -195,8 +195,9 @@ def check(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_all_forms_of_a_connection_say_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     page = [snippet for snippet in snippets() if snippet.page == "docs/connection.md"]
-    forms = [shlex.split(c)[1] for s in page for c in commands(s) if c.startswith("export AIRFLOW_CONN_")]
-    values = [form.partition("=")[2] for form in forms] + [s.text for s in page if s.language == "json"]
+    forms = [shlex.split(c)[1].partition("=") for s in page for c in commands(s) if c.startswith("export ")]
+    values = [value for name, _, value in forms if name == "AIRFLOW_CONN_LIGHTSPEED_DEFAULT"]
+    values += [s.text for s in page if s.language == "json"]
     assert len(values) == 3
     read = []
     for number, value in enumerate(values):
@@ -204,6 +205,9 @@ def test_all_forms_of_a_connection_say_the_same(monkeypatch: pytest.MonkeyPatch)
         read.append(settings(f"form_{number}"))
     assert read[0] == read[1] == read[2]
     assert (read[0].base_url, read[0].language) == ("https://api.webshopapp.com/", "nl")
+    (local,) = [value for name, _, value in forms if name == "AIRFLOW_CONN_LOCAL_SHOP"]
+    monkeypatch.setenv("AIRFLOW_CONN_LOCAL", local)
+    assert settings("local").base_url == "http://127.0.0.1:8100"
 
 
 def test_the_table_of_the_connection_is_complete() -> None:
