@@ -138,6 +138,22 @@ def test_python_runs(snippet: Snippet, monkeypatch: pytest.MonkeyPatch) -> None:
     exec(compile(snippet.text, snippet.place, "exec"), names)  # ruff: ignore[exec-builtin] - as above
 
 
+def test_what_is_imported_is_in_the_reference() -> None:
+    reference = "".join(page.read_text() for page in PROJECT.glob("docs/reference/*.md"))
+    known = set(re.findall(r"^::: ([\w.]+)$", reference, re.M))
+    shown = [snippet.text for snippet in snippets() if snippet.language == "python"]
+    shown += [file.read_text() for file in PROJECT.glob("example_*/*.py")]
+    imported = {
+        f"{module}.{name.strip()}"
+        for text in shown
+        for module, names in re.findall(
+            r"^ *from (airflow_provider_lightspeed[\w.]*) import (.+)$", text, re.M
+        )
+        for name in names.split(",")
+    }
+    assert imported <= known
+
+
 @of("json")
 def test_json_is_json(snippet: Snippet) -> None:
     json.loads(snippet.text)
