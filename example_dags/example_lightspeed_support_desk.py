@@ -31,7 +31,7 @@ AWS_CONN_ID = os.environ.get("LIGHTSPEED_AWS_CONN_ID", "aws_default")
 POLL_SECONDS = float(os.environ.get("LIGHTSPEED_POLL_SECONDS", "60"))
 
 IDLE = timedelta(days=14)
-# Each ticket costs two calls, and a shop's key has 300 in five minutes. The rest is closed next time.
+# Each ticket costs up to two calls, and a shop's key has 300 in five minutes. The rest is closed next time.
 MAX_CLOSED_A_RUN = 100
 
 
