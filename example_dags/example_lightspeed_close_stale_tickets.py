@@ -18,7 +18,7 @@ from airflow_provider_lightspeed.operators.tickets import CloseTicketsOperator
 LIGHTSPEED_CONN_ID = os.environ.get("LIGHTSPEED_CONN_ID", "lightspeed_default")
 
 IDLE = timedelta(days=14)
-# Each ticket costs two calls, and a shop's key has 300 in five minutes. The rest is closed next time.
+# Each ticket costs up to two calls, and a shop's key has 300 in five minutes. The rest is closed next time.
 MAX_A_RUN = 100
 
 

@@ -19,7 +19,8 @@ AWS_CONN_ID = os.environ.get("LIGHTSPEED_AWS_CONN_ID", "aws_default")
 
 @dag(
     # A plain cron schedule gives runs of Airflow 3 an empty interval (start == end). This one gives each run
-    # the day before it. Set the zone in which your day begins.
+    # the day before it. Set the zone in which your day begins, in the key too: `ds` alone is the day in UTC, and
+    # `data_interval_start.in_timezone('Europe/Amsterdam') | ds` is the one in Amsterdam.
     schedule=CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,

@@ -36,6 +36,8 @@ def example_lightspeed_reopen_tickets() -> None:
         task_id="reopen",
         ticket_ids="{{ params.receipt }}",
         is_closed=False,
+        # As many as were allowed to be closed.
+        max_tickets=2000,
         lightspeed_conn_id=LIGHTSPEED_CONN_ID,
         aws_conn_id=AWS_CONN_ID,
     )

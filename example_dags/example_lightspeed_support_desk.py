@@ -31,7 +31,7 @@ AWS_CONN_ID = os.environ.get("LIGHTSPEED_AWS_CONN_ID", "aws_default")
 POLL_SECONDS = float(os.environ.get("LIGHTSPEED_POLL_SECONDS", "60"))
 
 IDLE = timedelta(days=14)
-# Each ticket costs two calls, and a shop's key has 300 in five minutes. The rest is closed next time.
+# Each ticket costs up to two calls, and a shop's key has 300 in five minutes. The rest is closed next time.
 MAX_CLOSED_A_RUN = 100
 
 
@@ -47,7 +47,8 @@ def stale_tickets(tickets: Iterator[Ticket], idle_since: datetime) -> Iterator[i
 
 @dag(
     # A plain cron schedule gives runs of Airflow 3 an empty interval (start == end). This one gives each run
-    # the day before it. Set the zone in which your day begins.
+    # the day before it. Set the zone in which your day begins, in the key too: `ds` alone is the day in UTC, and
+    # `data_interval_start.in_timezone('Europe/Amsterdam') | ds` is the one in Amsterdam.
     schedule=CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,

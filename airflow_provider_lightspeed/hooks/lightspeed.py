@@ -34,9 +34,10 @@ class LightspeedHook(BaseHook):
     :param lightspeed_conn_id: the connection: login is the API key, password the API secret.
     :param cluster: ``us1`` (default) or ``eu1``; a host in the connection has precedence.
     :param language: two-letter code of one of the shop's languages (default ``en``).
-    :param filter_timezone: IANA name of the zone in which the shop reads date filters, if known. Saves calls.
+    :param filter_timezone: IANA name of the zone in which the shop reads date filters, if known. Saves calls; with a
+        wrong one tickets can be missing.
     :param quota_reserve: share of each quota window that is left to other programs, 0 to 0.9 (default 0).
-    :param timeout: seconds that one call may take (default 30).
+    :param timeout: seconds to wait for a connection, and for each piece of an answer (default 30).
     :param max_wait: seconds to sleep at most until quota comes back (default 60).
     :param calls_per_second: speed limit, 0 for none (default 20).
 

@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import sqlglot
+from sqlglot import ErrorLevel, exp
+from sqlglot.errors import SqlglotError
+from sqlglot.tokens import TokenType
 
+from airflow_provider_lightspeed.formats import Layout, make_format
+from airflow_provider_lightspeed.formats.columns import Columns
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.sandbox.__main__ import _parser
 
@@ -27,6 +33,18 @@ _BLOCK = re.compile(
 )
 _LINK = re.compile(r"(?<!`)\[[^\]\n]*\]\((?P<target>[^)\s]+)\)")
 _TARGET = re.compile(r"^([a-z][a-z-]*)[:%]", re.M)
+_HEADING = re.compile(r"^#+ (.+)$", re.M)
+
+#: Whose SQL stands below a heading, by sqlglot's name for it.
+DIALECTS = {"DuckDB": "duckdb", "Athena": "athena", "Snowflake": "snowflake", "Spark": "spark"}
+#: The one statement that sqlglot has no grammar for.
+_NO_GRAMMAR = re.compile(r"MSCK REPAIR TABLE \w+")
+#: sqlglot lets COPY have options of any name.
+_COPY_OPTIONS = {"PATTERN", "FILE_FORMAT", "MATCH_BY_COLUMN_NAME", "TYPE", "COMPRESSION", "USE_LOGICAL_TYPE"}
+#: How the code's types are called elsewhere. A Snowflake timestamp is a wall clock unless it says LTZ or TZ.
+_SNOWFLAKE = {"string": "string", "bigint": "bigint", "boolean": "boolean", "timestamp": "timestamp_ltz"}
+#: The API's own objects hold `false` in place of an object, so they are read as JSON text.
+_JSON = {"integer": "bigint", "string": "string", "boolean": "boolean", "object": "string"}
 
 #: Looked at by a person: nothing here can reach them.
 EXTERNAL = {
@@ -60,6 +78,7 @@ class Snippet(NamedTuple):
 
     page: str
     line: int
+    heading: str
     language: str
     text: str
 
@@ -74,9 +93,12 @@ def snippets() -> list[Snippet]:
         text = page.read_text()
         for block in _BLOCK.finditer(text):
             line = text.count("\n", 0, block.start()) + 1
+            heading = _HEADING.findall(_BLOCK.sub("", text[: block.start()]))[-1]
             language = block["language"].strip("{}. ")
             found.append(
-                Snippet(str(page.relative_to(PROJECT)), line, language, textwrap.dedent(block["text"]))
+                Snippet(
+                    str(page.relative_to(PROJECT)), line, heading, language, textwrap.dedent(block["text"])
+                )
             )
     return found
 
@@ -92,7 +114,7 @@ def commands(snippet: Snippet) -> list[str]:
 
 
 def test_each_snippet_is_of_a_kind_that_is_checked() -> None:
-    # Of SQL, tests/integration reads the exports with it. Text is output, or a picture.
+    # The SQL for DuckDB is run too, by tests/integration/test_export_queries.py. Text is output, or a picture.
     kinds = {"python", "console", "json", "sql", "text"}
     assert [
         (snippet.place, snippet.language) for snippet in snippets() if snippet.language not in kinds
@@ -105,13 +127,31 @@ def test_python_runs(snippet: Snippet, monkeypatch: pytest.MonkeyPatch) -> None:
         files = re.findall(r'--8<-- "(.+?)"', snippet.text)
         assert all((PROJECT / file).is_file() for file in files)  # and other tests run them
         return
-    needs_airflow_3 = "new_tickets_asset(" in snippet.text or "retry_policy" in snippet.text
+    needs_airflow_3 = any(
+        word in snippet.text for word in ("new_tickets_asset(", "retry_policy", "airflow.sdk")
+    )
     if needs_airflow_3 and not _is_airflow_3_3():
         pytest.skip("shows what this version of Airflow does not have; docs/versions.md says so")
     monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", '{"conn_type": "lightspeed"}')
     names: dict[str, Any] = {"__name__": "snippet"}
     exec(_IMPORTS, names)  # ruff: ignore[exec-builtin] - it is our own text
     exec(compile(snippet.text, snippet.place, "exec"), names)  # ruff: ignore[exec-builtin] - as above
+
+
+def test_what_is_imported_is_in_the_reference() -> None:
+    reference = "".join(page.read_text() for page in PROJECT.glob("docs/reference/*.md"))
+    known = set(re.findall(r"^::: ([\w.]+)$", reference, re.M))
+    shown = [snippet.text for snippet in snippets() if snippet.language == "python"]
+    shown += [file.read_text() for file in PROJECT.glob("example_*/*.py")]
+    imported = {
+        f"{module}.{name.strip()}"
+        for text in shown
+        for module, names in re.findall(
+            r"^ *from (airflow_provider_lightspeed[\w.]*) import (.+)$", text, re.M
+        )
+        for name in names.split(",")
+    }
+    assert imported <= known
 
 
 @of("json")
@@ -171,8 +211,9 @@ def check(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_all_forms_of_a_connection_say_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     page = [snippet for snippet in snippets() if snippet.page == "docs/connection.md"]
-    forms = [shlex.split(c)[1] for s in page for c in commands(s) if c.startswith("export AIRFLOW_CONN_")]
-    values = [form.partition("=")[2] for form in forms] + [s.text for s in page if s.language == "json"]
+    forms = [shlex.split(c)[1].partition("=") for s in page for c in commands(s) if c.startswith("export ")]
+    values = [value for name, _, value in forms if name == "AIRFLOW_CONN_LIGHTSPEED_DEFAULT"]
+    values += [s.text for s in page if s.language == "json"]
     assert len(values) == 3
     read = []
     for number, value in enumerate(values):
@@ -180,6 +221,9 @@ def test_all_forms_of_a_connection_say_the_same(monkeypatch: pytest.MonkeyPatch)
         read.append(settings(f"form_{number}"))
     assert read[0] == read[1] == read[2]
     assert (read[0].base_url, read[0].language) == ("https://api.webshopapp.com/", "nl")
+    (local,) = [value for name, _, value in forms if name == "AIRFLOW_CONN_LOCAL_SHOP"]
+    monkeypatch.setenv("AIRFLOW_CONN_LOCAL", local)
+    assert settings("local").base_url == "http://127.0.0.1:8100"
 
 
 def test_the_table_of_the_connection_is_complete() -> None:
@@ -188,6 +232,122 @@ def test_the_table_of_the_connection_is_complete() -> None:
     page = (PROJECT / "docs/connection.md").read_text()
     rows = dict(re.findall(r"^\| ([^|]+) \| extra `(\w+)` \|", page, re.M))
     assert rows == {field["label"]: name for name, field in CONNECTION_FIELDS.items()}
+
+
+@of("sql")
+def test_sql_can_be_read(snippet: Snippet) -> None:
+    assert statements(snippet.heading, snippet.text)
+
+
+@pytest.mark.parametrize(
+    ("heading", "text"),
+    [
+        ("DuckDB", "SELECT id FROM read_parquet('x' ORDER BY id"),
+        ("Athena", "CREATE EXTERNAL TABLE t (id bigint, subject strng) LOCATION 's3://x/'"),
+        ("Athena", "CREATE EXTERNAL TABLE t (id bigint) STORED IN PARQUET LOCATION 's3://x/'"),
+        ("Snowflake", "COPY INTO t FRM @stage FILE_FORMAT = (TYPE = JSON)"),
+        ("Snowflake", "COPY INTO t FROM @stage PATERN = '.*'"),
+        ("Snowflake", "COPY INTO t FROM @stage FILE_FORMAT = (TYPE = JSON COMPRESION = GZIP)"),
+        ("Snowflake", "COPY INTO t FROM @stage FILE_FORMAT = (TYPE = JSON"),
+        ("Spark", "MSCK REPAIR t"),
+        ("Oracle", "SELECT 1"),
+    ],
+)
+def test_wrong_sql_is_noticed(heading: str, text: str) -> None:
+    with pytest.raises((AssertionError, SqlglotError)):
+        statements(heading, text)
+
+
+def statements(heading: str, text: str) -> list[Any]:
+    """Read SQL in the dialect that its heading names."""
+    assert heading in DIALECTS, f"whose SQL is it that stands below {heading!r}?"
+    dialect = DIALECTS[heading]
+    found = sqlglot.parse(text, dialect=dialect, error_level=ErrorLevel.RAISE)
+    for statement in found:
+        assert statement is not None
+        for command in statement.find_all(exp.Command):  # what it can't read, it takes for a command
+            assert _NO_GRAMMAR.fullmatch(command.sql(dialect)), command.sql(dialect)
+        for option in statement.find_all(exp.CopyParameter, exp.Property):
+            assert not statement.find(exp.Copy) or option.name in _COPY_OPTIONS, option.name
+    kinds = [token.token_type for token in sqlglot.tokenize(text, dialect)]
+    assert kinds.count(TokenType.L_PAREN) == kinds.count(TokenType.R_PAREN)
+    return found
+
+
+def all_statements(heading: str, kind: type[Any]) -> list[Any]:
+    texts = [
+        snippet.text for snippet in snippets() if snippet.language == "sql" and snippet.heading == heading
+    ]
+    return [found for text in texts for found in statements(heading, text) if isinstance(found, kind)]
+
+
+def columns(heading: str, table: str) -> dict[str, str]:
+    """Return the type of each column of a table that the docs create, but of those by which it is partitioned."""
+    (created,) = [
+        made for made in all_statements(heading, exp.Create) if made.this.find(exp.Table).name == table
+    ]
+    partitions = created.find(exp.PartitionedByProperty)
+    apart = {name.name for name in partitions.find_all(exp.Identifier)} if partitions else set()
+    defined = created.this.expressions
+    return {column.name: sql_type(heading, column.kind) for column in defined if column.name not in apart}
+
+
+def sql_type(heading: str, kind: str | exp.DataType) -> str:
+    # Athena's tables are Hive's.
+    dialect = {"Athena": "hive"}.get(heading, DIALECTS[heading])
+    read = exp.DataType.build(kind, dialect=dialect)
+    return read.sql(dialect).replace("`", "")
+
+
+def test_the_tables_of_columns_are_those_of_the_code() -> None:
+    fields = Columns(Layout("parquet", include_messages=True)).fields
+    assert columns("Athena", "tickets") == {name: sql_type("Athena", kind) for name, kind in fields.items()}
+    assert columns("Snowflake", "tickets") == {
+        name: sql_type("Snowflake", _SNOWFLAKE.get(kind, "variant")) for name, kind in fields.items()
+    }
+
+
+def test_the_tables_of_json_have_the_names_of_the_api() -> None:
+    fields = make_format(Layout()).fields()
+    # Hive's names have no capitals.
+    assert columns("Athena", "tickets_json") == {
+        name.lower(): sql_type("Athena", _JSON[kind]) for name, kind in fields.items()
+    }
+    assert columns("Spark", "tickets_json") == {
+        name: sql_type("Spark", _JSON[kind]) for name, kind in fields.items()
+    }
+    (objects,) = columns("Snowflake", "tickets_json").items()
+    assert objects == ("ticket", "VARIANT")
+    (query,) = all_statements("Snowflake", exp.Select)
+    assert {path.find(exp.JSONPathKey).name for path in query.find_all(exp.JSONPath)} <= fields.keys()
+
+
+@pytest.mark.parametrize("heading", ["Athena", "Snowflake", "Spark"])
+def test_queries_name_columns_that_are_there(heading: str) -> None:
+    # What is read in place has the columns of Parquet.
+    in_place = Columns(Layout("parquet")).names
+    selects = all_statements(heading, exp.Select)
+    assert selects
+    for select in selects:
+        table = select.find(exp.Table)
+        known = in_place if table.db == "parquet" else columns(heading, table.name)
+        assert {column.name for column in select.find_all(exp.Column)} <= {*known, "date"}, select.sql()
+
+
+def test_snowflake_loads_what_is_published_and_nothing_that_is_staged() -> None:
+    loads = all_statements("Snowflake", exp.Copy)
+    assert [load.this.name for load in loads] == ["tickets", "tickets_json"]
+    for load, name in zip(loads, ("tickets.parquet", "tickets.jsonl.gz"), strict=True):
+        (pattern,) = [option.expression.name for option in load.args["params"] if option.name == "PATTERN"]
+        assert re.fullmatch(pattern, f"date=2026-01-31/{name}")
+        assert not re.fullmatch(pattern, f"date=2026-01-31/_staging/{name}/owner-export/piece")
+        assert not re.fullmatch(pattern, "date=2026-01-31/tickets.csv")
+
+
+def test_the_columns_are_listed() -> None:
+    (listed,) = re.findall(r"^Columns, the same .+$", (PROJECT / "docs/export.md").read_text(), re.M)
+    names = [name for name in re.findall(r"`(\w+)`", listed) if name != "include_messages"]
+    assert names == Columns(Layout("parquet", include_messages=True)).names
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(PROJECT)) for page in PAGES])
@@ -208,7 +368,7 @@ def test_links_and_make_targets(page: Path) -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    headings = re.findall(r"^#+ (.+)$", _BLOCK.sub("", page.read_text()), re.M)
+    headings = _HEADING.findall(_BLOCK.sub("", page.read_text()))
     return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
 
 
