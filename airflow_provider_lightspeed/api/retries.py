@@ -21,6 +21,9 @@ MAX_TRIES = 6
 MAX_REFUSALS = 10
 #: No further try is made once a call has failed for so many seconds; waits for the quota don't count.
 LONGEST_TRYING = 600.0
+#: A failed call (not a 429) waits no longer than this for its next try, whatever ``Retry-After`` says: all tries are
+#: to fit into the time above.
+LONGEST_ASKED = 60.0
 #: Wait at least so long after a 429 that does not say how long: the limit of calls a second.
 SHORTEST_REFUSAL = 1.0
 #: Exponential back-off with full jitter, in seconds.
