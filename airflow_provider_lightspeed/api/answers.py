@@ -87,8 +87,7 @@ def read_answer(request: Request, answer: Answer, max_body: int = MAX_BODY) -> A
             raise _malformed(request, answer, f"holds no list under {request.envelope!r}")
         _check_objects(request, answer, content)
         return content
-    if request.envelope != "accountRatelimit":
-        _check_objects(request, answer, [content])
+    _check_objects(request, answer, [content])
     return content
 
 

@@ -219,11 +219,6 @@ def create_message(ticket_id: int, properties: Mapping[str, Any]) -> Request:
     return Request("POST", path, body={"ticketMessage": dict(properties)}, envelope="ticketMessage")
 
 
-def get_rate_limit() -> Request:
-    """Ask for the quota (undocumented: what client code relies on). Every answer's headers tell it too."""
-    return Request("GET", "account/ratelimit.json", envelope="accountRatelimit")
-
-
 def ticket_number(value: object) -> int:
     """Read a ticket id from an int or its decimal text.
 

@@ -17,7 +17,6 @@ from airflow_provider_lightspeed.api.tickets import (
     count_tickets,
     create_ticket,
     delete_ticket,
-    get_rate_limit,
     get_ticket,
     list_messages,
     list_tickets,
@@ -48,7 +47,6 @@ def test_data_comes_as_the_api_names_it() -> None:
     assert read(COUNT, {"count": 0}) == 0
     assert read(create_ticket({}), {"ticket": {"id": 1}}, 201) == {"id": 1}
     assert read(list_messages(7), {"ticketMessages": [{"id": 1}]}) == [{"id": 1}]
-    assert read(get_rate_limit(), {"accountRatelimit": {"limit5Min": {}}}) == {"limit5Min": {}}
 
 
 @pytest.mark.parametrize("status", [200, 201, 206])

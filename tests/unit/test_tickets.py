@@ -137,7 +137,6 @@ _FILTERS = {"since_id": 0, **_BOUNDS, "email": "a+b@example.com"}
                 False,
             ),
         ),
-        (api.get_rate_limit, ("GET", "account/ratelimit.json", {}, None, "accountRatelimit", False)),
     ],
 )
 def test_endpoints(make: Callable[[], Request], wanted: tuple[Any, ...]) -> None:
