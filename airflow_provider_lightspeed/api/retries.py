@@ -13,6 +13,7 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedError,
     LightspeedMalformedAnswerError,
     LightspeedNotFoundError,
+    LightspeedQuotaExhausted,
 )
 
 #: Tries for one call, the first included.
@@ -94,6 +95,13 @@ def classify(error: LightspeedError) -> Failure:
         if isinstance(error, LightspeedNotFoundError) and not error.certain:
             return Failure.NOT_THERE_FOR_NOW
     return Failure.REFUSED
+
+
+def may_pass(error: LightspeedError) -> bool:
+    """Say whether the same may go well later: the shop is away, or the quota is used up."""
+    if isinstance(error, LightspeedQuotaExhausted):
+        return True
+    return VERDICTS["GET"][classify(error)] in {Verdict.RETRY, Verdict.WAIT}
 
 
 def backoff(tries: int, chance: float) -> float:

@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import BaseHook, mask_secret
 
 from airflow_provider_lightspeed.api import tickets as api
 from airflow_provider_lightspeed.api.errors import LightspeedError
+from airflow_provider_lightspeed.api.newest import newest_ticket
 from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Ticket, TicketMessage
 from airflow_provider_lightspeed.arguments import parse_ticket_filter
 from airflow_provider_lightspeed.provider_info import (
@@ -182,8 +183,6 @@ class LightspeedHook(BaseHook):
 
         It takes two calls where lists are newest first, four where they are oldest first, a few more otherwise.
         """
-        from airflow_provider_lightspeed.new_tickets import newest_ticket
-
         return self.get_conn().find_out(newest_ticket())
 
     def get_ticket(self, ticket_id: int | str) -> Ticket:
