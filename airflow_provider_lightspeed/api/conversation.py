@@ -209,7 +209,7 @@ class Conversation:
                 answer, result = None, reply
             if not isinstance(result, LightspeedError):
                 return result
-            is_gone = isinstance(result, LightspeedNotFoundError) and result.certain
+            is_gone = isinstance(result, LightspeedNotFoundError) and result.gone
             if request.method == "DELETE" and maybe_done and is_gone:
                 return None  # the try whose answer was lost had deleted it
             failure = retries.classify(result)

@@ -14,6 +14,7 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedMalformedAnswerError,
     LightspeedNotFoundError,
     LightspeedQuotaExhausted,
+    LightspeedUnknownLanguageError,
 )
 
 #: Tries for one call, the first included.
@@ -42,7 +43,7 @@ class Failure(Enum):
     MALFORMED = "a success whose body is cut off, empty, HTML, broken JSON, or lacks its key"
     REFUSED_FOR_NOW = "429"
     SERVER = "5xx or 408, or a success with an error object that names none or such a code"
-    NOT_THERE_FOR_NOW = "404 where it can't be the truth: see LightspeedNotFoundError.certain"
+    NOT_THERE_FOR_NOW = "404 where it can't be the truth: see LightspeedNotFoundError.gone"
     REFUSED = "3xx, 400, 401, 403, 404, 405, 409, 422 and any other"
 
 
@@ -87,12 +88,12 @@ def classify(error: LightspeedError) -> Failure:
         return Failure.DROPPED if error.sent else Failure.NOT_CONNECTED
     if isinstance(error, LightspeedMalformedAnswerError):
         return Failure.MALFORMED
-    if isinstance(error, LightspeedAPIError):
+    if isinstance(error, LightspeedAPIError) and not isinstance(error, LightspeedUnknownLanguageError):
         if error.status == 429:
             return Failure.REFUSED_FOR_NOW
         if error.status >= 500 or error.status == 408:
             return Failure.SERVER
-        if isinstance(error, LightspeedNotFoundError) and not error.certain:
+        if isinstance(error, LightspeedNotFoundError) and not error.gone:
             return Failure.NOT_THERE_FOR_NOW
     return Failure.REFUSED
 

@@ -129,13 +129,13 @@ def _by_id(client: LightspeedClient, ids: list[int], each: Each) -> Look:
     def look_at(ticket_id: int) -> None:
         try:
             tickets[ticket_id] = client.call(get_ticket(ticket_id))
-        except LightspeedNotFoundError as error:
-            refuse_unless_gone(error)
-            missing.append(ticket_id)
         except LightspeedError as error:
-            if meets_all(error):
+            if is_gone(error):
+                missing.append(ticket_id)
+            elif meets_all(error):
                 raise
-            failed[ticket_id] = str(error)
+            else:
+                failed[ticket_id] = str(error)
 
     begun = time.monotonic()
     each(look_at, ids)
@@ -149,10 +149,6 @@ def meets_all(error: LightspeedError) -> bool:
     )
 
 
-def refuse_unless_gone(error: LightspeedNotFoundError) -> None:
-    """Tell a ticket that is gone from a language that the shop lacks: that is answered 404 too, for every ticket.
-
-    :raises LightspeedConfigurationError: if it is the language.
-    """
-    if "language" in error.message.lower():
-        raise LightspeedConfigurationError(str(error)) from error
+def is_gone(error: LightspeedError) -> bool:
+    """Say whether the API itself says that the ticket is no longer there."""
+    return isinstance(error, LightspeedNotFoundError) and error.gone

@@ -17,7 +17,6 @@ from typing import Any, Literal
 from airflow_provider_lightspeed.api.client import LightspeedClient
 from airflow_provider_lightspeed.api.errors import (
     LightspeedError,
-    LightspeedNotFoundError,
     LightspeedQuotaExhausted,
     LightspeedTooLate,
 )
@@ -25,7 +24,7 @@ from airflow_provider_lightspeed.api.quota import in_words
 from airflow_provider_lightspeed.api.tickets import Ticket, get_ticket
 from airflow_provider_lightspeed.bulk.actions import Action
 from airflow_provider_lightspeed.bulk.job import Job, Result, Status
-from airflow_provider_lightspeed.bulk.looks import Look, looks, meets_all, refuse_unless_gone
+from airflow_provider_lightspeed.bulk.looks import Look, is_gone, looks, meets_all
 from airflow_provider_lightspeed.bulk.plan import last_change
 from airflow_provider_lightspeed.bulk.stop import Stop
 
@@ -143,12 +142,12 @@ class Run:
     def _change(self, look: Look, ticket_id: int) -> None:
         try:
             self._job.results[ticket_id] = self._changed(ticket_id, look)
-        except LightspeedNotFoundError as error:
-            refuse_unless_gone(error)
-            self._job.results[ticket_id] = self._absent(ticket_id)
         except LightspeedError as error:
             if meets_all(error):
                 raise
+            if is_gone(error):
+                self._job.results[ticket_id] = self._absent(ticket_id)
+                return
             log.warning("Ticket %d failed: %s", ticket_id, error)
             self._job.results[ticket_id] = Result(Status.FAILED, reason=str(error))
 

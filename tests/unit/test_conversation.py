@@ -125,6 +125,12 @@ def test_a_page_of_a_proxy_with_404_is_no_proof_of_a_deletion() -> None:
     assert world.replies == []
 
 
+def test_a_language_that_the_shop_lacks_is_no_proof_of_a_deletion() -> None:
+    body = json.dumps({"error": {"code": 404, "message": "Unknown or inactive language."}}).encode()
+    with pytest.raises(errors.LightspeedUnknownLanguageError):
+        World(answer(502, b""), answer(404, body)).call(delete_ticket(7))
+
+
 def test_an_unknown_outcome_names_what_may_exist() -> None:
     with pytest.raises(
         errors.LightspeedUnknownOutcomeError, match=r"^POST /tickets.json: .* may or may not exist"
