@@ -15,6 +15,8 @@ from airflow_provider_lightspeed.api.errors import (
 
 #: Most tickets that one answer may hold (vendor page: "limit … maximum: 250").
 PAGE_SIZE = 250
+#: What one holds that was not told how many (vendor page: "default: 50").
+DEFAULT_PAGE_SIZE = 50
 
 Method = Literal["GET", "POST", "PUT", "DELETE"]
 

@@ -12,7 +12,7 @@ from airflow.providers.common.compat.sdk import BaseHook, mask_secret
 from airflow_provider_lightspeed.api import tickets as api
 from airflow_provider_lightspeed.api.errors import LightspeedError
 from airflow_provider_lightspeed.api.newest import newest_ticket
-from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Ticket, TicketMessage
+from airflow_provider_lightspeed.api.tickets import DEFAULT_PAGE_SIZE, Ticket, TicketMessage
 from airflow_provider_lightspeed.arguments import parse_ticket_filter
 from airflow_provider_lightspeed.provider_info import (
     CONNECTION_FIELDS,
@@ -229,8 +229,9 @@ class LightspeedHook(BaseHook):
             fresh = [message for message in messages if message["id"] not in seen]
             yield from fresh
             seen.update(message["id"] for message in fresh)
-            # Nothing new on a full page: paging of this list is undocumented, and seems to be ignored.
-            if len(messages) < PAGE_SIZE or not fresh:
+            # Whether this list heeds limit and page is undocumented: a page of the default size may be a full one, and
+            # one without anything new shows that the page number is ignored.
+            if len(messages) < DEFAULT_PAGE_SIZE or not fresh:
                 return
             page += 1
 
