@@ -143,15 +143,25 @@ def created_at(ticket: Ticket) -> datetime:
         is never assumed).
     """
     text = ticket.get("createdAt")
-    try:
-        instant = datetime.fromisoformat(text)
-    except (TypeError, ValueError):
-        instant = None
-    if instant is None or instant.tzinfo is None:
+    instant = _instant(text)
+    if instant is None:
         raise LightspeedMalformedAnswerError(
             f"ticket {ticket['id']} has the createdAt {text!r}, which is not an ISO 8601 instant with an offset"
         )
     return instant
+
+
+def changed_at(ticket: Ticket) -> datetime | None:
+    """Read when a ticket was last changed; None where it does not say so in ISO 8601 with an offset."""
+    return _instant(ticket.get("updatedAt"))
+
+
+def _instant(text: Any) -> datetime | None:
+    try:
+        instant = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return None
+    return instant if instant.tzinfo is not None else None
 
 
 def list_tickets(

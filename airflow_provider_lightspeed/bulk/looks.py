@@ -23,7 +23,7 @@ from airflow_provider_lightspeed.api.errors import (
 from airflow_provider_lightspeed.api.paging import Cursor
 from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Ticket, TicketFilter, count_tickets, get_ticket
 from airflow_provider_lightspeed.bulk.job import Job
-from airflow_provider_lightspeed.bulk.plan import last_change
+from airflow_provider_lightspeed.bulk.plan import stamp
 
 #: Looked up one by one and then changed: so few that the first is changed a few seconds after it was seen.
 _ONE_BY_ONE = 40
@@ -79,7 +79,7 @@ def survey(client: LightspeedClient, job: Job) -> None:
     for look in _by_page(client, job):
         for ticket_id, ticket in look.tickets.items():
             if job.plan[ticket_id] is None:
-                job.plan[ticket_id] = last_change(ticket)
+                job.plan[ticket_id] = stamp(ticket)
         job.cursor = look.cursor
     job.cursor = None
 
