@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from airflow_provider_lightspeed.api.errors import LightspeedError, LightspeedQuotaExhausted
-from airflow_provider_lightspeed.api.retries import VERDICTS, Verdict, classify
-from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Request, Ticket, count_tickets, list_tickets
+from airflow_provider_lightspeed.api.errors import LightspeedQuotaExhausted
+from airflow_provider_lightspeed.api.tickets import Ticket
 
 #: While the shop fails, looks get rarer up to this many seconds (or the poke interval, if that is longer).
 LONGEST_PAUSE = 600.0
@@ -66,36 +65,6 @@ def digest(fingerprints: Mapping[int, int]) -> str:
     :param fingerprints: by the tickets' ids, in any order.
     """
     return hashlib.sha256(msgspec.json.encode(sorted(fingerprints.items()))).hexdigest()
-
-
-def newest_ticket() -> Generator[Request, Any, int]:
-    """Find the greatest ticket id of the shop (0: there are no tickets), whatever the order of its lists.
-
-    It takes two calls where lists are newest first, four where they are oldest first, a few more otherwise.
-    The tickets above the greatest id seen are asked for, at both ends of the list, until there are none.
-
-    Yields calls to make, and is sent their data.
-    """
-    newest = 0
-    while True:
-        page: list[Ticket] = yield list_tickets(since_id=newest)
-        if max((ticket["id"] for ticket in page), default=0) <= newest:
-            return newest
-        newest = max(ticket["id"] for ticket in page)
-        above = int((yield count_tickets(since_id=newest)))
-        if above == 0:
-            return newest
-        last_page = -(-above // PAGE_SIZE)
-        if last_page > 1:
-            page = yield list_tickets(since_id=newest, page=last_page)
-            newest = max([newest, *(ticket["id"] for ticket in page)])
-
-
-def may_pass(error: LightspeedError) -> bool:
-    """Say whether the next look may go well: the shop is away, or the quota is used up."""
-    if isinstance(error, LightspeedQuotaExhausted):
-        return True
-    return VERDICTS["GET"][classify(error)] in {Verdict.RETRY, Verdict.WAIT}
 
 
 @dataclass

@@ -40,7 +40,7 @@ CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
     },
     "timeout": {
         "label": "Timeout",
-        "description": "Seconds that one call may take (default: 30).",
+        "description": "Seconds to wait for a connection, and for each part of an answer (default: 30).",
         "schema": {"type": ["number", "null"], "exclusiveMinimum": 0},
     },
     "max_wait": {

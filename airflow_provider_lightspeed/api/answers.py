@@ -20,6 +20,7 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedRateLimitError,
     LightspeedRedirectError,
     LightspeedServerError,
+    LightspeedUnknownLanguageError,
 )
 from airflow_provider_lightspeed.api.tickets import Request
 
@@ -87,8 +88,7 @@ def read_answer(request: Request, answer: Answer, max_body: int = MAX_BODY) -> A
             raise _malformed(request, answer, f"holds no list under {request.envelope!r}")
         _check_objects(request, answer, content)
         return content
-    if request.envelope != "accountRatelimit":
-        _check_objects(request, answer, [content])
+    _check_objects(request, answer, [content])
     return content
 
 
@@ -188,6 +188,7 @@ def _refusal(request: Request, status: int, error: Any) -> LightspeedAPIError:
     elif status == 404:
         kind = LightspeedNotFoundError
         if "language" in message.lower():
+            kind = LightspeedUnknownLanguageError
             hint = "Set the connection's language to one that the shop has."
     elif status == 429:
         kind = LightspeedRateLimitError
@@ -196,8 +197,10 @@ def _refusal(request: Request, status: int, error: Any) -> LightspeedAPIError:
     else:
         kind = LightspeedInvalidRequestError
     refusal = kind(status=status, message=message, method=request.method, path=f"/{request.path}", hint=hint)
-    if isinstance(refusal, LightspeedNotFoundError):
-        # Transient 404s were seen on other resources, and the list of all tickets is always there.
-        unknown_language = "language" in message.lower()
-        refusal.certain = unknown_language or (bool(error) and request.path not in _ALWAYS_THERE)
+    if isinstance(refusal, LightspeedNotFoundError) and not isinstance(
+        refusal, LightspeedUnknownLanguageError
+    ):
+        # The list of all tickets is always there, and gateways know nothing of a ticket: they answer with pages,
+        # or with objects whose ``error`` is a text.
+        refusal.gone = isinstance(error, dict) and request.path not in _ALWAYS_THERE
     return refusal

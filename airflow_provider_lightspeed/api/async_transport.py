@@ -46,7 +46,11 @@ class AsyncTransport:
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             reason = getattr(error, "certificate_error", error)
             untrusted = isinstance(reason, ssl.SSLCertVerificationError | aiohttp.InvalidURL)
-            never = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+            # The last is a proxy's refusal to open a tunnel.
+            never = isinstance(
+                error,
+                aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.ClientHttpProxyError,
+            )
             sent = not (never or untrusted or isinstance(error, aiohttp.ClientConnectorCertificateError))
             raise send.failed(reason, sent=sent, retryable=not untrusted) from None
 

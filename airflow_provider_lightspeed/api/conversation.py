@@ -209,7 +209,7 @@ class Conversation:
                 answer, result = None, reply
             if not isinstance(result, LightspeedError):
                 return result
-            is_gone = isinstance(result, LightspeedNotFoundError) and result.certain
+            is_gone = isinstance(result, LightspeedNotFoundError) and result.gone
             if request.method == "DELETE" and maybe_done and is_gone:
                 return None  # the try whose answer was lost had deleted it
             failure = retries.classify(result)
@@ -229,7 +229,7 @@ class Conversation:
                 continue
             tries += 1
             maybe_done = maybe_done or failure is not Failure.NOT_CONNECTED
-            pause = self._pause(answer, tries, max_wait)
+            pause = self._pause(answer, tries)
             trying += self._clock() - begun + pause
             if tries >= retries.MAX_TRIES or trying > retries.LONGEST_TRYING:
                 raise result
@@ -280,9 +280,9 @@ class Conversation:
         return reply
 
     @staticmethod
-    def _pause(answer: Answer | None, tries: int, max_wait: float) -> float:
+    def _pause(answer: Answer | None, tries: int) -> float:
         asked = retry_after(answer.headers, datetime.now(UTC)) if answer else None
-        return max(_jittered(tries), min(asked or 0.0, max_wait))
+        return max(_jittered(tries), min(asked or 0.0, retries.LONGEST_ASKED))
 
     def _send(self, request: Request) -> Send:
         headers = dict(_REQUIRED_HEADERS, Authorization=self.settings.authorization)

@@ -10,7 +10,7 @@ class LightspeedError(Exception):
 
 
 class LightspeedConfigurationError(LightspeedError, ValueError):
-    """An argument or a connection field is wrong. Nothing was sent; trying again does not help."""
+    """An argument or a connection field is wrong. Nothing was done; trying again does not help."""
 
 
 class LightspeedConnectionError(LightspeedError):
@@ -54,13 +54,19 @@ class LightspeedAuthenticationError(LightspeedAPIError):
 
 
 class LightspeedNotFoundError(LightspeedAPIError):
-    """404: there is no such ticket, or the language is not one of the shop's.
+    """404: there is no such ticket.
 
-    ``certain`` is False where it can't be the truth: for a list or a count of all tickets, or without the
-    API's own error object.
+    ``gone`` is False where that can't be the truth: for a list or a count of all tickets, or without the
+    API's own error object (a page of a proxy).
     """
 
-    certain = True
+    gone = True
+
+
+class LightspeedUnknownLanguageError(LightspeedNotFoundError, LightspeedConfigurationError):
+    """404: the connection's language is not one of the shop's. It says nothing of a ticket."""
+
+    gone = False
 
 
 class LightspeedInvalidRequestError(LightspeedAPIError):

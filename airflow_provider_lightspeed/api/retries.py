@@ -13,6 +13,8 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedError,
     LightspeedMalformedAnswerError,
     LightspeedNotFoundError,
+    LightspeedQuotaExhausted,
+    LightspeedUnknownLanguageError,
 )
 
 #: Tries for one call, the first included.
@@ -21,6 +23,9 @@ MAX_TRIES = 6
 MAX_REFUSALS = 10
 #: No further try is made once a call has failed for so many seconds; waits for the quota don't count.
 LONGEST_TRYING = 600.0
+#: A failed call (not a 429) waits no longer than this for its next try, whatever ``Retry-After`` says: all tries are
+#: to fit into the time above.
+LONGEST_ASKED = 60.0
 #: Wait at least so long after a 429 that does not say how long: the limit of calls a second.
 SHORTEST_REFUSAL = 1.0
 #: Exponential back-off with full jitter, in seconds.
@@ -38,7 +43,7 @@ class Failure(Enum):
     MALFORMED = "a success whose body is cut off, empty, HTML, broken JSON, or lacks its key"
     REFUSED_FOR_NOW = "429"
     SERVER = "5xx or 408, or a success with an error object that names none or such a code"
-    NOT_THERE_FOR_NOW = "404 where it can't be the truth: see LightspeedNotFoundError.certain"
+    NOT_THERE_FOR_NOW = "404 where it can't be the truth: see LightspeedNotFoundError.gone"
     REFUSED = "3xx, 400, 401, 403, 404, 405, 409, 422 and any other"
 
 
@@ -83,14 +88,21 @@ def classify(error: LightspeedError) -> Failure:
         return Failure.DROPPED if error.sent else Failure.NOT_CONNECTED
     if isinstance(error, LightspeedMalformedAnswerError):
         return Failure.MALFORMED
-    if isinstance(error, LightspeedAPIError):
+    if isinstance(error, LightspeedAPIError) and not isinstance(error, LightspeedUnknownLanguageError):
         if error.status == 429:
             return Failure.REFUSED_FOR_NOW
         if error.status >= 500 or error.status == 408:
             return Failure.SERVER
-        if isinstance(error, LightspeedNotFoundError) and not error.certain:
+        if isinstance(error, LightspeedNotFoundError) and not error.gone:
             return Failure.NOT_THERE_FOR_NOW
     return Failure.REFUSED
+
+
+def may_pass(error: LightspeedError) -> bool:
+    """Say whether the same may go well later: the shop is away, or the quota is used up."""
+    if isinstance(error, LightspeedQuotaExhausted):
+        return True
+    return VERDICTS["GET"][classify(error)] in {Verdict.RETRY, Verdict.WAIT}
 
 
 def backoff(tries: int, chance: float) -> float:

@@ -15,6 +15,8 @@ from airflow_provider_lightspeed.api.errors import (
 
 #: Most tickets that one answer may hold (vendor page: "limit … maximum: 250").
 PAGE_SIZE = 250
+#: What one holds that was not told how many (vendor page: "default: 50").
+DEFAULT_PAGE_SIZE = 50
 
 Method = Literal["GET", "POST", "PUT", "DELETE"]
 
@@ -141,15 +143,25 @@ def created_at(ticket: Ticket) -> datetime:
         is never assumed).
     """
     text = ticket.get("createdAt")
-    try:
-        instant = datetime.fromisoformat(text)
-    except (TypeError, ValueError):
-        instant = None
-    if instant is None or instant.tzinfo is None:
+    instant = _instant(text)
+    if instant is None:
         raise LightspeedMalformedAnswerError(
             f"ticket {ticket['id']} has the createdAt {text!r}, which is not an ISO 8601 instant with an offset"
         )
     return instant
+
+
+def changed_at(ticket: Ticket) -> datetime | None:
+    """Read when a ticket was last changed; None where it does not say so in ISO 8601 with an offset."""
+    return _instant(ticket.get("updatedAt"))
+
+
+def _instant(text: Any) -> datetime | None:
+    try:
+        instant = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return None
+    return instant if instant.tzinfo is not None else None
 
 
 def list_tickets(
@@ -217,11 +229,6 @@ def create_message(ticket_id: int, properties: Mapping[str, Any]) -> Request:
     """Add a message to a ticket's conversation."""
     path = f"tickets/{ticket_number(ticket_id)}/messages.json"
     return Request("POST", path, body={"ticketMessage": dict(properties)}, envelope="ticketMessage")
-
-
-def get_rate_limit() -> Request:
-    """Ask for the quota (undocumented: what client code relies on). Every answer's headers tell it too."""
-    return Request("GET", "account/ratelimit.json", envelope="accountRatelimit")
 
 
 def ticket_number(value: object) -> int:

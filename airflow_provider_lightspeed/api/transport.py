@@ -51,9 +51,17 @@ class Transport:
 
 def _failure(send: Send, error: Exception) -> LightspeedConnectionError:
     reason = getattr(next(iter(error.args), None), "reason", error)
+    if isinstance(reason, urllib3.exceptions.ProxyError):
+        # Through a proxy, urllib3 wraps whatever breaks, also after the request was sent.
+        reason = reason.original_error
     if isinstance(reason, urllib3.exceptions.SSLError) and reason.args:
         reason = reason.args[0]
     untrusted = isinstance(reason, ssl.SSLCertVerificationError) or isinstance(error, ValueError)
     never = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
-    connected = not isinstance(reason, never) and not isinstance(error, requests.exceptions.ProxyError)
+    connected = not isinstance(reason, never) and not _tunnel_refused(reason)
     return send.failed(reason, sent=connected and not untrusted, retryable=not untrusted)
+
+
+def _tunnel_refused(reason: object) -> bool:
+    """Say whether the proxy would not open a way to the shop: http.client has no class of its own for it."""
+    return type(reason) is OSError and str(reason).startswith("Tunnel connection failed")

@@ -11,7 +11,7 @@ from airflow_provider_lightspeed.api.paging import Page
 from airflow_provider_lightspeed.api.tickets import TicketFilter
 from airflow_provider_lightspeed.bulk.actions import Action
 from airflow_provider_lightspeed.bulk.job import Job
-from airflow_provider_lightspeed.bulk.plan import Criteria, last_change
+from airflow_provider_lightspeed.bulk.plan import Criteria, stamp
 
 #: A killed try asks again for no more than about this.
 _CALLS_AT_RISK = 20
@@ -72,7 +72,7 @@ def _choose(
     calls_saved = client.calls
     for page in pages:
         chosen = {
-            ticket["id"]: last_change(ticket)
+            ticket["id"]: stamp(ticket)
             for ticket in page.tickets
             if criteria.choose(ticket) and action.request(ticket) is not None
         }

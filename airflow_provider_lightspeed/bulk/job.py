@@ -30,7 +30,7 @@ class Status(StrEnum):
 class Result(msgspec.Struct, frozen=True, array_like=True):
     """What became of one ticket.
 
-    :param change: its last change, as far as it was seen (see :func:`~.plan.last_change`).
+    :param change: its last change, as far as it was seen (see :func:`~.plan.stamp`).
     :param reason: why it failed.
     """
 

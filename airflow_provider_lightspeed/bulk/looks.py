@@ -23,7 +23,7 @@ from airflow_provider_lightspeed.api.errors import (
 from airflow_provider_lightspeed.api.paging import Cursor
 from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Ticket, TicketFilter, count_tickets, get_ticket
 from airflow_provider_lightspeed.bulk.job import Job
-from airflow_provider_lightspeed.bulk.plan import last_change
+from airflow_provider_lightspeed.bulk.plan import stamp
 
 #: Looked up one by one and then changed: so few that the first is changed a few seconds after it was seen.
 _ONE_BY_ONE = 40
@@ -79,7 +79,7 @@ def survey(client: LightspeedClient, job: Job) -> None:
     for look in _by_page(client, job):
         for ticket_id, ticket in look.tickets.items():
             if job.plan[ticket_id] is None:
-                job.plan[ticket_id] = last_change(ticket)
+                job.plan[ticket_id] = stamp(ticket)
         job.cursor = look.cursor
     job.cursor = None
 
@@ -129,13 +129,13 @@ def _by_id(client: LightspeedClient, ids: list[int], each: Each) -> Look:
     def look_at(ticket_id: int) -> None:
         try:
             tickets[ticket_id] = client.call(get_ticket(ticket_id))
-        except LightspeedNotFoundError as error:
-            refuse_unless_gone(error)
-            missing.append(ticket_id)
         except LightspeedError as error:
-            if meets_all(error):
+            if is_gone(error):
+                missing.append(ticket_id)
+            elif meets_all(error):
                 raise
-            failed[ticket_id] = str(error)
+            else:
+                failed[ticket_id] = str(error)
 
     begun = time.monotonic()
     each(look_at, ids)
@@ -149,10 +149,6 @@ def meets_all(error: LightspeedError) -> bool:
     )
 
 
-def refuse_unless_gone(error: LightspeedNotFoundError) -> None:
-    """Tell a ticket that is gone from a language that the shop lacks: that is answered 404 too, for every ticket.
-
-    :raises LightspeedConfigurationError: if it is the language.
-    """
-    if "language" in error.message.lower():
-        raise LightspeedConfigurationError(str(error)) from error
+def is_gone(error: LightspeedError) -> bool:
+    """Say whether the API itself says that the ticket is no longer there."""
+    return isinstance(error, LightspeedNotFoundError) and error.gone

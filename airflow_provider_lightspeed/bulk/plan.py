@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
-from airflow_provider_lightspeed.api.tickets import Ticket, TicketFilter, created_at
+from airflow_provider_lightspeed.api.tickets import Ticket, TicketFilter, changed_at, created_at
 
-#: The last change of each ticket when it was planned, by id, in the order of work. See `last_change`;
+#: The last change of each ticket when it was planned, by id, in the order of work. See `stamp`;
 #: None where only the id is known.
 Plan = dict[int, str | None]
 
@@ -20,7 +21,7 @@ class Criteria:
     """What an open ticket must be like to be planned. Closed tickets are never chosen by criteria.
 
     :param created_before: created before this instant.
-    :param updated_before: not changed since this instant.
+    :param updated_before: not changed since this instant, and it can be told.
     :param only_answered: answered by the shop.
     :param include_todo: also if the staff has marked it as to do.
     :param email: of the customer with this address (decided by the shop).
@@ -50,7 +51,7 @@ class Criteria:
             return False
         if self.created_before is not None and created_at(ticket) >= self.created_before:
             return False
-        if self.updated_before is not None and _changed_at(ticket) >= self.updated_before:
+        if self.updated_before is not None and not _idle_since(ticket, self.updated_before):
             return False
         if self.language is not None and _language(ticket) != self.language:
             return False
@@ -64,16 +65,16 @@ class Criteria:
         return TicketFilter(created_to=self.created_before if narrow else None, email=self.email)
 
 
-def last_change(ticket: Ticket) -> str:
-    """Return a ticket's ``updatedAt`` in UTC, so that two answers compare; empty if it was never changed."""
-    text = ticket.get("updatedAt")
-    if not text:
-        return ""
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError:
-        return str(text)
-    return instant.astimezone(UTC).isoformat() if instant.tzinfo else text
+def stamp(ticket: Ticket) -> str:
+    """Return a ticket's ``updatedAt`` as a text of which two compare, in UTC; empty if it was never changed.
+
+    What can't be read as an instant is kept as it is: it shows at least that it has become another.
+    """
+    instant = changed_at(ticket)
+    if instant is not None:
+        with suppress(OverflowError):
+            return instant.astimezone(UTC).isoformat()
+    return "" if _never_changed(ticket) else str(ticket.get("updatedAt"))
 
 
 def refuse_too_many(planned: int, max_tickets: int) -> None:
@@ -101,11 +102,18 @@ def refuse_too_large_share(planned: int, open_tickets: int, max_share: float) ->
         )
 
 
-def _changed_at(ticket: Ticket) -> datetime:
-    change = last_change(ticket)
-    return datetime.fromisoformat(change) if change else created_at(ticket)
+def _idle_since(ticket: Ticket, instant: datetime) -> bool:
+    # Of a ticket whose last change can't be read nobody knows that it was before: it is left alone.
+    change = created_at(ticket) if _never_changed(ticket) else changed_at(ticket)
+    return change is not None and change < instant
+
+
+def _never_changed(ticket: Ticket) -> bool:
+    # By identity: 0 == False, and a number is no way to say nothing.
+    change = ticket.get("updatedAt")
+    return change is None or change is False or change == ""
 
 
 def _language(ticket: Ticket) -> str | None:
     language = ticket.get("language")
-    return language["code"] if isinstance(language, dict) else None
+    return language.get("code") if isinstance(language, dict) else None

@@ -17,7 +17,6 @@ from typing import Any, Literal
 from airflow_provider_lightspeed.api.client import LightspeedClient
 from airflow_provider_lightspeed.api.errors import (
     LightspeedError,
-    LightspeedNotFoundError,
     LightspeedQuotaExhausted,
     LightspeedTooLate,
 )
@@ -25,8 +24,8 @@ from airflow_provider_lightspeed.api.quota import in_words
 from airflow_provider_lightspeed.api.tickets import Ticket, get_ticket
 from airflow_provider_lightspeed.bulk.actions import Action
 from airflow_provider_lightspeed.bulk.job import Job, Result, Status
-from airflow_provider_lightspeed.bulk.looks import Look, looks, meets_all, refuse_unless_gone
-from airflow_provider_lightspeed.bulk.plan import last_change
+from airflow_provider_lightspeed.bulk.looks import Look, is_gone, looks, meets_all
+from airflow_provider_lightspeed.bulk.plan import stamp
 from airflow_provider_lightspeed.bulk.stop import Stop
 
 log = logging.getLogger(__name__)
@@ -116,10 +115,10 @@ class Run:
         for ticket_id, ticket in look.tickets.items():
             if self._job.plan[ticket_id] is None:
                 # Of a bare id, nobody knows when it was chosen: it is planned as it was seen first.
-                self._job.plan[ticket_id] = last_change(ticket)
+                self._job.plan[ticket_id] = stamp(ticket)
             settled = self._settle(ticket)
             if settled is None and self._dry_run:
-                settled = Result(Status.DONE, last_change(ticket))
+                settled = Result(Status.DONE, stamp(ticket))
             if settled is None:
                 due.append(ticket_id)
             else:
@@ -128,7 +127,7 @@ class Run:
 
     def _settle(self, ticket: Ticket) -> Result | None:
         planned = self._job.plan[ticket["id"]]
-        change = last_change(ticket)
+        change = stamp(ticket)
         if self._action.request(ticket) is None:
             ours = ticket["id"] in self._maybe_done
             return Result(Status.DONE if ours else Status.ALREADY, change)
@@ -143,12 +142,12 @@ class Run:
     def _change(self, look: Look, ticket_id: int) -> None:
         try:
             self._job.results[ticket_id] = self._changed(ticket_id, look)
-        except LightspeedNotFoundError as error:
-            refuse_unless_gone(error)
-            self._job.results[ticket_id] = self._absent(ticket_id)
         except LightspeedError as error:
             if meets_all(error):
                 raise
+            if is_gone(error):
+                self._job.results[ticket_id] = self._absent(ticket_id)
+                return
             log.warning("Ticket %d failed: %s", ticket_id, error)
             self._job.results[ticket_id] = Result(Status.FAILED, reason=str(error))
 
@@ -164,7 +163,7 @@ class Run:
                 if (settled := self._settle(ticket)) is not None:
                     return settled
             else:
-                return Result(Status.DONE, last_change(answer) if answer else None)
+                return Result(Status.DONE, stamp(answer) if answer else None)
 
     def _write(self, ticket: Ticket, send_before: float) -> Any:
         request, ticket_id = self._action.request(ticket), ticket["id"]

@@ -70,9 +70,9 @@ def _instant(value: Any) -> datetime | None:
         return None
     try:
         instant = datetime.fromisoformat(value)
-    except ValueError:
+        return instant.astimezone(UTC) if instant.utcoffset() is not None else None
+    except (ValueError, OverflowError):  # no instant, or one that UTC's calendar does not have
         return None
-    return instant.astimezone(UTC) if instant.utcoffset() is not None else None
 
 
 _READ: dict[str, Callable[[Any], Any]] = {

@@ -11,7 +11,8 @@ from airflow.providers.common.compat.sdk import BaseHook, mask_secret
 
 from airflow_provider_lightspeed.api import tickets as api
 from airflow_provider_lightspeed.api.errors import LightspeedError
-from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Ticket, TicketMessage
+from airflow_provider_lightspeed.api.newest import newest_ticket
+from airflow_provider_lightspeed.api.tickets import DEFAULT_PAGE_SIZE, Ticket, TicketMessage
 from airflow_provider_lightspeed.arguments import parse_ticket_filter
 from airflow_provider_lightspeed.provider_info import (
     CONNECTION_FIELDS,
@@ -37,15 +38,17 @@ class LightspeedHook(BaseHook):
     :param filter_timezone: IANA name of the zone in which the shop reads date filters, if known. Saves calls; with a
         wrong one tickets can be missing.
     :param quota_reserve: share of each quota window that is left to other programs, 0 to 0.9 (default 0).
-    :param timeout: seconds to wait for a connection, and for each piece of an answer (default 30).
+    :param timeout: seconds to wait for a connection, and for each part of an answer (default 30). A whole answer may
+        take ten times that, and a call six tries.
     :param max_wait: seconds to sleep at most until quota comes back (default 60).
     :param calls_per_second: speed limit, 0 for none (default 20).
 
     Each method that calls the shop raises a subclass of
     :class:`~airflow_provider_lightspeed.api.errors.LightspeedError`: ``LightspeedConfigurationError`` for what can
     be known to be wrong beforehand, ``LightspeedAuthenticationError`` for wrong credentials,
-    ``LightspeedNotFoundError`` for a ticket that is not there, ``LightspeedQuotaExhausted`` for a quota that is
-    used up for longer than ``max_wait``.
+    ``LightspeedNotFoundError`` for a ticket that is not there (its ``gone`` is False where a page of a proxy came
+    in place of the API's word), ``LightspeedQuotaExhausted`` for a quota that is used up for longer than
+    ``max_wait``.
     """
 
     conn_name_attr = "lightspeed_conn_id"
@@ -183,12 +186,13 @@ class LightspeedHook(BaseHook):
 
         It takes two calls where lists are newest first, four where they are oldest first, a few more otherwise.
         """
-        from airflow_provider_lightspeed.new_tickets import newest_ticket
-
         return self.get_conn().find_out(newest_ticket())
 
     def get_ticket(self, ticket_id: int | str) -> Ticket:
-        """Return one ticket."""
+        """Return one ticket.
+
+        :param ticket_id: its id, as a number or its text.
+        """
         ticket: Ticket = self.get_conn().call(api.get_ticket(api.ticket_number(ticket_id)))
         return ticket
 
@@ -205,21 +209,31 @@ class LightspeedHook(BaseHook):
     def update_ticket(self, ticket_id: int | str, properties: Mapping[str, Any]) -> Ticket:
         """Change the given properties of a ticket, and no others; return it.
 
+        :param ticket_id: its id, as a number or its text.
         :param properties: by the API's names, see :meth:`create_ticket`.
         """
         ticket: Ticket = self.get_conn().call(api.update_ticket(api.ticket_number(ticket_id), properties))
         return ticket
 
     def close_ticket(self, ticket_id: int | str) -> Ticket:
-        """Close a ticket and return it."""
+        """Close a ticket and return it.
+
+        :param ticket_id: its id, as a number or its text.
+        """
         return self.update_ticket(ticket_id, {"isClosed": True})
 
     def delete_ticket(self, ticket_id: int | str) -> None:
-        """Delete a ticket, for good."""
+        """Delete a ticket, for good.
+
+        :param ticket_id: its id, as a number or its text.
+        """
         self.get_conn().call(api.delete_ticket(api.ticket_number(ticket_id)))
 
     def iter_ticket_messages(self, ticket_id: int | str) -> Iterator[TicketMessage]:
-        """Go through a ticket's conversation, each message once."""
+        """Go through a ticket's conversation, each message once.
+
+        :param ticket_id: its id, as a number or its text.
+        """
         number = api.ticket_number(ticket_id)
         return self._iter_messages(number)
 
@@ -231,8 +245,9 @@ class LightspeedHook(BaseHook):
             fresh = [message for message in messages if message["id"] not in seen]
             yield from fresh
             seen.update(message["id"] for message in fresh)
-            # Nothing new on a full page: paging of this list is undocumented, and seems to be ignored.
-            if len(messages) < PAGE_SIZE or not fresh:
+            # Whether this list heeds limit and page is undocumented: a page of the default size may be a full one, and
+            # one without anything new shows that the page number is ignored.
+            if len(messages) < DEFAULT_PAGE_SIZE or not fresh:
                 return
             page += 1
 
@@ -241,6 +256,9 @@ class LightspeedHook(BaseHook):
     ) -> TicketMessage:
         """Add a message to a ticket's conversation and return it. The shop may mail it to the customer.
 
+        :param ticket_id: its id, as a number or its text.
+        :param message: its text.
+        :param from_: in whose name it is written.
         :raises LightspeedUnknownOutcomeError: if the answer was lost: the message may exist now.
         """
         properties = {"message": message, "from": from_}

@@ -15,6 +15,7 @@ from airflow_provider_lightspeed.provider_info import CONNECTION_FIELDS, CONNECT
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
+_TEXTS = ("cluster", "language", "filter_timezone", "app_token")
 _NUMBERS = ("quota_reserve", "timeout", "max_wait", "calls_per_second")
 # How the test button of Airflow 2 sends the form, unlike its save button.
 _PREFIX = f"extra__{CONNECTION_TYPE}__"
@@ -42,7 +43,10 @@ def _read(connection: Connection, extra: Any, arguments: Mapping[str, str | floa
     if not connection.login or not connection.password:
         missing = "login (the API key)" if not connection.login else "password (the API secret)"
         raise LightspeedConfigurationError(f"the {missing} is missing")
-    cluster = str(given.pop("cluster", "us1"))
+    for name in _TEXTS:
+        if name in given:
+            given[name] = _text(name, given[name])
+    cluster = given.pop("cluster", "us1")
     if cluster not in CLUSTERS:
         raise LightspeedConfigurationError(f"unknown cluster {cluster!r}: use {' or '.join(CLUSTERS)}")
     for name in _NUMBERS:
@@ -78,10 +82,17 @@ def _present(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None and value != ""}
 
 
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        # The value is not told: one of these is a secret.
+        raise LightspeedConfigurationError(f"{name} must be a text, got {type(value).__name__}")
+    return value
+
+
 def _number(name: str, value: Any) -> float:
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise LightspeedConfigurationError(f"{name} must be a number, got {value!r}") from None
 
 

@@ -65,6 +65,8 @@ class ShopConfig:
     count_reads_email: bool = False
     messages_touch_tickets: bool = True
     """A posted message sets ``isAnswered`` and ``updatedAt`` of its ticket."""
+    message_page_size: int | None = None
+    """Pages of a conversation have this size whatever ``limit`` says; None: ``limit`` is heeded."""
 
     limits: tuple[int, int, int] = (300, 3_000, 12_000)
     """Calls allowed in each window of the quota."""
@@ -94,5 +96,7 @@ class ShopConfig:
             raise ValueError("A shop has at least one language")
         if self.tickets < 0 or min(self.id_step, self.per_second, self.first_id) < 1 or self.days <= 0:
             raise ValueError("tickets must be >= 0; id_step, per_second and first_id >= 1; days > 0")
+        if self.message_page_size is not None and self.message_page_size < 1:
+            raise ValueError("message_page_size must be >= 1")
         if min(self.window_seconds) <= 0:
             raise ValueError("window_seconds must be above 0")

@@ -28,7 +28,8 @@ class Endpoints:
     Where the documents are silent: a write's properties that are read-only or unknown are ignored, values of
     the wrong kind are a 422, a body without its envelope a 400. A new ticket needs a subject; any customer
     will do. In filters, a malformed number or date is a 422, an empty one as good as none; ``limit`` and
-    ``page`` say nothing to a count. Lists of messages take ``limit``, ``page`` and ``since_id``.
+    ``page`` say nothing to a count. Lists of messages take ``limit`` (unless ``message_page_size`` is set), ``page``
+    and ``since_id``.
     """
 
     def __init__(self, shop: Shop, quota: Quota) -> None:
@@ -110,10 +111,11 @@ class Endpoints:
 
     def _list_messages(self, request: Request, ticket_id: int) -> Reply:
         query = self._query(request.query)
-        first = (query.page - 1) * query.limit
+        size = self._shop.config.message_page_size or query.limit
+        first = (query.page - 1) * size
         messages = [message for message in self._shop.messages(ticket_id) if message.id > query.since_id]
         zone = self._shop.answer_zone
-        page = [message_document(message, zone) for message in messages[first : first + query.limit]]
+        page = [message_document(message, zone) for message in messages[first : first + size]]
         return _reply("ticketMessages", page)
 
     def _count_messages(self, _: Request, ticket_id: int) -> Reply:

@@ -23,11 +23,12 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedConfigurationError,
     LightspeedError,
 )
+from airflow_provider_lightspeed.api.retries import may_pass
 from airflow_provider_lightspeed.api.tickets import Ticket
 from airflow_provider_lightspeed.arguments import parse_ticket_filter
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, fail_without_retry
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
-from airflow_provider_lightspeed.new_tickets import GiveUp, Look, digest, fingerprint, may_pass, read_event
+from airflow_provider_lightspeed.new_tickets import GiveUp, Look, digest, fingerprint, read_event
 from airflow_provider_lightspeed.sensors.cursor import HandedOver, SensorCursor
 
 if TYPE_CHECKING:

@@ -25,7 +25,9 @@ def with_messages(
     def messages(ticket: dict[str, Any]) -> list[Any] | LightspeedQuotaExhausted | None:
         try:
             return list(fetch(ticket["id"]))
-        except LightspeedNotFoundError:
+        except LightspeedNotFoundError as error:
+            if not error.gone:
+                raise
             return None
         except LightspeedQuotaExhausted as error:
             return error

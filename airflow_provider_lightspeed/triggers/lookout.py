@@ -17,8 +17,9 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
+from airflow_provider_lightspeed.api.newest import newest_ticket
 from airflow_provider_lightspeed.api.tickets import TicketFilter
-from airflow_provider_lightspeed.new_tickets import Rhythm, fingerprint, newest_ticket
+from airflow_provider_lightspeed.new_tickets import Rhythm, fingerprint
 
 if TYPE_CHECKING:
     from airflow_provider_lightspeed.api.client import AsyncLightspeedClient

@@ -14,7 +14,8 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedConfigurationError,
     LightspeedError,
 )
-from airflow_provider_lightspeed.new_tickets import GiveUp, LookAgain, digest, may_pass
+from airflow_provider_lightspeed.api.retries import may_pass
+from airflow_provider_lightspeed.new_tickets import GiveUp, LookAgain, digest
 from airflow_provider_lightspeed.triggers.lookout import View, watching
 
 

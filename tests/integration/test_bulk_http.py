@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
+from airflow_provider_lightspeed.api import retries
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, LightspeedTicketsFailed
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.operators.tickets import (
@@ -24,6 +25,7 @@ from airflow_provider_lightspeed.operators.tickets import (
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Fault, Sandbox, ShopConfig, email_of
 from demo.s3_server import S3Server
 from tests.integration.bulk_runs import Store, lines, run
+from tests.integration.gateways import NO_LANGUAGE, PAGE, gateway
 
 END = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -34,6 +36,11 @@ def close(**arguments: Any) -> dict[str, Any]:
 
 def ours(sandbox: Sandbox, ticket_id: int) -> list[Any]:
     return [change for change in sandbox.shop.history(ticket_id) if change.by == sandbox.key]
+
+
+def behind(monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox, url: str) -> None:
+    connection = {**json.loads(sandbox.airflow_connection()), "host": url}
+    monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", json.dumps(connection))
 
 
 def puts(sandbox: Sandbox) -> list[str]:
@@ -245,6 +252,38 @@ def test_warn(sandbox: Sandbox) -> None:
     outcome = close(ticket_ids=ids, on_failure="warn")
     assert outcome["closed"] == [ids[0], ids[2]]
     assert list(outcome["failed"]) == [str(ids[1])]
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+def test_a_page_of_a_gateway_says_nothing_of_a_ticket(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setattr(retries, "FIRST_BACKOFF", 0.002)
+    ids = sandbox.add_tickets(3, isClosed=False)
+    spoilt = f"/tickets/{ids[1]}.json"
+    with gateway(
+        sandbox, lambda verb, path: PAGE if verb == method and path.endswith(spoilt) else None
+    ) as url:
+        behind(monkeypatch, sandbox, url)
+        kind = DeleteTicketsOperator if method == "DELETE" else CloseTicketsOperator
+        outcome = run(kind(task_id="change", ticket_ids=ids, on_failure="warn"))
+    assert outcome["deleted" if method == "DELETE" else "closed"] == [ids[0], ids[2]]
+    assert outcome["missing"] == []
+    assert list(outcome["failed"]) == [str(ids[1])]
+    assert not sandbox.shop.ticket(ids[1])["isClosed"]
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+def test_a_language_that_the_shop_lacks_ends_the_whole_change(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    ids = sandbox.add_tickets(3, isClosed=False)
+    with gateway(sandbox, lambda verb, _: NO_LANGUAGE if verb == method else None) as url:
+        behind(monkeypatch, sandbox, url)
+        kind = DeleteTicketsOperator if method == "DELETE" else CloseTicketsOperator
+        with pytest.raises(LightspeedTaskFailed, match="inactive language"):
+            run(kind(task_id="change", ticket_ids=ids, on_failure="warn"))
+    assert all(not sandbox.shop.ticket(number)["isClosed"] for number in ids)
 
 
 def test_a_put_that_was_done_behind_errors_is_ours(sandbox: Sandbox) -> None:

@@ -496,6 +496,51 @@ def test_a_proxy_of_the_environment_is_used_for_other_hosts(
     assert headers["authorization"] == given.authorization
 
 
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("scheme", "answer", "expected", "calls"),
+    [
+        # The proxy has the request, and so may the shop.
+        ("http", b"", errors.LightspeedUnknownOutcomeError, 1),
+        # A tunnel that was never opened: the shop cannot have got anything.
+        ("https", b"HTTP/1.1 403 Forbidden\r\n\r\n", errors.LightspeedConnectionError, retries.MAX_TRIES),
+    ],
+    ids=["hangs up", "refuses the tunnel"],
+)
+def test_a_creation_through_a_proxy_is_sent_once(
+    kind: str,
+    scheme: str,
+    answer: bytes,
+    expected: type[Exception],
+    calls: int,
+    shop: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("no_proxy", raising=False)
+    with raw_server(lambda connection: connection.sendall(answer)) as (url, heard):
+        monkeypatch.setenv(f"{scheme}_proxy", url)
+        given = settings(shop, f"{scheme}://shop.invalid", allow_http=True)
+        error, made_calls = made(kind, given, create_ticket({"subject": "Where is my order?"}))
+    assert (type(error), made_calls, len(heard)) == (expected, calls, calls)
+    assert sum(request.startswith(b"POST") for request in heard) == (scheme == "http")
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_is_away_is_tried_again(
+    kind: str, scheme: str, shop: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("no_proxy", raising=False)
+    with socket.socket() as unheard:  # bound, but it does not listen
+        unheard.bind(("127.0.0.1", 0))
+        monkeypatch.setenv(f"{scheme}_proxy", f"http://127.0.0.1:{unheard.getsockname()[1]}")
+        given = settings(shop, f"{scheme}://shop.invalid", allow_http=True)
+        error, calls = made(kind, given, create_ticket({"subject": "Where is my order?"}))
+    assert (type(error), calls) == (errors.LightspeedConnectionError, retries.MAX_TRIES)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_body_is_read_up_to_the_cap_only(kind: str, packed: bool, shop: Sandbox) -> None:

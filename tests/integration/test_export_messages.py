@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_lightspeed.api import retries
+from airflow_provider_lightspeed.api.errors import LightspeedNotFoundError
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Sandbox, ShopConfig
 from demo.s3_server import S3Server
 from tests.integration.exporting import export, keys, new_task, read
+from tests.integration.gateways import PAGE, gateway
 
 pytestmark = pytest.mark.usefixtures("aws")
 
@@ -30,9 +33,9 @@ def shop(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
         yield shop
 
 
-def connect(monkeypatch: pytest.MonkeyPatch, shop: Sandbox, calls_per_second: int = 0) -> None:
+def connect(monkeypatch: pytest.MonkeyPatch, shop: Sandbox, calls_per_second: int = 0, url: str = "") -> None:
     extra = {"calls_per_second": calls_per_second}
-    connection = {**json.loads(shop.airflow_connection()), "extra": extra}
+    connection = {**json.loads(shop.airflow_connection()), "host": url or shop.url, "extra": extra}
     monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", json.dumps(connection))
 
 
@@ -64,6 +67,18 @@ def test_in_the_order_of_the_tickets_and_counted_in_the_plan(
     assert result["calls"] == shop.count_calls()
     assert sorted(message_calls(shop)) == shop.shop.ids()
     assert "Exporting about 260 tickets takes 262 calls" in caplog.text
+
+
+def test_a_page_of_a_gateway_is_no_deleted_ticket(
+    shop: Sandbox, s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retries, "FIRST_BACKOFF", 0.002)
+    spoilt = f"/tickets/{shop.shop.ids()[7]}/messages.json"
+    with gateway(shop, lambda _, path: PAGE if spoilt in path else None) as url:
+        connect(monkeypatch, shop, url=url)
+        with pytest.raises(LightspeedNotFoundError, match="not the API's own error"):
+            export({}, s3_bucket=s3_bucket, s3_key="t.jsonl", include_messages=True)
+    assert "t.jsonl" not in keys(s3_server, s3_bucket)
 
 
 def test_eight_at_once_within_the_limit_of_calls_a_second(

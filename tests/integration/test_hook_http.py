@@ -70,6 +70,39 @@ def test_messages(sandbox: Sandbox) -> None:
     assert len(ids) == len(set(ids)) == len(before) + 301
 
 
+@pytest.mark.parametrize(
+    ("page_size", "messages", "calls"),
+    [
+        # limit is heeded: a second call from 50 on, since such a page may be full.
+        (None, 49, 1),
+        (None, 50, 2),
+        (None, 120, 2),
+        (None, 250, 2),
+        (None, 299, 2),
+        (None, 300, 3),
+        # limit is ignored
+        (50, 49, 1),
+        (50, 50, 2),
+        (50, 120, 3),
+        (100, 120, 2),
+        (250, 260, 2),
+    ],
+)
+def test_all_messages_whether_their_list_heeds_limit_or_not(
+    monkeypatch: pytest.MonkeyPatch, page_size: int | None, messages: int, calls: int
+) -> None:
+    config = ShopConfig(tickets=0, limits=NO_LIMITS, burst_limit=0, message_page_size=page_size)
+    with Sandbox(config) as sandbox:
+        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", sandbox.airflow_connection())
+        (ticket_id,) = sandbox.add_tickets(1)
+        while len(sandbox.shop.messages(ticket_id)) < messages:
+            sandbox.add_message(ticket_id, "And now?")
+        expected = [message.id for message in sandbox.shop.messages(ticket_id)]
+        sandbox.reset_calls()
+        assert [message["id"] for message in LightspeedHook().iter_ticket_messages(ticket_id)] == expected
+        assert sandbox.count_calls() == calls
+
+
 @pytest.mark.parametrize("ticket_id", ["abc", "1/messages", 0, -5, True])
 def test_a_ticket_id_that_is_none(sandbox: Sandbox, ticket_id: int | str) -> None:
     with pytest.raises(LightspeedConfigurationError):

@@ -17,7 +17,6 @@ from airflow_provider_lightspeed.api.tickets import (
     count_tickets,
     create_ticket,
     delete_ticket,
-    get_rate_limit,
     get_ticket,
     list_messages,
     list_tickets,
@@ -48,7 +47,6 @@ def test_data_comes_as_the_api_names_it() -> None:
     assert read(COUNT, {"count": 0}) == 0
     assert read(create_ticket({}), {"ticket": {"id": 1}}, 201) == {"id": 1}
     assert read(list_messages(7), {"ticketMessages": [{"id": 1}]}) == [{"id": 1}]
-    assert read(get_rate_limit(), {"accountRatelimit": {"limit5Min": {}}}) == {"limit5Min": {}}
 
 
 @pytest.mark.parametrize("status", [200, 201, 206])
@@ -194,7 +192,7 @@ def test_the_vendors_words_are_shortened_to_one_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("request_", "body", "certain"),
+    ("request_", "body", "gone"),
     [
         (ONE, error("Resource not found."), True),
         (DELETE, error("Resource not found."), True),
@@ -204,14 +202,22 @@ def test_the_vendors_words_are_shortened_to_one_line() -> None:
         (ONE, {"error": False}, False),
         (LIST, error("Resource not found."), False),
         (COUNT, error("Resource not found."), False),
-        (LIST, error("Unknown or inactive language."), True),
-        (ONE, error("Unknown or inactive language."), True),
+        (ONE, {"status": 404, "error": "Not Found"}, False),
     ],
 )
-def test_which_404_is_the_truth(request_: Request, body: Any, certain: bool) -> None:
+def test_which_404_says_that_something_is_gone(request_: Request, body: Any, gone: bool) -> None:
     with pytest.raises(errors.LightspeedNotFoundError) as raised:
         read(request_, body, 404)
-    assert raised.value.certain is certain
+    assert type(raised.value) is errors.LightspeedNotFoundError
+    assert raised.value.gone is gone
+
+
+@pytest.mark.parametrize("request_", [LIST, ONE, DELETE])
+def test_an_unknown_language_is_a_matter_of_the_connection(request_: Request) -> None:
+    with pytest.raises(errors.LightspeedUnknownLanguageError) as raised:
+        read(request_, error("Unknown or inactive language."), 404)
+    assert not raised.value.gone
+    assert isinstance(raised.value, errors.LightspeedConfigurationError)
 
 
 def test_gzip_is_unpacked_up_to_the_cap() -> None:

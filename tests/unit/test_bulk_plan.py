@@ -13,9 +13,9 @@ from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.bulk.actions import Delete, Update
 from airflow_provider_lightspeed.bulk.plan import (
     Criteria,
-    last_change,
     refuse_too_large_share,
     refuse_too_many,
+    stamp,
 )
 
 _YEAR = datetime(2025, 1, 1, tzinfo=UTC).replace(tzinfo=None)
@@ -73,12 +73,36 @@ def test_no_criterion_is_not_every_ticket() -> None:
 @given(_INSTANTS, st.integers(-14, 14))
 def test_a_change_compares_in_any_offset(instant: datetime, hours: int) -> None:
     other = instant.astimezone(UTC).astimezone(timezone(timedelta(hours=hours)))
-    assert last_change({"updatedAt": instant.isoformat()}) == last_change({"updatedAt": other.isoformat()})  # type: ignore[typeddict-item]
+    assert stamp({"updatedAt": instant.isoformat()}) == stamp({"updatedAt": other.isoformat()})  # type: ignore[typeddict-item]
 
 
 @pytest.mark.parametrize("never", [False, None, ""])
 def test_never_changed(never: Any) -> None:
-    assert last_change({"updatedAt": never}) == last_change({}) == ""  # type: ignore[typeddict-item]
+    assert stamp({"updatedAt": never}) == stamp({}) == ""  # type: ignore[typeddict-item]
+
+
+ILLEGIBLE = [True, 0, 1767225600, "yesterday", "2025-01-01T00:00:00", ["2025"], {}]
+
+
+@pytest.mark.parametrize("change", ILLEGIBLE)
+def test_a_ticket_whose_last_change_cannot_be_read_is_never_chosen_as_idle(change: Any) -> None:
+    ticket: Any = {"id": 7, "createdAt": "2020-01-01T00:00:00+00:00", "updatedAt": change}
+    assert not Criteria(updated_before=datetime(9999, 1, 1, tzinfo=UTC)).choose(ticket)
+    assert Criteria(created_before=datetime(9999, 1, 1, tzinfo=UTC)).choose(ticket)
+
+
+@pytest.mark.parametrize("change", [*ILLEGIBLE, "0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00"])
+def test_a_last_change_that_cannot_be_read_still_shows_that_it_is_another(change: Any) -> None:
+    kept = stamp({"id": 7, "createdAt": "", "updatedAt": change})
+    assert kept not in {"", stamp({"id": 7, "createdAt": "", "updatedAt": "2025-01-01T00:00:00+00:00"})}
+    # A receipt holds it as text, and is read again.
+    assert stamp({"id": 7, "createdAt": "", "updatedAt": kept}) == kept
+
+
+@pytest.mark.parametrize("language", [{"id": 1}, {"code": False}, {}, False, None, "nl", 1])
+def test_a_language_without_its_code_is_none(language: Any) -> None:
+    ticket: Any = {"id": 7, "createdAt": "2020-01-01T00:00:00+00:00", "language": language}
+    assert not Criteria(language="nl").choose(ticket)
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**6))

@@ -125,6 +125,12 @@ def test_a_page_of_a_proxy_with_404_is_no_proof_of_a_deletion() -> None:
     assert world.replies == []
 
 
+def test_a_language_that_the_shop_lacks_is_no_proof_of_a_deletion() -> None:
+    body = json.dumps({"error": {"code": 404, "message": "Unknown or inactive language."}}).encode()
+    with pytest.raises(errors.LightspeedUnknownLanguageError):
+        World(answer(502, b""), answer(404, body)).call(delete_ticket(7))
+
+
 def test_an_unknown_outcome_names_what_may_exist() -> None:
     with pytest.raises(
         errors.LightspeedUnknownOutcomeError, match=r"^POST /tickets.json: .* may or may not exist"
@@ -143,7 +149,18 @@ def test_a_503_may_name_the_instant_at_which_to_come_back() -> None:
     later = datetime.now(UTC) + timedelta(hours=1)
     world = World(answer(503, b"", retry_after=format_datetime(later, usegmt=True)), answer())
     world.call(get_ticket(7))
-    assert world.slept == [60.0]  # and no more than max_wait
+    assert world.slept == [60.0]  # and no more than a minute
+
+
+@pytest.mark.parametrize("max_wait", [0.0, 60.0, 7 * 86_400.0])
+def test_a_503_that_asks_for_long_is_tried_six_times_whatever_a_call_may_wait_for_the_quota(
+    max_wait: float,
+) -> None:
+    world = World(*[answer(503, b"", retry_after="900")] * 9)
+    with pytest.raises(errors.LightspeedServerError):
+        world.call(get_ticket(7), max_wait=max_wait)
+    assert len(world.replies) == 9 - retries.MAX_TRIES
+    assert world.slept == [retries.LONGEST_ASKED] * 5
 
 
 def test_no_call_is_tried_for_longer_than_the_cap_on_time() -> None:

@@ -24,6 +24,7 @@ from airflow_provider_lightspeed.formats import (
 )
 from airflow_provider_lightspeed.formats import compression as compression_module
 from airflow_provider_lightspeed.formats import parquet as parquet_module
+from airflow_provider_lightspeed.formats.columns import Columns
 from tests.unit.written import unpack, write
 
 COLUMNS = [
@@ -207,6 +208,13 @@ def test_choice_by_key() -> None:
 def test_a_key_that_readers_would_take_for_something_else(given: Any, complaint: str) -> None:
     with pytest.raises(FormatError, match=complaint):
         choose(*given)
+
+
+@pytest.mark.parametrize(
+    "text", ["0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00", "2026-01-01", "no"]
+)
+def test_what_is_no_instant_is_left_out(text: str) -> None:
+    assert Columns(Layout("csv", "none")).row(ticket(1, updatedAt=text))["updated_at"] is None
 
 
 def test_an_unknown_property_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:

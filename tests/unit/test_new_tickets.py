@@ -8,16 +8,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_lightspeed.api.errors import (
-    LightspeedAuthenticationError,
-    LightspeedConfigurationError,
     LightspeedConnectionError,
-    LightspeedError,
-    LightspeedIncompleteListError,
-    LightspeedMalformedAnswerError,
-    LightspeedNotFoundError,
     LightspeedQuotaExhausted,
-    LightspeedRateLimitError,
-    LightspeedServerError,
 )
 from airflow_provider_lightspeed.new_tickets import (
     GiveUp,
@@ -26,11 +18,8 @@ from airflow_provider_lightspeed.new_tickets import (
     Rhythm,
     digest,
     fingerprint,
-    may_pass,
     read_event,
 )
-
-_ANSWER: dict[str, Any] = {"message": "no", "method": "GET", "path": "/tickets.json"}
 
 
 def _ticket(number: int, **properties: Any) -> Any:
@@ -53,25 +42,6 @@ def test_a_digest_knows_every_change_but_not_the_order() -> None:
     assert _digest(one, two) == _digest(two, one)
     assert fingerprint(one) == fingerprint(dict(reversed(one.items())))
     assert len({_digest(), _digest(one), _digest(one, two), _digest({**one, "isTodo": True}, two)}) == 4
-
-
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [
-        (LightspeedConnectionError("dropped"), True),
-        (LightspeedConnectionError("bad certificate", retryable=False), False),
-        (LightspeedMalformedAnswerError("maintenance page"), True),
-        (LightspeedServerError(status=503, **_ANSWER), True),
-        (LightspeedRateLimitError(status=429, **_ANSWER), True),
-        (LightspeedQuotaExhausted("used up", until=datetime.now(UTC)), True),
-        (LightspeedAuthenticationError(status=401, **_ANSWER), False),
-        (LightspeedNotFoundError(status=404, **_ANSWER), False),
-        (LightspeedConfigurationError("no key"), False),
-        (LightspeedIncompleteListError("moving", seen=3), False),
-    ],
-)
-def test_what_may_pass(error: LightspeedError, expected: bool) -> None:
-    assert may_pass(error) is expected
 
 
 def test_looks_get_rarer_while_the_shop_fails() -> None:

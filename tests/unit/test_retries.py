@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_lightspeed.api import errors, retries
-from airflow_provider_lightspeed.api.retries import VERDICTS, Failure, Verdict, backoff, classify
+from airflow_provider_lightspeed.api.retries import VERDICTS, Failure, Verdict, backoff, classify, may_pass
+
+ANSWER: dict[str, Any] = {"message": "no", "method": "GET", "path": "/tickets.json"}
 
 
 def test_every_failure_of_every_method_has_a_verdict() -> None:
@@ -45,6 +50,25 @@ def test_classify_knows_every_error() -> None:
 def test_classify_by_status(status: int, failure: Failure) -> None:
     error = errors.LightspeedAPIError(status=status, message="", method="GET", path="/")
     assert classify(error) is failure
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (errors.LightspeedConnectionError("dropped"), True),
+        (errors.LightspeedConnectionError("bad certificate", retryable=False), False),
+        (errors.LightspeedMalformedAnswerError("maintenance page"), True),
+        (errors.LightspeedServerError(status=503, **ANSWER), True),
+        (errors.LightspeedRateLimitError(status=429, **ANSWER), True),
+        (errors.LightspeedQuotaExhausted("used up", until=datetime(2026, 1, 1, tzinfo=UTC)), True),
+        (errors.LightspeedAuthenticationError(status=401, **ANSWER), False),
+        (errors.LightspeedNotFoundError(status=404, **ANSWER), False),
+        (errors.LightspeedConfigurationError("no key"), False),
+        (errors.LightspeedIncompleteListError("moving", seen=3), False),
+    ],
+)
+def test_what_may_pass(error: errors.LightspeedError, expected: bool) -> None:
+    assert may_pass(error) is expected
 
 
 def test_backoff_doubles_up_to_its_cap() -> None:

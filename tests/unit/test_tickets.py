@@ -14,7 +14,13 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedConfigurationError,
     LightspeedMalformedAnswerError,
 )
-from airflow_provider_lightspeed.api.tickets import Request, TicketFilter, created_at, ticket_number
+from airflow_provider_lightspeed.api.tickets import (
+    Request,
+    TicketFilter,
+    changed_at,
+    created_at,
+    ticket_number,
+)
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -91,6 +97,24 @@ def test_what_is_no_ticket_number_becomes_no_path(bad: Any) -> None:
             request(bad)
 
 
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        ("2026-03-01T13:00:00+01:00", NOON),
+        ("2026-03-01T12:00:00Z", NOON),
+        ("2026-03-01T12:00:00", None),
+        ("yesterday", None),
+        ("", None),
+        (None, None),
+        (False, None),
+        (True, None),
+        (1767225600, None),
+    ],
+)
+def test_when_a_ticket_was_changed(change: Any, wanted: datetime | None) -> None:
+    assert changed_at({"id": 7, "createdAt": "", "updatedAt": change}) == wanted
+
+
 _BOUNDS = {"created_at_min": "2026-03-01 00:00:00", "created_at_max": "2026-03-02 00:00:00"}
 _FILTERS = {"since_id": 0, **_BOUNDS, "email": "a+b@example.com"}
 
@@ -137,7 +161,6 @@ _FILTERS = {"since_id": 0, **_BOUNDS, "email": "a+b@example.com"}
                 False,
             ),
         ),
-        (api.get_rate_limit, ("GET", "account/ratelimit.json", {}, None, "accountRatelimit", False)),
     ],
 )
 def test_endpoints(make: Callable[[], Request], wanted: tuple[Any, ...]) -> None:

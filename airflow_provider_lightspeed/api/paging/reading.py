@@ -7,7 +7,6 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import accumulate, pairwise
 from typing import Any, TypeVar
 
@@ -18,6 +17,7 @@ from airflow_provider_lightspeed.api.tickets import (
     Request,
     Ticket,
     TicketFilter,
+    changed_at,
     count_tickets,
     created_at,
     list_tickets,
@@ -147,10 +147,10 @@ class Reading:
     def watch_changes(self, rows: Sequence[Ticket], *, newest_first: bool) -> None:
         """See whether the order of ids might in truth be the order of the last change.
 
-        Tickets without ``updatedAt`` prove nothing: where such a list would put them is not known.
+        Tickets without a legible ``updatedAt`` prove nothing: where such a list would put them is not known.
         """
         if self.maybe_by_change:
-            changes = [last_change(row) for row in rows]
+            changes = [changed_at(row) for row in rows]
             known = [change for change in changes if change is not None]
             pairs = pairwise(reversed(known) if newest_first else known)
             self.maybe_by_change = all(first <= second for first, second in pairs)
@@ -209,14 +209,6 @@ class IdSet:
 
     def __len__(self) -> int:
         return len(self._ids)
-
-
-def last_change(row: Ticket) -> datetime | None:
-    """Read when a ticket was last changed; None where it does not say so."""
-    try:
-        return datetime.fromisoformat(row.get("updatedAt") or "")
-    except (TypeError, ValueError):
-        return None
 
 
 def ascending(ids: Sequence[int]) -> bool:

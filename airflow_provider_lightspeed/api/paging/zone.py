@@ -28,6 +28,11 @@ _TICK = timedelta(seconds=2)
 _CLOCK_CHANGE = timedelta(hours=2)
 #: A clock that is set back repeats the time before, one set forward skips some; look this far around.
 _NEARBY = timedelta(hours=3)
+#: So far from the ends of the calendar, any zone's clock can be told.
+_FIRST = datetime(1, 1, 3, tzinfo=UTC)
+_LAST = datetime(9999, 12, 29, tzinfo=UTC)
+_LAST_SECOND = 253_402_300_799.0
+_BEGINNING, _END = "0001-01-01 00:00:00", "9999-12-31 23:59:59"
 
 
 @dataclass(frozen=True)
@@ -58,8 +63,9 @@ class FilterZone:
         """Say whether filters for these instants may let a ticket through; always, if the zone is not named."""
         if self.name is None:
             return True
-        return (first is None or created >= first - self._slack(first)) and (
-            last is None or created <= last + self._slack(last)
+        # Differences: what lies beyond the calendar has no datetime.
+        return (first is None or first - created <= self._slack(first)) and (
+            last is None or created - last <= self._slack(last)
         )
 
     def _slack(self, instant: datetime) -> timedelta:
@@ -86,7 +92,8 @@ class FilterZone:
         if self.name is not None:
             zone = ZoneInfo(self.name)
             steps = range(-int(_NEARBY / _QUARTER), int(_NEARBY / _QUARTER) + 1)
-            moments = [instant.astimezone(UTC) + step * _QUARTER for step in steps]
+            around = min(max(instant, _FIRST), _LAST).astimezone(UTC)
+            moments = [around + step * _QUARTER for step in steps]
             return [moment.astimezone(zone).utcoffset() or timedelta(0) for moment in moments]
         if self.offset is not None:
             lowest, highest = self.offset - _CLOCK_CHANGE, self.offset + _CLOCK_CHANGE
@@ -96,13 +103,18 @@ class FilterZone:
 
 def wall_clock_seconds(seconds: float) -> str:
     """Write seconds since 1970 of some wall clock as the filters want them."""
-    moment = datetime.fromtimestamp(max(0.0, seconds), UTC)
+    moment = datetime.fromtimestamp(min(max(0.0, seconds), _LAST_SECOND), UTC)
     return f"{moment:%Y-%m-%d %H:%M:%S}"
 
 
 def _wall_clock(instant: datetime, offset: timedelta) -> str:
-    wall_clock = instant.astimezone(UTC).replace(tzinfo=None) + offset
-    return f"{wall_clock:%Y-%m-%d %H:%M:%S}"
+    shift = offset - (instant.utcoffset() or timedelta(0))
+    try:
+        wall_clock = instant.replace(tzinfo=None) + shift
+    except OverflowError:
+        return _BEGINNING if shift < timedelta(0) else _END
+    # %Y writes the year 1 with one digit.
+    return f"{wall_clock.year:04d}-{wall_clock:%m-%d %H:%M:%S}"
 
 
 def find_offset(reading: Reading, rows: Sequence[Ticket]) -> Generator[Request | Any, Any, timedelta | None]:
