@@ -45,7 +45,8 @@ def parse_instant(name: str, value: datetime | str | None) -> datetime | None:
         raise LightspeedConfigurationError(
             f"{name} must be an instant with a zone, got {instant.isoformat()!r}; add an offset such as +00:00"
         )
-    return instant
+    # A plain one, of whatever kind it was: msgspec encodes no subclass of datetime.
+    return datetime.fromisoformat(instant.isoformat())
 
 
 def parse_ticket_filter(
