@@ -362,6 +362,7 @@ class LightspeedTicketsToS3Operator(BaseOperator):
                     defer_until(self, error.until - HEAD_START, self.go_on.__name__, state)
                 # The walk can't be taken up where it is, so it must not be interrupted.
                 progress = Progress.from_json(kept) or progress
+                progress.calls = running.progress.calls
                 hook = self._hook(patient=True)
             except BaseException as error:
                 if isinstance(error, _PROGRESS_IS_USELESS):

@@ -277,6 +277,22 @@ def test_a_walk_that_needs_more_calls_than_a_window_has_ends_too(
         assert shop.count_calls() < 40
 
 
+def test_calls_of_a_walk_that_had_to_begin_again_are_told_too(
+    s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = ShopConfig(
+        tickets=1500, limits=(4, *NO_LIMITS[1:]), window_seconds=(3.0, 3600.0, 86400.0), burst_limit=0
+    )
+    monkeypatch.setattr(export_module, "_FEW_CALLS", -1)  # as if it could never be taken up
+    with Sandbox(config) as shop:
+        connection = json.loads(shop.airflow_connection())
+        connection["extra"] = {"max_wait": 0.1, "calls_per_second": 0}
+        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", json.dumps(connection))
+        result = export(new_task(), s3_bucket=s3_bucket, s3_key="t.jsonl", deferrable=True)
+        assert result["tickets"] == 1500
+        assert result["calls"] == shop.count_calls()
+
+
 @pytest.mark.parametrize("include_messages", [False, True])
 def test_deferral(
     s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch, include_messages: bool
