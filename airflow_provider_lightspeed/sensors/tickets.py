@@ -227,8 +227,7 @@ class NewTicketSensor(BaseSensorOperator):
         tickets = list(self._hook.iter_tickets(since_id=since_id, email=self.customer_email))
         look = Look.at(tickets, since_id, self.where)
         # Without a function to ask, their number is all that counts.
-        seen = {ticket["id"]: fingerprint(ticket) for ticket in tickets}
-        self._seen = digest(seen) if self.where else None
+        self._seen = digest({t["id"]: fingerprint(t) for t in tickets}) if self.where else None
         return look
 
     def _answer(self, look: Look) -> PokeReturnValue:
