@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 # What carries a change out is loaded where that begins: DAG files are parsed every few seconds.
 
 _SHOWN = 5
+_MAX_TICKETS = 1000
 #: What a template renders to when the run has no such value.
 _EMPTY = (None, "", "None")
 _CRITERIA = (
@@ -78,7 +79,7 @@ class BulkTicketsOperator(BaseOperator):
         customer_email: str | None = None,
         language: str | None = None,
         where: Callable[[dict[str, Any]], bool] | None = None,
-        max_tickets: int | None = 1000,
+        max_tickets: int | None = _MAX_TICKETS,
         max_share: float = 0.5,
         if_changed: IfChanged = "skip",
         on_failure: Literal["fail", "warn"] = "fail",
@@ -197,7 +198,7 @@ class BulkTicketsOperator(BaseOperator):
         from airflow_provider_lightspeed.bulk.looks import survey
         from airflow_provider_lightspeed.bulk.plan import refuse_too_large_share, refuse_too_many
 
-        allowed = 1000 if self.max_tickets is None else self.max_tickets
+        allowed = _MAX_TICKETS if self.max_tickets is None else self.max_tickets
         if self._by_ids:
             refuse_too_many(len(job.left), allowed)
             if not self.only_plan:

@@ -177,8 +177,8 @@ class UpdateTicketsOperator(BulkTicketsOperator):
     :param do_notify_answered: whether the customer is to be told of an answer.
     :param subject: their subject (templated).
     :param memo: their note for the merchant (templated).
-    :param max_tickets: refuse to touch any if more than this are planned.
-    :param max_share: refuse to touch any if criteria choose more than this part of the open tickets.
+    :param max_tickets: refuse to touch any if more than this are planned (default, and meant by None: 1000).
+    :param max_share: refuse to touch any if criteria choose more than this part of the open tickets (default 0.5).
     :param if_changed: what to do with a ticket that was changed after it was planned: ``skip`` it, change (``close``)
         it all the same, or skip it and ``fail`` at the end. The plan is as old as the receipt or export that it is
         read from; bare ids are planned when the task starts, if they are more than a page, and else when they are
@@ -260,7 +260,7 @@ class DeleteTicketsOperator(BulkTicketsOperator):
     Returns what :class:`UpdateTicketsOperator` returns, with ``"deleted"`` for ``"updated"``, and takes its arguments
     but for the properties.
 
-    :param max_tickets: as there; with criteria it has to be given.
+    :param max_tickets: as there (default 1000); with criteria it has to be given.
     """
 
     changed_key: ClassVar[str] = "deleted"
