@@ -14,7 +14,12 @@ import msgspec
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedQuotaExhausted
-from airflow_provider_lightspeed.arguments import parse_instant, parse_ticket_filter
+from airflow_provider_lightspeed.arguments import (
+    given,
+    parse_instant,
+    parse_ticket_filter,
+    refuse_unrendered,
+)
 from airflow_provider_lightspeed.bulk.stop import Stop
 from airflow_provider_lightspeed.checkpoint import Checkpoint, defer_until
 from airflow_provider_lightspeed.exceptions import (
@@ -38,8 +43,6 @@ if TYPE_CHECKING:
 
 _SHOWN = 5
 _MAX_TICKETS = 1000
-#: What a template renders to when the run has no such value.
-_EMPTY = (None, "", "None")
 _CRITERIA = (
     "created_before",
     "updated_before",
@@ -107,13 +110,8 @@ class BulkTicketsOperator(BaseOperator):
         self.receipt_s3_key = receipt_s3_key
         self.lightspeed_conn_id = lightspeed_conn_id
         self.aws_conn_id = aws_conn_id
-        # A native template may render to None, which must not turn a narrow choice into a wide one.
-        self._given = [
-            name
-            for name in ("ticket_ids", *_CRITERIA)
-            if getattr(self, name) is not None and getattr(self, name) is not False
-        ]
-        self._receipt_is_wanted = receipt_s3_key is not None
+        self._given = given(self, "ticket_ids", *_CRITERIA)
+        self._receipt_given = given(self, "receipt_s3_key")
 
     @abstractmethod
     def _action(self) -> Action:
@@ -265,9 +263,7 @@ class BulkTicketsOperator(BaseOperator):
         )
 
     def _check_arguments(self) -> None:
-        for name in (*self._given, *(["receipt_s3_key"] if self._receipt_is_wanted else [])):
-            if getattr(self, name) in _EMPTY:
-                raise LightspeedConfigurationError(f"{name} is empty after rendering")
+        refuse_unrendered(self, (*self._given, *self._receipt_given))
         if not self._given:
             raise LightspeedConfigurationError(
                 f"which tickets? Give ticket_ids, or at least one of {', '.join(_CRITERIA)}: nothing given does not "
