@@ -125,14 +125,16 @@ class BulkTicketsOperator(BaseOperator):
         self._check_arguments()
         targets = self._targets()
         meant = self._meant(targets)
-        job = Job.unpack(self._checkpoint(context).load()) or Job(meant=meant)
+        client = self._connect()
+        shop = client.settings.shop
+        job = self._earlier(self._checkpoint(context).load(), shop) or Job(meant=meant, shop=shop)
         if job.meant != meant:
             self.log.info("Other tickets are meant than in an earlier try: planning anew")
             job = job.begin_anew(meant)
         if targets is not None and not job.planned:
             job.plan = job.plan | targets
         job.forget_failures()
-        return self._go_on(context, job)
+        return self._go_on(context, job, client)
 
     @fail_without_retry()
     def resume(
@@ -142,10 +144,24 @@ class BulkTicketsOperator(BaseOperator):
         state: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Go on after a deferral."""
+        client = self._connect()
+        job = self._earlier(state or self._checkpoint(context).load(), client.settings.shop)
+        return self.execute(context) if job is None else self._go_on(context, job, client)
+
+    def _earlier(self, state: Mapping[str, Any] | None, shop: str) -> Job | None:
+        """Take up what an earlier try has done, if it was done in this shop."""
         from airflow_provider_lightspeed.bulk.job import Job
 
-        job = Job.unpack(state or self._checkpoint(context).load())
-        return self.execute(context) if job is None else self._go_on(context, job)
+        job = Job.unpack(state)
+        if job is not None and job.shop != shop:
+            self.log.warning("The connection led to another shop in an earlier try: planning anew")
+            return None
+        return job
+
+    def _connect(self) -> LightspeedClient:
+        client = LightspeedHook(self.lightspeed_conn_id).get_conn()
+        client.sleep = self._stop.sleep
+        return client
 
     def on_kill(self) -> None:
         """Ask the job to stop; it does so within seconds, and writes its receipt."""
@@ -155,10 +171,8 @@ class BulkTicketsOperator(BaseOperator):
     def _stop(self) -> Stop:
         return Stop()
 
-    def _go_on(self, context: Context, job: Job) -> dict[str, Any]:
+    def _go_on(self, context: Context, job: Job, client: LightspeedClient) -> dict[str, Any]:
         checkpoint = self._checkpoint(context)
-        client = LightspeedHook(self.lightspeed_conn_id).get_conn()
-        client.sleep = self._stop.sleep
         earlier_calls = job.calls
 
         def keep() -> None:

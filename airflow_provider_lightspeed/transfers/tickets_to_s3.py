@@ -208,8 +208,9 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         hook = self._hook(patient=not self.deferrable)
         privacy = self._privacy(hook)
         file_format = self._format(key, privacy)
-        shop = hook.get_conn().settings.base_url
-        job = _name_of(shop, f"{bucket}/{key}", wanted, file_format, privacy)
+        settings = hook.get_conn().settings
+        shop = settings.base_url
+        job = _name_of(settings.shop, f"{bucket}/{key}", wanted, file_format, privacy)
         checkpoint = Checkpoint(context)
         place, progress, there = self._take_up(context, bucket, key, job, state, checkpoint)
         if there is not None:
