@@ -28,7 +28,7 @@ from airflow_provider_lightspeed.exceptions import (
     fail_without_retry,
 )
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
-from airflow_provider_lightspeed.operators.s3_files import S3Files, locate
+from airflow_provider_lightspeed.transfers.s3_files import S3Files, locate
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
