@@ -12,9 +12,44 @@ from urllib.parse import urlsplit
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.api.tickets import TicketFilter, ticket_number
 
-# What a template renders to when the run has no such value.
-_NOTHING = {"", "None"}
+#: What a window that is empty after rendering means.
+NO_DATA_INTERVAL = (
+    "this run has no data interval (manual and asset-triggered runs of Airflow 3 have none). "
+    "Use CronDataIntervalTimetable, or give explicit bounds"
+)
 _SHOWN = 5
+
+
+def given(operator: object, *names: str) -> tuple[str, ...]:
+    """Name the arguments that an operator was given, for its constructor to remember.
+
+    A native template may render to None, which must not turn a narrow choice into a wide one: so see before whether
+    an argument was given, and :func:`refuse_unrendered` after.
+    """
+    values = {name: getattr(operator, name) for name in names}
+    return tuple(name for name, value in values.items() if value is not None and value is not False)
+
+
+def refuse_unrendered(
+    operator: object, names: Iterable[str], *, hint: str = "", empty_is_meant: bool = False
+) -> None:
+    """Refuse arguments of which a template has made nothing.
+
+    :param names: of those that were given.
+    :param hint: what that means, or what to do.
+    :param empty_is_meant: whether an empty text is a value.
+    :raises LightspeedConfigurationError: naming the first of them.
+    """
+    for name in names:
+        value = getattr(operator, name)
+        is_empty_text = isinstance(value, str) and not value.strip()
+        if is_unrendered(value) and not (is_empty_text and empty_is_meant):
+            raise LightspeedConfigurationError(f"{name} is empty after rendering" + (hint and f": {hint}"))
+
+
+def is_unrendered(value: object) -> bool:
+    """Say whether a value is what a template renders to when the run has no such value."""
+    return value is None or (isinstance(value, str) and value.strip() in {"", "None"})
 
 
 def parse_instant(name: str, value: datetime | str | None) -> datetime | None:
@@ -30,11 +65,8 @@ def parse_instant(name: str, value: datetime | str | None) -> datetime | None:
         instant = value
     else:
         text = str(value).strip()
-        if text in _NOTHING:
-            raise LightspeedConfigurationError(
-                f"{name} is empty after rendering: this run has no data interval (manual and asset-triggered runs of "
-                "Airflow 3 have none). Use CronDataIntervalTimetable, or give explicit bounds"
-            )
+        if is_unrendered(text):
+            raise LightspeedConfigurationError(f"{name} is empty after rendering: {NO_DATA_INTERVAL}")
         try:
             instant = datetime.fromisoformat(text)
         except ValueError:
@@ -45,7 +77,8 @@ def parse_instant(name: str, value: datetime | str | None) -> datetime | None:
         raise LightspeedConfigurationError(
             f"{name} must be an instant with a zone, got {instant.isoformat()!r}; add an offset such as +00:00"
         )
-    return instant
+    # A plain one, of whatever kind it was: msgspec encodes no subclass of datetime.
+    return datetime.fromisoformat(instant.isoformat())
 
 
 def parse_ticket_filter(
@@ -59,7 +92,7 @@ def parse_ticket_filter(
 
     :raises LightspeedConfigurationError: if one of them cannot be read, or the window is empty or reversed.
     """
-    if email is not None and email.strip() in _NOTHING:
+    if email is not None and is_unrendered(email):
         raise LightspeedConfigurationError(
             "the customer's e-mail address is empty after rendering: leave it out for every customer"
         )
@@ -126,7 +159,7 @@ def parse_text(text: str) -> Any:
     :raises LightspeedConfigurationError: if it is empty or no such text.
     """
     text = text.strip()
-    if text in _NOTHING:
+    if is_unrendered(text):
         raise LightspeedConfigurationError("ticket_ids is empty after rendering; an empty list is written []")
     if not text.startswith(("[", "(", "{")):
         return [part.strip() for part in text.split(",")]

@@ -72,6 +72,8 @@ def new_tickets_asset(
 def new_ticket_ids(asset: Asset, context: Context | Mapping[str, Any]) -> list[int]:
     """Return the ids of the new tickets that started a run, ascending, and none that an earlier event has named.
 
+    It is empty if none of the asset's events has started the run: a manual one, or one that another asset has started.
+
     A triggerer that ends in the moment between storing an event and noting that it did sends the event again. Ids of
     new tickets only rise, so what is not above those of earlier events is a repeat.
 
@@ -79,6 +81,8 @@ def new_ticket_ids(asset: Asset, context: Context | Mapping[str, Any]) -> list[i
     :param context: the task's.
     """
     events = context["triggering_asset_events"][asset]
+    if not events:
+        return []
     first = min(event.timestamp for event in events)
     earlier = context["inlet_events"][asset].before(first).ascending(False).limit(_EARLIER)
     handed_over = max((_payload(event)["max_id"] for event in earlier if event.timestamp < first), default=0)

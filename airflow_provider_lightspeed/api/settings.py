@@ -147,6 +147,15 @@ class ClientSettings:
         """The Authorization header."""
         return "Basic " + base64.b64encode(f"{self.key}:{self.password}".encode()).decode()
 
+    @property
+    def shop(self) -> str:
+        """Name of the shop, for what is kept between tries: it tells shops of one cluster apart, and no secret.
+
+        A secret may be replaced; a shop's key, or its token where an app has one key for many shops, stays.
+        """
+        identity = (self.base_url.rstrip("/"), self.key, self.app_token or "")
+        return hashlib.sha256(repr(identity).encode()).hexdigest()[:16]
+
     def url(self, path: str) -> str:
         """Address of a path below the language."""
         return f"{self.base_url.rstrip('/')}/{self.language}/{path}"

@@ -43,6 +43,7 @@ class Job(msgspec.Struct, kw_only=True):
     """A bulk change on its way; all of it fits into a checkpoint.
 
     :param meant: stands for what the user has asked for; the plan is of no use for anything else.
+    :param shop: the shop that it is done in; to another one, nothing of it is of use.
     :param plan: the tickets meant.
     :param planned: whether the plan is complete: it is fixed from then on.
     :param open_tickets: how many open tickets were seen while planning.
@@ -54,6 +55,7 @@ class Job(msgspec.Struct, kw_only=True):
     """
 
     meant: str = ""
+    shop: str = ""
     plan: Plan = {}
     planned: bool = False
     open_tickets: int = 0
@@ -104,6 +106,7 @@ class Job(msgspec.Struct, kw_only=True):
         done = self.having(Status.DONE)
         return Job(
             meant=meant,
+            shop=self.shop,
             plan={ticket_id: self.plan[ticket_id] for ticket_id in done},
             results={ticket_id: self.results[ticket_id] for ticket_id in done},
             calls=self.calls,

@@ -14,7 +14,12 @@ import msgspec
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedQuotaExhausted
-from airflow_provider_lightspeed.arguments import parse_instant, parse_ticket_filter
+from airflow_provider_lightspeed.arguments import (
+    given,
+    parse_instant,
+    parse_ticket_filter,
+    refuse_unrendered,
+)
 from airflow_provider_lightspeed.bulk.stop import Stop
 from airflow_provider_lightspeed.checkpoint import Checkpoint, defer_until
 from airflow_provider_lightspeed.exceptions import (
@@ -23,7 +28,7 @@ from airflow_provider_lightspeed.exceptions import (
     fail_without_retry,
 )
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
-from airflow_provider_lightspeed.operators.s3_files import S3Files, locate
+from airflow_provider_lightspeed.transfers.s3_files import S3Files, locate
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -37,8 +42,7 @@ if TYPE_CHECKING:
 # What carries a change out is loaded where that begins: DAG files are parsed every few seconds.
 
 _SHOWN = 5
-#: What a template renders to when the run has no such value.
-_EMPTY = (None, "", "None")
+_MAX_TICKETS = 1000
 _CRITERIA = (
     "created_before",
     "updated_before",
@@ -78,7 +82,7 @@ class BulkTicketsOperator(BaseOperator):
         customer_email: str | None = None,
         language: str | None = None,
         where: Callable[[dict[str, Any]], bool] | None = None,
-        max_tickets: int | None = 1000,
+        max_tickets: int | None = _MAX_TICKETS,
         max_share: float = 0.5,
         if_changed: IfChanged = "skip",
         on_failure: Literal["fail", "warn"] = "fail",
@@ -106,13 +110,8 @@ class BulkTicketsOperator(BaseOperator):
         self.receipt_s3_key = receipt_s3_key
         self.lightspeed_conn_id = lightspeed_conn_id
         self.aws_conn_id = aws_conn_id
-        # A native template may render to None, which must not turn a narrow choice into a wide one.
-        self._given = [
-            name
-            for name in ("ticket_ids", *_CRITERIA)
-            if getattr(self, name) is not None and getattr(self, name) is not False
-        ]
-        self._receipt_is_wanted = receipt_s3_key is not None
+        self._given = given(self, "ticket_ids", *_CRITERIA)
+        self._receipt_given = given(self, "receipt_s3_key")
 
     @abstractmethod
     def _action(self) -> Action:
@@ -126,14 +125,16 @@ class BulkTicketsOperator(BaseOperator):
         self._check_arguments()
         targets = self._targets()
         meant = self._meant(targets)
-        job = Job.unpack(self._checkpoint(context).load()) or Job(meant=meant)
+        client = self._connect()
+        shop = client.settings.shop
+        job = self._earlier(self._checkpoint(context).load(), shop) or Job(meant=meant, shop=shop)
         if job.meant != meant:
             self.log.info("Other tickets are meant than in an earlier try: planning anew")
             job = job.begin_anew(meant)
         if targets is not None and not job.planned:
             job.plan = job.plan | targets
         job.forget_failures()
-        return self._go_on(context, job)
+        return self._go_on(context, job, client)
 
     @fail_without_retry()
     def resume(
@@ -143,10 +144,24 @@ class BulkTicketsOperator(BaseOperator):
         state: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Go on after a deferral."""
+        client = self._connect()
+        job = self._earlier(state or self._checkpoint(context).load(), client.settings.shop)
+        return self.execute(context) if job is None else self._go_on(context, job, client)
+
+    def _earlier(self, state: Mapping[str, Any] | None, shop: str) -> Job | None:
+        """Take up what an earlier try has done, if it was done in this shop."""
         from airflow_provider_lightspeed.bulk.job import Job
 
-        job = Job.unpack(state or self._checkpoint(context).load())
-        return self.execute(context) if job is None else self._go_on(context, job)
+        job = Job.unpack(state)
+        if job is not None and job.shop != shop:
+            self.log.warning("The connection led to another shop in an earlier try: planning anew")
+            return None
+        return job
+
+    def _connect(self) -> LightspeedClient:
+        client = LightspeedHook(self.lightspeed_conn_id).get_conn()
+        client.sleep = self._stop.sleep
+        return client
 
     def on_kill(self) -> None:
         """Ask the job to stop; it does so within seconds, and writes its receipt."""
@@ -156,10 +171,8 @@ class BulkTicketsOperator(BaseOperator):
     def _stop(self) -> Stop:
         return Stop()
 
-    def _go_on(self, context: Context, job: Job) -> dict[str, Any]:
+    def _go_on(self, context: Context, job: Job, client: LightspeedClient) -> dict[str, Any]:
         checkpoint = self._checkpoint(context)
-        client = LightspeedHook(self.lightspeed_conn_id).get_conn()
-        client.sleep = self._stop.sleep
         earlier_calls = job.calls
 
         def keep() -> None:
@@ -197,7 +210,7 @@ class BulkTicketsOperator(BaseOperator):
         from airflow_provider_lightspeed.bulk.looks import survey
         from airflow_provider_lightspeed.bulk.plan import refuse_too_large_share, refuse_too_many
 
-        allowed = 1000 if self.max_tickets is None else self.max_tickets
+        allowed = _MAX_TICKETS if self.max_tickets is None else self.max_tickets
         if self._by_ids:
             refuse_too_many(len(job.left), allowed)
             if not self.only_plan:
@@ -264,9 +277,7 @@ class BulkTicketsOperator(BaseOperator):
         )
 
     def _check_arguments(self) -> None:
-        for name in (*self._given, *(["receipt_s3_key"] if self._receipt_is_wanted else [])):
-            if getattr(self, name) in _EMPTY:
-                raise LightspeedConfigurationError(f"{name} is empty after rendering")
+        refuse_unrendered(self, (*self._given, *self._receipt_given))
         if not self._given:
             raise LightspeedConfigurationError(
                 f"which tickets? Give ticket_ids, or at least one of {', '.join(_CRITERIA)}: nothing given does not "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedUnknownOutcomeError
+from airflow_provider_lightspeed.arguments import given, refuse_unrendered
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, fail_without_retry
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.operators.bulk import BulkTicketsOperator
@@ -66,6 +67,8 @@ class CreateTicketOperator(BaseOperator):
     @fail_without_retry()
     def execute(self, context: Context) -> dict[str, Any]:  # ruff: ignore[unused-method-argument] - Airflow passes it
         """Create the ticket."""
+        refuse_unrendered(self, ["subject"])
+        refuse_unrendered(self, ["memo"], empty_is_meant=True)
         if not str(self.customer_id).strip().isdecimal():
             raise LightspeedConfigurationError(
                 f"customer_id must be a customer's id, got {self.customer_id!r}"
@@ -78,9 +81,10 @@ class CreateTicketOperator(BaseOperator):
         newest = hook.newest_ticket_id() if self.on_unknown_outcome == "search" else None
         try:
             ticket = hook.create_ticket({
-                "subject": self.subject,
+                # A native template makes a number of what looks like one.
+                "subject": str(self.subject),
                 "customer": int(self.customer_id),
-                "memo": self.memo,
+                "memo": str(self.memo),
             })
         except LightspeedUnknownOutcomeError as error:
             found = None if newest is None else self._search(hook, newest)
@@ -103,7 +107,7 @@ class CreateTicketOperator(BaseOperator):
         customer = ticket.get("customer")
         resource = customer["resource"] if customer else None
         whose = resource["id"] if resource else None
-        return ticket.get("subject") == self.subject and whose == int(self.customer_id)
+        return ticket.get("subject") == str(self.subject) and whose == int(self.customer_id)
 
 
 class ReplyToTicketOperator(BaseOperator):
@@ -137,11 +141,10 @@ class ReplyToTicketOperator(BaseOperator):
     @fail_without_retry()
     def execute(self, context: Context) -> dict[str, Any]:  # ruff: ignore[unused-method-argument] - Airflow passes it
         """Post the message."""
-        if not self.message.strip():
-            raise LightspeedConfigurationError("the message is empty after rendering")
+        refuse_unrendered(self, ["message"])
         try:
             posted = LightspeedHook(self.lightspeed_conn_id).create_ticket_message(
-                self.ticket_id, self.message
+                self.ticket_id, str(self.message)
             )
         except LightspeedUnknownOutcomeError as error:
             raise LightspeedTaskFailed(str(error)) from error
@@ -177,8 +180,8 @@ class UpdateTicketsOperator(BulkTicketsOperator):
     :param do_notify_answered: whether the customer is to be told of an answer.
     :param subject: their subject (templated).
     :param memo: their note for the merchant (templated).
-    :param max_tickets: refuse to touch any if more than this are planned.
-    :param max_share: refuse to touch any if criteria choose more than this part of the open tickets.
+    :param max_tickets: refuse to touch any if more than this are planned (default, and meant by None: 1000).
+    :param max_share: refuse to touch any if criteria choose more than this part of the open tickets (default 0.5).
     :param if_changed: what to do with a ticket that was changed after it was planned: ``skip`` it, change (``close``)
         it all the same, or skip it and ``fail`` at the end. The plan is as old as the receipt or export that it is
         read from; bare ids are planned when the task starts, if they are more than a page, and else when they are
@@ -213,7 +216,7 @@ class UpdateTicketsOperator(BulkTicketsOperator):
         self.do_notify_answered = do_notify_answered
         self.subject = subject
         self.memo = memo
-        self._texts_given = [name for name in ("subject", "memo") if getattr(self, name) is not None]
+        self._texts_given = given(self, "subject", "memo")
 
     def _action(self) -> Update:
         from airflow_provider_lightspeed.bulk.actions import Update
@@ -235,9 +238,7 @@ class UpdateTicketsOperator(BulkTicketsOperator):
                 raise LightspeedConfigurationError(
                     f"{name} must be True or False, got {getattr(self, name)!r}"
                 )
-        for name in self._texts_given:
-            if getattr(self, name) in {None, "None"}:
-                raise LightspeedConfigurationError(f"{name} is empty after rendering")
+        refuse_unrendered(self, self._texts_given, empty_is_meant=True)
         if not self._action().wanted:
             raise LightspeedConfigurationError("nothing to change was given, such as is_todo=True")
 
@@ -260,7 +261,7 @@ class DeleteTicketsOperator(BulkTicketsOperator):
     Returns what :class:`UpdateTicketsOperator` returns, with ``"deleted"`` for ``"updated"``, and takes its arguments
     but for the properties.
 
-    :param max_tickets: as there; with criteria it has to be given.
+    :param max_tickets: as there (default 1000); with criteria it has to be given.
     """
 
     changed_key: ClassVar[str] = "deleted"

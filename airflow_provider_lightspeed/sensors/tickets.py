@@ -25,7 +25,7 @@ from airflow_provider_lightspeed.api.errors import (
 )
 from airflow_provider_lightspeed.api.retries import may_pass
 from airflow_provider_lightspeed.api.tickets import Ticket
-from airflow_provider_lightspeed.arguments import parse_ticket_filter
+from airflow_provider_lightspeed.arguments import given, parse_ticket_filter, refuse_unrendered
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, fail_without_retry
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.new_tickets import GiveUp, Look, digest, fingerprint, read_event
@@ -108,6 +108,7 @@ class NewTicketSensor(BaseSensorOperator):
         self.start = start
         self.deferrable = deferrable
         self.lightspeed_conn_id = lightspeed_conn_id
+        self._given = given(self, "since_id", "customer_email")
         self._interval = self.poke_interval
         self._deadline: float | None = None
         self._new_since: int | None = None
@@ -195,9 +196,10 @@ class NewTicketSensor(BaseSensorOperator):
     def _look_once(self, context: Context) -> PokeReturnValue:
         if self.start not in {"latest", "earliest"}:
             raise LightspeedConfigurationError(f"start must be 'latest' or 'earliest', got {self.start!r}")
-        given = parse_ticket_filter(since_id=self.since_id, email=self.customer_email)
-        if given.since_id is not None:
-            return self._answer(self._look(given.since_id))
+        refuse_unrendered(self, self._given, hint="leave it out if it is not wanted")
+        wanted = parse_ticket_filter(since_id=self.since_id, email=self.customer_email)
+        if wanted.since_id is not None:
+            return self._answer(self._look(wanted.since_id))
         return self._go_on(context)
 
     def _go_on(self, context: Context) -> PokeReturnValue:
@@ -228,8 +230,7 @@ class NewTicketSensor(BaseSensorOperator):
         tickets = list(self._hook.iter_tickets(since_id=since_id, email=self.customer_email))
         look = Look.at(tickets, since_id, self.where)
         # Without a function to ask, their number is all that counts.
-        seen = {ticket["id"]: fingerprint(ticket) for ticket in tickets}
-        self._seen = digest(seen) if self.where else None
+        self._seen = digest({t["id"]: fingerprint(t) for t in tickets}) if self.where else None
         return look
 
     def _answer(self, look: Look) -> PokeReturnValue:

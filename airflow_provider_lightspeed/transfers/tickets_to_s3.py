@@ -24,7 +24,13 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedIncompleteListError,
     LightspeedQuotaExhausted,
 )
-from airflow_provider_lightspeed.arguments import parse_instant, parse_ticket_filter, split_s3_address
+from airflow_provider_lightspeed.arguments import (
+    NO_DATA_INTERVAL,
+    given,
+    parse_ticket_filter,
+    refuse_unrendered,
+    split_s3_address,
+)
 from airflow_provider_lightspeed.checkpoint import Checkpoint, defer_until
 from airflow_provider_lightspeed.exceptions import (
     LightspeedStagingLostError,
@@ -46,8 +52,6 @@ if TYPE_CHECKING:
 
 # What carries an export out is loaded where that begins: DAG files are parsed every few seconds.
 
-#: What a template renders to when there is no such value.
-_EMPTY = (None, "", "None")
 _HASH_KEY_VARIABLE = "lightspeed_hash_key"
 #: Longer than any window of the quota: the client waits for whatever comes.
 _FOR_EVER = 7 * 86400.0
@@ -175,12 +179,10 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         self.lightspeed_conn_id = lightspeed_conn_id
         self.aws_conn_id = aws_conn_id
         self._exported: Exported | None = None
-        # A native template may render to None, which must not turn a window into "everything".
-        self._filters_given = self._given("created_from", "created_to", "since_id", "customer_email")
-        self._options_given = self._given("hash_key_variable", "kms_key_id", "acl_policy")
-
-    def _given(self, *names: str) -> list[str]:
-        return [name for name in names if getattr(self, name) is not None]
+        self._window_given = given(self, "created_from", "created_to")
+        self._options_given = given(
+            self, "since_id", "customer_email", "hash_key_variable", "kms_key_id", "acl_policy"
+        )
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Export the tickets, from where the last try of this task has stopped."""
@@ -206,8 +208,9 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         hook = self._hook(patient=not self.deferrable)
         privacy = self._privacy(hook)
         file_format = self._format(key, privacy)
-        shop = hook.get_conn().settings.base_url
-        job = _name_of(shop, f"{bucket}/{key}", wanted, file_format, privacy)
+        settings = hook.get_conn().settings
+        shop = settings.base_url
+        job = _name_of(settings.shop, f"{bucket}/{key}", wanted, file_format, privacy)
         checkpoint = Checkpoint(context)
         place, progress, there = self._take_up(context, bucket, key, job, state, checkpoint)
         if there is not None:
@@ -362,6 +365,7 @@ class LightspeedTicketsToS3Operator(BaseOperator):
                     defer_until(self, error.until - HEAD_START, self.go_on.__name__, state)
                 # The walk can't be taken up where it is, so it must not be interrupted.
                 progress = Progress.from_json(kept) or progress
+                progress.calls = running.progress.calls
                 hook = self._hook(patient=True)
             except BaseException as error:
                 if isinstance(error, _PROGRESS_IS_USELESS):
@@ -411,10 +415,6 @@ class LightspeedTicketsToS3Operator(BaseOperator):
 
     def _filters(self) -> TicketFilter:
         """Read the filters, so that all that is wrong with them comes up before anything is sent."""
-        for name in self._filters_given:
-            if getattr(self, name) is None:
-                # Raises the error that a window of text gets.
-                parse_instant(name, "None")
         return parse_ticket_filter(
             since_id=self.since_id,
             created_from=self.created_from,
@@ -423,11 +423,9 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         )
 
     def _check_options(self) -> None:
-        for name in self._options_given:
-            if getattr(self, name) in _EMPTY:
-                raise LightspeedConfigurationError(
-                    f"{name} is empty after rendering; leave it out if it is not wanted"
-                )
+        refuse_unrendered(self, ["s3_key"])
+        refuse_unrendered(self, self._window_given, hint=NO_DATA_INTERVAL)
+        refuse_unrendered(self, self._options_given, hint="leave it out if it is not wanted")
 
     def _s3_options(self) -> dict[str, Any]:
         options: dict[str, Any] = {}

@@ -25,13 +25,13 @@ from airflow_provider_lightspeed.api.tickets import Request
 from airflow_provider_lightspeed.bulk.stop import Stopped
 from airflow_provider_lightspeed.exceptions import LightspeedTicketsFailed
 from airflow_provider_lightspeed.operators.bulk import BulkTicketsOperator
-from airflow_provider_lightspeed.operators.s3_files import S3Files
 from airflow_provider_lightspeed.operators.tickets import (
     CloseTicketsOperator,
     DeleteTicketsOperator,
     UpdateTicketsOperator,
 )
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Change, Churn, Fault, Sandbox, ShopConfig, email_of
+from airflow_provider_lightspeed.transfers.s3_files import S3Files
 from tests.integration.bulk_runs import Store, lines, run
 
 END = datetime(2026, 6, 1, tzinfo=UTC)

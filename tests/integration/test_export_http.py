@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
+import pendulum
 import pytest
 
 from airflow_provider_lightspeed.api.errors import LightspeedServerError
@@ -94,6 +95,19 @@ def test_a_window_in_many_parts(
     _export(s3_bucket=s3_bucket, s3_key="a/b.jsonl", since_id=max(sandbox.shop.ids()) - 7)
     lines = _read(s3_server, s3_bucket, "a/b.jsonl").splitlines()
     assert {json.loads(line)["id"] for line in lines} == set(sandbox.shop.ids()[-7:])
+
+
+def test_a_window_of_pendulum_datetimes(sandbox: Sandbox, s3_server: S3Server, s3_bucket: str) -> None:
+    # What a native template makes of data_interval_start.
+    window = {
+        "created_from": pendulum.datetime(2026, 4, 10, tz="Europe/Amsterdam"),
+        "created_to": pendulum.datetime(2026, 4, 20),
+    }
+    result = _export(s3_bucket=s3_bucket, s3_key="window.jsonl", **window)
+    tickets = sandbox.shop.tickets().values()
+    created = [datetime.fromisoformat(str(ticket["createdAt"])) for ticket in tickets]
+    inside = [instant for instant in created if window["created_from"] <= instant < window["created_to"]]
+    assert result["tickets"] == len(inside) > 0
 
 
 @pytest.mark.parametrize("key", ["empty.jsonl", "empty.jsonl.gz"])

@@ -168,6 +168,23 @@ def test_what_was_staged_is_gone(
     assert len(pages) == 4  # all; the first one twice, as always where lists are newest first
 
 
+def test_what_was_exported_of_one_shop_is_nothing_to_another(
+    s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All shops of a cluster have one address. A connection may have led to the wrong one."""
+    first = ShopConfig(tickets=600, limits=NO_LIMITS, burst_limit=0)
+    second = ShopConfig(key="other" * 6, tickets=600, first_id=9000, limits=NO_LIMITS, burst_limit=0)
+    context, target = new_task(), {"s3_bucket": s3_bucket, "s3_key": "t.jsonl"}
+    with Sandbox(first, second) as sandbox:
+        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", sandbox.airflow_connection())
+        killed_half_way(monkeypatch, context, **target)
+        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", sandbox.airflow_connection(sandbox.desks[1]))
+        assert export(context, **target)["tickets"] == 600
+        rows = read(s3_server, s3_bucket, "t.jsonl")
+        assert [row["id"] for row in rows] == sandbox.desks[1].shop.ids()[::-1]
+        assert keys(s3_server, s3_bucket) == ["t.jsonl"]
+
+
 def test_what_is_staged_goes_while_it_runs(
     sandbox: Sandbox, s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -275,6 +292,22 @@ def test_a_walk_that_needs_more_calls_than_a_window_has_ends_too(
         assert {row["id"] for row in read(s3_server, s3_bucket, "t.jsonl.gz")} == set(shop.shop.ids())
         assert keys(s3_server, s3_bucket) == ["t.jsonl.gz"]
         assert shop.count_calls() < 40
+
+
+def test_calls_of_a_walk_that_had_to_begin_again_are_told_too(
+    s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = ShopConfig(
+        tickets=1500, limits=(4, *NO_LIMITS[1:]), window_seconds=(3.0, 3600.0, 86400.0), burst_limit=0
+    )
+    monkeypatch.setattr(export_module, "_FEW_CALLS", -1)  # as if it could never be taken up
+    with Sandbox(config) as shop:
+        connection = json.loads(shop.airflow_connection())
+        connection["extra"] = {"max_wait": 0.1, "calls_per_second": 0}
+        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", json.dumps(connection))
+        result = export(new_task(), s3_bucket=s3_bucket, s3_key="t.jsonl", deferrable=True)
+        assert result["tickets"] == 1500
+        assert result["calls"] == shop.count_calls()
 
 
 @pytest.mark.parametrize("include_messages", [False, True])

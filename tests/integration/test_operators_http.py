@@ -11,6 +11,7 @@ from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, Lightsp
 from airflow_provider_lightspeed.operators.tickets import (
     CloseTicketsOperator,
     CreateTicketOperator,
+    ReplyToTicketOperator,
     UpdateTicketsOperator,
 )
 from airflow_provider_lightspeed.sandbox import Fault, Sandbox
@@ -118,6 +119,27 @@ def test_update_of_nothing(sandbox: Sandbox) -> None:
     with pytest.raises(LightspeedTaskFailed, match="nothing to change"):
         UpdateTicketsOperator(task_id="u", ticket_ids=[2546]).execute({})
     assert not sandbox.calls
+
+
+@pytest.mark.parametrize("text", ["None", " None ", "", "  ", None])
+def test_what_a_template_makes_of_nothing_is_not_sent_to_a_customer(sandbox: Sandbox, text: Any) -> None:
+    (ticket_id,) = sandbox.add_tickets(1)
+    with pytest.raises(LightspeedTaskFailed, match="message is empty after rendering"):
+        ReplyToTicketOperator(task_id="r", ticket_id=ticket_id, message=text).execute({})
+    with pytest.raises(LightspeedTaskFailed, match="subject is empty after rendering"):
+        CreateTicketOperator(task_id="c", subject=text, customer_id=7).execute({})
+    if text is None or text.strip():  # a ticket without a memo is none of a mistake
+        with pytest.raises(LightspeedTaskFailed, match="memo is empty after rendering"):
+            CreateTicketOperator(task_id="c", subject="Late", customer_id=7, memo=text).execute({})
+    assert not sandbox.calls
+
+
+def test_a_native_template_makes_numbers_of_texts(sandbox: Sandbox) -> None:
+    subject: Any = 1001
+    ticket = CreateTicketOperator(task_id="c", subject=subject, customer_id=7, memo=subject).execute({})
+    assert (ticket["subject"], ticket["memo"]) == ("1001", "1001")
+    ReplyToTicketOperator(task_id="r", ticket_id=ticket["id"], message=subject).execute({})
+    assert sandbox.shop.messages(ticket["id"])[-1].text == "1001"
 
 
 def test_create(sandbox: Sandbox) -> None:

@@ -18,6 +18,16 @@ def _poke(**arguments: Any) -> dict[str, Any] | None:
     return answer.xcom_value
 
 
+@pytest.mark.parametrize("option", ["since_id", "customer_email"])
+@pytest.mark.parametrize("rendered", ["", "None", None])
+def test_what_renders_to_nothing_is_not_left_out(sandbox: Sandbox, option: str, rendered: str | None) -> None:
+    sensor = NewTicketSensor(task_id="wait", **{option: "{{ params.x }}"})
+    setattr(sensor, option, rendered)
+    with pytest.raises(LightspeedTaskFailed, match=f"{option} is empty after rendering"):
+        sensor.poke({})
+    assert not sandbox.calls
+
+
 @pytest.mark.parametrize("order", ["newest", "oldest", "unordered", "last_change"])
 def test_new_tickets(monkeypatch: pytest.MonkeyPatch, order: Order) -> None:
     with Sandbox(ShopConfig(tickets=700, order=order, limits=NO_LIMITS, burst_limit=0)) as sandbox:

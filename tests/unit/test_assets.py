@@ -46,7 +46,7 @@ class _Events:
 def _read(*events: _Event, starting: int) -> list[int]:
     """Read what the last events say, which have started the run."""
     context: Any = {
-        "triggering_asset_events": {_SHOP: list(events[-starting:])},
+        "triggering_asset_events": {_SHOP: list(events[len(events) - starting :])},
         "inlet_events": {_SHOP: _Events(list(events))},
     }
     return new_ticket_ids(_SHOP, context)
@@ -74,6 +74,11 @@ def test_what_was_sent_again_may_be_all_there_is() -> None:
 
 def test_many_events_lie_before() -> None:
     assert _read(*(_Event(number // 10, [number]) for number in range(1, 500)), starting=1) == [499]
+
+
+def test_none_of_its_events_started_the_run() -> None:
+    # A manual run, or one that another asset has started.
+    assert _read(_Event(1, [1, 2]), starting=0) == []
 
 
 @pytest.mark.airflow(before="3.0")

@@ -72,7 +72,15 @@ def test_the_acl_is_the_objects_alone(s3: Any, size: int) -> None:
     assert who[piece] == ["owner"]
 
 
-@pytest.mark.parametrize("option", ["kms_key_id", "acl_policy", "hash_key_variable"])
+def test_a_key_that_renders_to_nothing_names_no_object() -> None:
+    operator = LightspeedTicketsToS3Operator(task_id="export", s3_bucket="bucket", s3_key="None")
+    with pytest.raises(LightspeedTaskFailed, match="s3_key is empty after rendering"):
+        operator.execute({})
+
+
+@pytest.mark.parametrize(
+    "option", ["kms_key_id", "acl_policy", "hash_key_variable", "since_id", "customer_email"]
+)
 @pytest.mark.parametrize("rendered", ["", "None", None])
 def test_an_option_that_renders_to_nothing_is_not_left_out(option: str, rendered: str | None) -> None:
     assert option in LightspeedTicketsToS3Operator.template_fields

@@ -34,6 +34,16 @@ def test_good_addresses(url: str) -> None:
     assert make(url).url("tickets.json") == f"{url.rstrip('/')}/en/tickets.json"
 
 
+def test_a_shop_is_told_from_others_without_its_secrets() -> None:
+    shop = make().shop
+    assert make(secret="another", language="nl", timeout=3.0).shop == shop  # as after a secret was replaced
+    assert make(CLUSTERS["eu1"].rstrip("/")).shop == shop
+    apps = {make(app_token=token).shop for token in ("one", "two")}
+    assert len({shop, make(CLUSTERS["us1"]).shop, make(key="anotherkey").shop, *apps}) == 5
+    assert "thekey" not in shop
+    assert len(shop) == 16
+
+
 @pytest.mark.parametrize(
     "url",
     [

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.arguments import split_s3_address
+from airflow_provider_lightspeed.exceptions import LightspeedStorageError
+
+#: Statuses that another try would get too: the bucket is in another region, no rights, nothing there.
+_FINAL = {301, 401, 403, 404}
 
 
 class S3Files:
@@ -22,28 +28,22 @@ class S3Files:
         """Return an object.
 
         :raises LightspeedConfigurationError: if there is none, or it may not be read.
+        :raises LightspeedStorageError: if S3 fails otherwise.
         """
-        from botocore.exceptions import ClientError
-
         bucket, key = locate(uri)
-        try:
+        with _told(f"read {uri}"):
             data: bytes = self._client.get_object(Bucket=bucket, Key=key)["Body"].read()
-        except ClientError as error:
-            raise _refusal("read", uri, error) from error
         return data
 
     def write(self, uri: str, data: bytes) -> None:
         """Write an object, in place of what is there.
 
-        :raises LightspeedConfigurationError: if it may not be written.
+        :raises LightspeedConfigurationError: if there is no such bucket, or it may not be written.
+        :raises LightspeedStorageError: if S3 fails otherwise.
         """
-        from botocore.exceptions import ClientError
-
         bucket, key = locate(uri)
-        try:
+        with _told(f"write {uri}"):
             self._client.put_object(Bucket=bucket, Key=key, Body=data, ContentType="application/x-ndjson")
-        except ClientError as error:
-            raise _refusal("write", uri, error) from error
 
     @property
     def _client(self) -> Any:
@@ -66,9 +66,19 @@ def locate(uri: str) -> tuple[str, str]:
     return bucket, key
 
 
-def _refusal(verb: str, uri: str, error: Any) -> Exception:
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    if status >= 500:
-        return error  # type: ignore[no-any-return]
-    code = error.response.get("Error", {}).get("Code", status)
-    return LightspeedConfigurationError(f"S3 does not let us {verb} {uri} ({code})")
+@contextmanager
+def _told(what: str) -> Generator[None]:
+    """Say what S3 has not done, and whether another try may help."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    from airflow_provider_lightspeed.transfers.s3_object import status
+
+    try:
+        yield
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", status(error))
+        if status(error) in _FINAL:
+            raise LightspeedConfigurationError(f"S3 does not let us {what} ({code})") from error
+        raise LightspeedStorageError(f"S3 failed to {what} ({code})") from error
+    except BotoCoreError as error:
+        raise LightspeedStorageError(f"S3 failed to {what}: {error}") from error
