@@ -413,8 +413,15 @@ def test_several_shops_are_told_apart_by_their_credentials() -> None:
 
 def test_a_taken_port_is_an_error_at_once(sandbox: Sandbox) -> None:
     port = int(sandbox.url.rpartition(":")[2])
+    late = Sandbox(config(tickets=3), port=port)
     with pytest.raises(OSError, match=str(port)):
-        Sandbox(port=port).start()
+        late.start()
+    sandbox.close()
+    late.start()
+    try:
+        assert call(late, "GET", "/en/tickets/count.json").json() == {"count": 3}
+    finally:
+        late.close()
 
 
 def test_closing_does_not_wait_for_clients_that_stay_connected() -> None:
