@@ -43,7 +43,10 @@ def asked_again(calls: Sequence[Call]) -> int:
 
 
 def closing_met_the_reserve(world: World, calls: Sequence[Call]) -> bool:
-    """Tell whether a write was told that no quota is left for long, and another one was made when it was back."""
+    """Tell whether a write was told that no quota is left for long, and another one was made when it was back.
+
+    :param calls: of all tasks, who share the quota. Only `close` writes.
+    """
     seconds, limit = world.shop.window_seconds[0], world.shop.limits[0]
     used: Counter[int] = Counter()
     told_in = None

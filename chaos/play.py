@@ -19,6 +19,7 @@ from chaos.promises import (
     goes_on_where_it_was,
     is_green,
     keep,
+    killed,
     lets_go_of_its_worker,
     none_is_written_again,
     only_its_targets_are_closed,
@@ -49,9 +50,9 @@ class Witness:
     """The shop when a task first read as over."""
 
     @property
-    def cuts(self) -> int:
-        """How often what was under way between a task and the shop was lost."""
-        return sum(blow in {_TASK_KILLED, _SHOP_AWAY} for blow in self.blows)
+    def times_away(self) -> int:
+        """How often what was under way to the shop was lost."""
+        return self.blows.count(_SHOP_AWAY)
 
 
 @dataclass(frozen=True)
@@ -107,20 +108,19 @@ def play(world: World, stage: Stage) -> Told:
             watch_is_complete(since_id, before, witness.after["watch"], _result(stage, run_id, "watch"))
         tries = {name: task["try_number"] for name, task in tasks.items()}
         calls = shop.calls
-        none_is_written_again(calls_of("close", calls), witness.cuts)
-        repeated = goes_on_where_it_was(
-            world, calls_of("export", calls), stage.logs(run_id, "export"), witness.cuts
-        )
+        logs = {name: stage.logs(run_id, name) for name in TASKS}
+        none_is_written_again(calls_of("close", calls), witness.times_away + killed(logs["close"]))
+        repeated = goes_on_where_it_was(world, calls_of("export", calls), logs["export"], witness.times_away)
         quota_is_kept(shop, 2 * sum(tries.values()) + 2 * len(world.blows))
         # Another try has not heard what the one before it was told.
         had_to_let_go = (
             world.is_tight
             and tries["close"] == 1
-            and not witness.cuts
+            and not witness.times_away
             and closing_met_the_reserve(world, calls)
         )
         if had_to_let_go:
-            lets_go_of_its_worker(stage.logs(run_id, "close"))
+            lets_go_of_its_worker(logs["close"])
         told = ", ".join(f"{name} {state}" for name, state in sorted(states.items()))
         return Told(
             states,

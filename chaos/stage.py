@@ -112,6 +112,8 @@ def stage(directory: Path) -> Generator[Stage]:
                 **serving(port),
                 "AIRFLOW__API__WORKERS": "1",
                 "AIRFLOW__CORE__PARALLELISM": "4",
+                # On a busy machine Airflow does not answer its own tasks within the usual 5 s, and kills them.
+                "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
                 # How soon another triggerer takes over what a dead one had.
                 "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
             },
