@@ -21,6 +21,7 @@ from pathlib import Path
 
 from benchmarks.contenders.job import at_work
 from benchmarks.shop import serve
+from demo.processes import end_in_order_on_signals
 from demo.s3_server import S3Server
 
 BUCKET = "benchmark"
@@ -87,6 +88,7 @@ def main() -> int:
     parser.add_argument("--endings", nargs="+", choices=MOST, default=list(MOST))
     parser.add_argument("--export", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    end_in_order_on_signals()
     if options.export:
         export(options.export)
         return 0

@@ -20,6 +20,7 @@ from multiprocessing.connection import Connection
 
 from airflow_provider_lightspeed.api.client import AsyncLightspeedClient, ClientSettings
 from airflow_provider_lightspeed.api.tickets import list_tickets
+from demo.processes import end_in_order_on_signals
 
 MIB = 2**20
 TICKETS = 250
@@ -102,6 +103,7 @@ async def measure(address: str) -> tuple[float, float, float]:
 
 def main() -> None:
     """Measure each kind and size."""
+    end_in_order_on_signals()
     for size in (1, 8, 60):
         for kind in KINDS:
             for packed in (False, True):

@@ -19,6 +19,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from benchmarks.shop import serve
+from demo.processes import end_in_order_on_signals
 
 SERVER_CORE, LOAD_CORE = 0, 1
 LIMIT = 250
@@ -92,6 +93,7 @@ def main() -> None:
     parser.add_argument("--tickets", type=int, default=1_000_000)
     parser.add_argument("--pages", type=int, default=1_000)
     arguments = parser.parse_args()
+    end_in_order_on_signals()
     os.sched_setaffinity(0, {LOAD_CORE})
     for name, (order, following) in WALKS.items():
         begin = time.perf_counter()

@@ -20,14 +20,14 @@ def serve(order: str, tickets: int, *, core: int | None = None) -> Generator[dic
         *("--order", order, "--tickets", str(tickets), "--quota", "off", "--burst-limit", "0"),
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        told = {"pid": str(process.pid)}
-        while "secret" not in told:
-            line = process.stdout.readline()
-            assert line, "the sandbox does not start"
-            label, _, value = line.strip().partition(" ")
-            told[label] = value.strip()
         try:
+            assert process.stdout
+            told = {"pid": str(process.pid)}
+            while "secret" not in told:
+                line = process.stdout.readline()
+                assert line, "the sandbox does not start"
+                label, _, value = line.strip().partition(" ")
+                told[label] = value.strip()
             yield told
         finally:
             process.terminate()

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from statistics import median
 
 from benchmarks.shop import serve
+from demo.processes import end_in_order_on_signals
 
 LOAD_CORE, SERVER_CORE = 0, 1
 LIMIT = 250
@@ -144,6 +145,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--walk", nargs=5, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    end_in_order_on_signals()
     if arguments.walk:
         one_walk(*arguments.walk)
         return

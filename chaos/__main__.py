@@ -7,6 +7,7 @@ import random
 import shutil
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 from chaos.play import play
@@ -14,9 +15,12 @@ from chaos.promises import keep
 from chaos.stage import Stage, stage
 from chaos.worlds import draw
 from demo.airflow_api import wait_until
+from demo.isolation import stay_on_this_machine
 from demo.processes import end_in_order_on_signals
 
 _TOLD_WITHIN = 120.0
+#: Lies in each directory that may be emptied.
+_MARK = "made-by-chaos"
 
 
 def main() -> int:
@@ -30,12 +34,17 @@ def main() -> int:
     parser.add_argument("--directory", type=Path, default=Path(".chaos"))
     options = parser.parse_args()
     end_in_order_on_signals()
+    stay_on_this_machine()
     first = random.randrange(10**6) if options.seed is None else options.seed
     directory: Path = options.directory.absolute()
+    if directory.exists() and not (directory / _MARK).exists():
+        parser.error(f"{directory} exists and is not from here: remove it, or name another one")
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
+    (directory / _MARK).touch()
     give_up = time.monotonic() + options.minutes * 60
     played = 0
+    ends: Counter[str] = Counter()
     with stage(directory) as made:
         print(f"Airflow, S3 and a shop are up; all logs are below {directory}", flush=True)
         while played < options.worlds and (not played or time.monotonic() < give_up):
@@ -48,9 +57,11 @@ def main() -> int:
             except BaseException:
                 print(f"Again: make chaos SEED={seed} WORLDS=1    Logs: {directory}", flush=True)
                 raise
-            print(f"{seed}: {told}; {time.monotonic() - begun:.0f} s", flush=True)
+            print(f"{seed}: {told.line}; {time.monotonic() - begun:.0f} s", flush=True)
             played += 1
+            ends.update(told.states.values())
         _asset_has_told_of_all(made)
+    print(f"{ends['success']} tasks green, {ends.total() - ends['success']} red, as they had to be")
     print(f"{played} worlds, all promises kept")
     shutil.rmtree(directory, ignore_errors=True)
     return 0

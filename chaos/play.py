@@ -12,22 +12,31 @@ import requests
 from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_provider_lightspeed.sandbox import Sandbox
+from chaos.calls import calls_of, closing_met_the_reserve
 from chaos.promises import (
+    Snapshot,
     export_is_complete,
+    goes_on_where_it_was,
+    is_green,
     keep,
+    killed,
+    lets_go_of_its_worker,
+    none_is_written_again,
     only_its_targets_are_closed,
-    only_once,
+    only_stale_are_closed,
     quota_is_kept,
-    read_ids,
     watch_is_complete,
 )
+from chaos.rows import read_rows
 from chaos.stage import BUCKET, DAG_ID, Stage
-from chaos.worlds import NEWCOMERS, Blow, World
-from demo.airflow_api import OVER
+from chaos.worlds import NEWCOMERS, TASKS, Blow, World
+from demo.airflow_api import OVER, wait_until
 
 #: A shop or server that goes down is back after so many seconds.
 _DOWN = 3.0
 _ENDS_WITHIN = 900.0
+_TOLD_WITHIN = 60.0
+_TASK_KILLED, _SHOP_AWAY = "a task killed", "the shop away"
 
 
 @dataclass
@@ -37,10 +46,26 @@ class Witness:
     etags: set[str] = field(default_factory=set)
     """Of the export's object, whenever it could be seen."""
     blows: list[str] = field(default_factory=list)
+    after: dict[str, Snapshot] = field(default_factory=dict)
+    """The shop when a task first read as over."""
+
+    @property
+    def times_away(self) -> int:
+        """How often what was under way to the shop was lost."""
+        return self.blows.count(_SHOP_AWAY)
 
 
-def play(world: World, stage: Stage) -> str:
-    """Let the world go by and check what must hold; a line that tells how it was.
+@dataclass(frozen=True)
+class Told:
+    """How a world has ended."""
+
+    states: Mapping[str, str]
+    """Of the tasks. A red one is one that had to be."""
+    line: str
+
+
+def play(world: World, stage: Stage) -> Told:
+    """Let the world go by and check what must hold.
 
     :raises BrokenPromiseError: something does not hold.
     """
@@ -55,16 +80,18 @@ def play(world: World, stage: Stage) -> str:
             created_to=world.created_to.isoformat(),
             close_before=world.close_before.isoformat(),
             since_id=since_id,
+            **{f"{task}_conn_id": world.connection_id(task) for task in TASKS},
         )
         witness = Witness()
         tasks = _live_through(world, stage, shop, run_id, key, witness)
-        after = shop.shop.tickets()
         states = {name: task["state"] for name, task in tasks.items()}
         _look(stage, key, witness)
+        for name, state in states.items():
+            is_green(world, name, state, stage.logs(run_id, name))
         keep(len(witness.etags) <= 1, "the object has changed after it could be seen")
         if states["export"] == "success":
             body = stage.s3.client().get_object(Bucket=BUCKET, Key=key)["Body"].read()
-            export_is_complete(world, read_ids(body, world.ending), before, after, shop.shop.deleted())
+            export_is_complete(world, shop, read_rows(body, world.ending), before, witness.after["export"])
             # A failed one leaves its pieces for another try, until their lease is over.
             left = (
                 stage.s3.client().list_objects_v2(Bucket=BUCKET, Prefix=f"{world.seed}/").get("Contents", [])
@@ -73,16 +100,45 @@ def play(world: World, stage: Stage) -> str:
         else:
             keep(not witness.etags, "the export has failed, and its object is there")
         if states["close"] == "success":
-            result = stage.airflow.result(DAG_ID, run_id, "close")
+            result = _result(stage, run_id, "close")
             only_its_targets_are_closed(world, shop, before, result)
         else:
-            only_once(world, shop, before)
+            only_stale_are_closed(world, shop, before)
         if states["watch"] == "success":
-            watch_is_complete(since_id, before, after, stage.airflow.result(DAG_ID, run_id, "watch"))
-        tries = sum(task["try_number"] for task in tasks.values())
-        quota_is_kept(shop, 2 * tries + 2 * len(world.blows))
+            watch_is_complete(since_id, before, witness.after["watch"], _result(stage, run_id, "watch"))
+        tries = {name: task["try_number"] for name, task in tasks.items()}
+        calls = shop.calls
+        logs = {name: stage.logs(run_id, name) for name in TASKS}
+        none_is_written_again(calls_of("close", calls), witness.times_away + killed(logs["close"]))
+        repeated = goes_on_where_it_was(world, calls_of("export", calls), logs["export"], witness.times_away)
+        quota_is_kept(shop, 2 * sum(tries.values()) + 2 * len(world.blows))
+        # Another try has not heard what the one before it was told.
+        had_to_let_go = (
+            world.is_tight
+            and tries["close"] == 1
+            and not witness.times_away
+            and closing_met_the_reserve(world, calls)
+        )
+        if had_to_let_go:
+            lets_go_of_its_worker(logs["close"])
         told = ", ".join(f"{name} {state}" for name, state in sorted(states.items()))
-        return f"{told}; {tries} tries, {shop.count_calls()} calls; {', '.join(witness.blows)}"
+        return Told(
+            states,
+            f"{told}; {sum(tries.values())} tries, {shop.count_calls()} calls, {repeated} of the export's repeated"
+            f"{', close had to be deferred' if had_to_let_go else ''}; {', '.join(witness.blows)}",
+        )
+
+
+def _result(stage: Stage, run_id: str, task_id: str) -> dict[str, Any]:
+    found: list[dict[str, Any]] = []
+
+    def is_told() -> bool:
+        with suppress(requests.RequestException):
+            found.append(stage.airflow.result(DAG_ID, run_id, task_id))
+        return bool(found)
+
+    wait_until(is_told, _TOLD_WITHIN, lambda: f"Airflow does not tell what {task_id} has handed over")
+    return found[0]
 
 
 def _live_through(
@@ -103,6 +159,10 @@ def _live_through(
         # Airflow's own server may be late on a busy machine.
         with suppress(requests.RequestException):
             tasks = {task["task_id"]: task for task in stage.airflow.tasks(DAG_ID, run_id)}
+        for name, task in tasks.items():
+            if task["state"] in OVER and name not in witness.after:
+                # In this order: what is deleted between the two is in both, and not in neither.
+                witness.after[name] = Snapshot(shop.shop.tickets(), shop.shop.deleted())
     return tasks
 
 
@@ -116,7 +176,7 @@ def _strike(blow: Blow, stage: Stage, shop: Sandbox) -> str:
             give_up = time.monotonic() + _DOWN
             while not (is_killed := stage.kill_task()) and time.monotonic() < give_up:
                 time.sleep(0.05)
-            return "a task killed" if is_killed else "no task to kill"
+            return _TASK_KILLED if is_killed else "no task to kill"
         case "triggerer":
             stage.kill_triggerer()
             return "the triggerer killed"
@@ -132,7 +192,7 @@ def _strike(blow: Blow, stage: Stage, shop: Sandbox) -> str:
             time.sleep(_DOWN)
             shop.start()
             stage.watched.start()
-            return "the shop away"
+            return _SHOP_AWAY
 
 
 def _look(stage: Stage, key: str, witness: Witness) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Sandbox, ShopConfig
+from chaos.worlds import MAX_WAIT, QUOTA_RESERVE, TASKS, ZONES, connection_id
 from demo.airflow_api import AirflowApi, wait_until
 from demo.airflow_home import AirflowHome, serving
 from demo.ports import free_ports
@@ -71,6 +72,15 @@ class Stage:
                     return True
         return False
 
+    def logs(self, run_id: str, task_id: str) -> list[str]:
+        """Return what each try of a task has logged, the last one last."""
+        directory = (
+            self._home.directory / "logs" / f"dag_id={DAG_ID}" / f"run_id={run_id}" / f"task_id={task_id}"
+        )
+        # Beside each lies what its triggers have logged.
+        tries = {file.stem.partition("=")[2]: file for file in directory.glob("attempt=*.log")}
+        return [tries[number].read_text() for number in sorted(filter(str.isdecimal, tries), key=int)]
+
     def _unpause(self, dag_id: str) -> None:
         wait_until(
             lambda: self.airflow.knows(dag_id), _UP_WITHIN, lambda: f"no {dag_id}, see {self._home.directory}"
@@ -84,24 +94,17 @@ class Stage:
 @contextmanager
 def stage(directory: Path) -> Generator[Stage]:
     """Build everything below a directory."""
-    port, shop_port = free_ports(2)
+    # The shops' ports are free for seconds when they are away, so they are none that a system gives to outgoing calls.
+    port, shop_port, watched_port = free_ports(3)
     # Copied, since the project's files may change during an hour.
     dags = shutil.copytree(Path(__file__).parent / "dags", directory / "dags")
-    with S3Server(directory) as s3, Sandbox(ShopConfig(tickets=50, limits=NO_LIMITS)) as watched:
-        shop = ShopConfig()
-        extra = {"quota_reserve": 0.3, "calls_per_second": 6, "max_wait": 2}
-        connection = {
-            "conn_type": "lightspeed",
-            "login": shop.key,
-            "password": shop.secret,
-            "host": f"http://127.0.0.1:{shop_port}",
-            "extra": extra,
-        }
+    of_watched = ShopConfig(tickets=50, limits=NO_LIMITS)
+    with S3Server(directory) as s3, Sandbox(of_watched, port=watched_port) as watched:
         home = AirflowHome.create(
             directory / "airflow",
             dags=dags,
             connections={
-                "chaos": json.dumps(connection),
+                **_connections(shop_port),
                 "watched": watched.airflow_connection(),
                 "aws_default": s3.airflow_connection(),
             },
@@ -109,6 +112,8 @@ def stage(directory: Path) -> Generator[Stage]:
                 **serving(port),
                 "AIRFLOW__API__WORKERS": "1",
                 "AIRFLOW__CORE__PARALLELISM": "4",
+                # On a busy machine Airflow does not answer its own tasks within the usual 5 s, and kills them.
+                "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
                 # How soon another triggerer takes over what a dead one had.
                 "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
             },
@@ -121,3 +126,27 @@ def stage(directory: Path) -> Generator[Stage]:
             yield made
         finally:
             made.stop()
+
+
+def _connections(port: int) -> dict[str, str]:
+    """Return the connections to a world's shop: of each task, for each zone that may be known, and for none."""
+    shop = ShopConfig()
+    made = {}
+    for task, language in TASKS.items():
+        for zone in ("", *ZONES):
+            extra: dict[str, object] = {
+                "quota_reserve": QUOTA_RESERVE,
+                "calls_per_second": 6,
+                "max_wait": MAX_WAIT,
+                "language": language,
+            }
+            if zone:
+                extra["filter_timezone"] = zone
+            made[connection_id(task, zone)] = json.dumps({
+                "conn_type": "lightspeed",
+                "login": shop.key,
+                "password": shop.secret,
+                "host": f"http://127.0.0.1:{port}",
+                "extra": extra,
+            })
+    return made

@@ -14,10 +14,17 @@ from airflow_provider_lightspeed.sandbox.faults import FaultKind
 END = datetime(2026, 6, 1, tzinfo=UTC)
 DAYS = 60
 NEWCOMERS = 3
+#: What the connections say of the quota: how much of it is left to others, and how long a worker may be held.
+QUOTA_RESERVE = 0.3
+MAX_WAIT = 2
 
 Blow = Literal["task", "triggerer", "s3", "shop", "newcomers"]
 
-_ZONES = (
+#: What is done in each world, and the language in which each task speaks to the shop, so that the shop's log tells them
+#: apart.
+TASKS = {"export": "en", "close": "us", "watch": "nl"}
+
+ZONES = (
     "UTC",
     "Europe/Amsterdam",
     "America/New_York",
@@ -43,19 +50,43 @@ class World:
     blows: tuple[tuple[int, Blow], ...]
     """What happens once the shop has had so many calls, in order. Of these, newcomers alone do no harm."""
 
+    @property
+    def is_tight(self) -> bool:
+        """Whether its quota holds the tasks up."""
+        return self.shop.limits != NO_LIMITS
+
+    @property
+    def is_in_order(self) -> bool:
+        """Whether its lists come in an order that other people's changes leave as it is."""
+        return self.shop.order in {"newest", "oldest"}
+
+    @property
+    def may_be_too_restless(self) -> bool:
+        """Whether a list may never stand still for long enough to be proven complete."""
+        fits_on_a_page = self.shop.tickets < 200
+        return self.shop.churn != Churn() and not self.is_in_order and not fits_on_a_page
+
+    def connection_id(self, task: str) -> str:
+        """Name the connection of a task."""
+        return connection_id(task, self.shop.filter_timezone if self.filter_timezone_known else "")
+
     def __str__(self) -> str:
         shop = self.shop
         limits = (
-            "no quota"
-            if shop.limits == NO_LIMITS
-            else f"{shop.limits[0]} calls in {shop.window_seconds[0]:.0f} s"
+            "no quota" if not self.is_tight else f"{shop.limits[0]} calls in {shop.window_seconds[0]:.0f} s"
         )
         faults = ", ".join(sorted({fault.kind for fault in shop.faults})) or "no faults"
         blows = ", ".join(f"{blow} at call {at}" for at, blow in self.blows)
         return (
-            f"{shop.tickets} tickets, {shop.order}, filters in {shop.filter_timezone}, {limits}, {faults}, "
-            f"{'churning' if shop.churn != Churn() else 'quiet'}, {self.ending}; {blows}"
+            f"{shop.tickets} tickets, {shop.order}, filters in {shop.filter_timezone} "
+            f"({'known' if self.filter_timezone_known else 'unknown'}), {limits}, {faults}, "
+            f"{'churning' if shop.churn != Churn() else 'quiet'}, {self.ending} up to {self.created_to:%Y-%m-%d}; {blows}"
         )
+
+
+def connection_id(task: str, filter_timezone: str) -> str:
+    """Name the connection of a task to a shop whose zone of filters is known, or not (empty)."""
+    return f"chaos_{task}" + (f"_{ZONES.index(filter_timezone)}" if filter_timezone else "")
 
 
 def draw(seed: int) -> World:
@@ -75,8 +106,8 @@ def draw(seed: int) -> World:
             id_step=chance.choice((1, 7)),
             oddities=chance.random() < 0.5,
             order=chance.choice(get_args(Order)),
-            filter_timezone=chance.choice(_ZONES),
-            answer_timezone=chance.choice(_ZONES),
+            filter_timezone=chance.choice(ZONES),
+            answer_timezone=chance.choice(ZONES),
             min_inclusive=chance.random() < 0.5,
             max_inclusive=chance.random() < 0.5,
             since_id_inclusive=chance.random() < 0.3,
@@ -101,11 +132,13 @@ def draw(seed: int) -> World:
         filter_timezone_known=chance.random() < 0.3,
         ending=chance.choice(_ENDINGS),
         created_from=created_from,
-        created_to=END + timedelta(days=365),
         close_before=END - timedelta(days=DAYS) + timedelta(days=chance.uniform(0, 30)),
         blows=tuple(
             sorted(
                 [(chance.randrange(100), blow) for blow in strokes] + [(chance.randrange(30), "newcomers")]
             )
         ),
+        created_to=created_from + (END - created_from) * chance.uniform(0.1, 1.0)
+        if chance.random() < 0.5
+        else END + timedelta(days=365),
     )

@@ -90,6 +90,8 @@ def _config(options: argparse.Namespace) -> ShopConfig:
         since_id_inclusive=options.since_id_inclusive,
         count_reads_email=options.count_reads_email,
         messages_touch_tickets=not options.messages_do_not_touch,
+        ignored_properties=tuple(filter(None, options.ignored_properties.split(","))),
+        same_touches_tickets=options.same_touches_tickets,
         limits=options.quota,
         window_seconds=options.window_seconds,
         burst_limit=options.burst_limit,
@@ -144,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     tickets.add_argument(
         "--per-second", type=int, metavar="N", default=1, help="tickets that share a createdAt"
     )
-    tickets.add_argument("--oddities", action="store_true", help="false for relations, unknown properties")
+    tickets.add_argument("--oddities", action="store_true", help='false, "" and unknown properties in places')
 
     lists = parser.add_argument_group("what the documents leave open")
     lists.add_argument("--order", choices=get_args(Order), default=_DEFAULT.order, help="of lists")
@@ -159,6 +161,12 @@ def _parser() -> argparse.ArgumentParser:
     lists.add_argument("--count-reads-email", action="store_true", help="count.json heeds the filter email")
     lists.add_argument(
         "--messages-do-not-touch", action="store_true", help="a message leaves isAnswered and updatedAt alone"
+    )
+    lists.add_argument(
+        "--ignored-properties", metavar="NAMES", default="", help="what a client's writes leave as it is"
+    )
+    lists.add_argument(
+        "--same-touches-tickets", action="store_true", help="a PUT that changes nothing sets updatedAt"
     )
 
     quota = parser.add_argument_group("quota")

@@ -7,7 +7,7 @@ from itertools import accumulate, repeat
 
 from airflow_provider_lightspeed.sandbox.chance import generator, mix
 from airflow_provider_lightspeed.sandbox.config import ShopConfig
-from airflow_provider_lightspeed.sandbox.tickets import Message, Ticket
+from airflow_provider_lightspeed.sandbox.tickets import Message, Oddity, Ticket
 
 _DAY = 86_400
 _FIRST_CUSTOMER = 1_118_417
@@ -25,6 +25,17 @@ _PRODUCTS = (
     "Linen duvet 200×220",
     "Bike lamp",
 )
+
+# By the four bits of a ticket that choose; the first three are a customer, a language and properties that are odd.
+_ODDITIES: dict[int, Oddity] = {
+    3: "updatedAt",
+    4: "subject",
+    5: "memo",
+    6: "messages",
+    7: "language",
+    8: "customer",
+    9: "embedded",
+}
 
 _SUBJECTS = {
     "us": (
@@ -106,7 +117,7 @@ class Catalogue:
     def customer(self, number: int) -> int | None:
         """Return the customer of a ticket."""
         bits = mix(self._seed, number)
-        if self._config.oddities and bits >> 60 == 0:
+        if self._config.oddities and bits >> 60 in {0, 8}:
             return None
         return _FIRST_CUSTOMER + (bits >> 20) % self._customers
 
@@ -129,19 +140,21 @@ class Catalogue:
         is_new = age == 0
         touched = min(age, 14 * _DAY) * (bits >> 40 & 1023) // 1024 if answered or closed else 0
         odd = self._config.oddities
+        oddity = _ODDITIES.get(bits >> 60) if odd else None
         return Ticket(
             id=number,
             created_at=created_at,
-            updated_at=created_at + touched,
+            updated_at=created_at if oddity == "updatedAt" else created_at + touched,
             is_answered=answered and not is_new,
             is_closed=closed and not is_new,
             is_todo=not closed and not is_new and bits >> 50 & 7 == 0,
-            subject=subject,
-            memo=_MEMOS[bits >> 12 & 3] if bits >> 14 & 15 == 0 else "",
+            subject="" if oddity == "subject" else subject,
+            memo=_MEMOS[bits >> 12 & 3] if bits >> 14 & 15 == 0 and oddity != "memo" else "",
             do_notify_answered=bits >> 53 & 1 == 1,
             language=None if odd and bits >> 60 == 1 else language,
             customer=self.customer(number),
             extra={"channel": "mail", "assignee": False} if odd and bits >> 60 == 2 else None,
+            oddity=oddity,
         )
 
     def newcomer(self, number: int) -> Ticket:

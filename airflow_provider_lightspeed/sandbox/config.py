@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Literal, get_args
 
 from airflow_provider_lightspeed.sandbox.faults import Fault
+from airflow_provider_lightspeed.sandbox.properties import WRITABLE
 from airflow_provider_lightspeed.sandbox.zones import parse_zone
 
 Order = Literal["newest", "oldest", "unordered", "last_change", "last_change_asc"]
@@ -50,7 +51,8 @@ class ShopConfig:
     per_second: int = 1
     """This many tickets each share one second of ``createdAt``."""
     oddities: bool = False
-    """Some tickets have no language, no customer, or properties that no document mentions."""
+    """Some tickets have no language, no customer, or properties that no document mentions; some have ``false`` for
+    ``updatedAt``, ``subject``, ``memo`` or ``messages``, ``""`` for a number, or something embedded in a relation."""
 
     order: Order = "newest"
     filter_timezone: str = "UTC"
@@ -67,6 +69,10 @@ class ShopConfig:
     """A posted message sets ``isAnswered`` and ``updatedAt`` of its ticket."""
     message_page_size: int | None = None
     """Pages of a conversation have this size whatever ``limit`` says; None: ``limit`` is heeded."""
+    ignored_properties: tuple[str, ...] = ()
+    """Properties that a client's writes leave as they are, such as ``doNotifyAnswered``."""
+    same_touches_tickets: bool = False
+    """A PUT that changes nothing sets ``updatedAt`` all the same."""
 
     limits: tuple[int, int, int] = (300, 3_000, 12_000)
     """Calls allowed in each window of the quota."""
@@ -92,6 +98,8 @@ class ShopConfig:
             raise ValueError(f"Unknown retry_after {self.retry_after!r}: choose from {get_args(RetryAfter)}")
         if self.end is not None and self.end.tzinfo is None:
             raise ValueError("end needs a time zone")
+        if unknown := set(self.ignored_properties) - WRITABLE:
+            raise ValueError(f"Unknown properties {sorted(unknown)}: choose from {sorted(WRITABLE)}")
         if not self.languages:
             raise ValueError("A shop has at least one language")
         if self.tickets < 0 or min(self.id_step, self.per_second, self.first_id) < 1 or self.days <= 0:

@@ -89,14 +89,19 @@ class Endpoints:
         return self._one(self._shop.get(ticket_id))
 
     def _create(self, request: Request) -> Reply:
-        fields = read_ticket(read_properties(request, "ticket"))
+        fields = self._read(request)
         if not fields.get("subject"):
             raise ValueError("A ticket needs a subject.")
         return self._one(self._shop.create(fields, by=self._shop.config.key), status=201)
 
     def _update(self, request: Request, ticket_id: int) -> Reply:
-        fields = read_ticket(read_properties(request, "ticket"))
+        fields = self._read(request)
         return self._one(self._shop.update(ticket_id, fields, by=self._shop.config.key))
+
+    def _read(self, request: Request) -> dict[str, Any]:
+        given = read_properties(request, "ticket")
+        ignored = self._shop.config.ignored_properties
+        return read_ticket({name: value for name, value in given.items() if name not in ignored})
 
     def _delete(self, _: Request, ticket_id: int) -> Reply:
         self._shop.delete(ticket_id, by=self._shop.config.key)

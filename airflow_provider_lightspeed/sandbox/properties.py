@@ -17,6 +17,7 @@ _FLAGS = {
 }
 _TEXTS = {"subject": "subject", "memo": "memo"}
 _TRUTH: dict[object, bool] = {"true": True, "false": False, "1": True, "0": False, True: True, False: False}
+WRITABLE = frozenset({*_FLAGS, *_TEXTS, "customer"})
 _CUSTOMER = re.compile(r"(?:customers/)?([1-9]\d{0,17})")
 
 STAFF_ONLY = frozenset({"createdAt", "language"})
@@ -43,7 +44,7 @@ def read_staff_ticket(properties: Mapping[str, object]) -> dict[str, Any]:
 
     :raises ValueError: there is no such property, or a value is not of its kind.
     """
-    known = {*_FLAGS, *_TEXTS, "customer", *STAFF_ONLY}
+    known = WRITABLE | STAFF_ONLY
     if unknown := set(properties) - known:
         raise ValueError(f"Unknown properties {sorted(unknown)}: choose from {sorted(known)}")
     fields = read_ticket(properties)

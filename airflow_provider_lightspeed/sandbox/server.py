@@ -69,6 +69,7 @@ class Sandbox:
         :raises OSError: the port is taken.
         """
         self._ready.clear()
+        self._failure = None
         self._thread = threading.Thread(target=self._run, name="lightspeed-sandbox", daemon=True)
         self._thread.start()
         self._ready.wait()

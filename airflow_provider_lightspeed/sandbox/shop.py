@@ -131,17 +131,20 @@ class Shop:
             return ticket
 
     def update(self, ticket_id: int, fields: Mapping[str, Any], *, by: str, method: str = "PUT") -> Ticket:
-        """Change a ticket. Where everything is so already, nothing happens, and ``updatedAt`` stays.
+        """Change a ticket. Where everything is so already, nothing happens; as a rule ``updatedAt`` stays, too.
 
         :raises MissingError: there is no such ticket.
         """
         with self._lock:
             old = self._live(ticket_id)
             new = msgspec.structs.replace(old, **fields)
-            if new == old:
+            is_same = new == old
+            if is_same and not self.config.same_touches_tickets:
                 return old
             new = self._stamped(new)
             self._store(old, new)
+            if is_same:
+                return new
             self._note_difference(old, new, by, method)
             return new
 

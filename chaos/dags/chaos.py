@@ -26,7 +26,7 @@ def chaos() -> None:
         created_from="{{ dag_run.conf['created_from'] }}",
         created_to="{{ dag_run.conf['created_to'] }}",
         deferrable=True,
-        lightspeed_conn_id="chaos",
+        lightspeed_conn_id="{{ dag_run.conf['export_conn_id'] }}",
     )
     CloseTicketsOperator(
         task_id="close",
@@ -34,7 +34,7 @@ def chaos() -> None:
         only_answered=True,
         max_share=1.0,
         on_failure="warn",
-        lightspeed_conn_id="chaos",
+        lightspeed_conn_id="{{ dag_run.conf['close_conn_id'] }}",
     )
     NewTicketSensor(
         task_id="watch",
@@ -43,7 +43,7 @@ def chaos() -> None:
         deferrable=True,
         poke_interval=2,
         timeout=600,
-        lightspeed_conn_id="chaos",
+        lightspeed_conn_id="{{ dag_run.conf['watch_conn_id'] }}",
     )
 
 

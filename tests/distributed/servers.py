@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import socket
 import subprocess
@@ -11,6 +10,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import mkdtemp
 
 from demo.ports import free_ports
 from demo.processes import running
@@ -21,22 +21,24 @@ _READY_WITHIN = 60.0
 @contextmanager
 def postgres(directory: Path) -> Generator[str]:
     """Run a new, empty database; the address for SQLAlchemy, without the driver."""
-    data = directory / "postgres"
-    data.mkdir()
+    # Not below pytest's directories: they are for root alone, and PostgreSQL refuses to run as root.
+    data = Path(mkdtemp(dir="/tmp", prefix="postgres-"))
     (port,) = free_ports(1)
     as_user: list[str] = []
-    if os.geteuid() == 0:  # as which PostgreSQL refuses to run
+    if os.geteuid() == 0:
         shutil.chown(data, "postgres", "postgres")
         as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-        _let_pass(data, pwd.getpwnam("postgres").pw_uid)
     programs = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
     initdb = [*as_user, programs / "initdb", "-D", data, "-U", "airflow", "--auth=trust", "--no-sync"]
-    subprocess.run(initdb, check=True, capture_output=True, cwd="/")
     server = [*as_user, programs / "postgres", "-D", data, "-h", "127.0.0.1", "-p", str(port), "-k", ""]
     server += ["-c", "fsync=off", "-c", "max_connections=300"]
-    with running(server, log=directory / "postgres.log", directory=Path("/")):
-        _wait_for(port, directory / "postgres.log")
-        yield f"airflow@127.0.0.1:{port}/postgres"
+    try:
+        subprocess.run(initdb, check=True, capture_output=True, cwd="/")
+        with running(server, log=directory / "postgres.log", directory=Path("/")):
+            _wait_for(port, directory / "postgres.log")
+            yield f"airflow@127.0.0.1:{port}/postgres"
+    finally:
+        shutil.rmtree(data)
 
 
 @contextmanager
@@ -47,13 +49,6 @@ def redis(directory: Path) -> Generator[str]:
     with running(server, log=directory / "redis.log", directory=directory):
         _wait_for(port, directory / "redis.log")
         yield f"redis://127.0.0.1:{port}/0"
-
-
-def _let_pass(path: Path, uid: int) -> None:
-    """Let a user come to a directory whose parents are for root alone, as those of pytest are."""
-    for parent in path.parents:
-        if parent.stat().st_uid != uid and not parent.stat().st_mode & 0o001:
-            parent.chmod(parent.stat().st_mode | 0o001)
 
 
 def _wait_for(port: int, log: Path) -> None:

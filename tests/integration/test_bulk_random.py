@@ -32,6 +32,7 @@ from airflow_provider_lightspeed.operators.tickets import (
 )
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Change, Churn, Fault, Sandbox, ShopConfig, email_of
 from airflow_provider_lightspeed.transfers.s3_files import S3Files
+from chaos.calls import made_again
 from tests.integration.bulk_runs import Store, lines, run
 
 END = datetime(2026, 6, 1, tzinfo=UTC)
@@ -49,6 +50,8 @@ _FAULTS = (
     "429",
 )
 _TRIES = 12
+#: So many calls are on their way when a worker is killed.
+_AT_ONCE = 8
 #: Seconds for which a ticket that was seen is believed to be as it was; 30 in earnest, longer than these runs.
 _FRESH = 0.5
 #: A call may take so long, and the shop's clock tells whole seconds only.
@@ -193,7 +196,7 @@ def test_random_runs(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureReq
                 return run(operator, store)
             return None
 
-        ended_early = bool(ends)
+        cuts = len(ends)
         for _ in range(_TRIES):
             try:
                 outcome = one_try()
@@ -207,7 +210,7 @@ def test_random_runs(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureReq
             if outcome is not None:
                 break
         assert outcome is not None
-        _outcome_is_the_truth(sandbox, before, kind, choice, means, outcome, killed=ended_early)
+        _outcome_is_the_truth(sandbox, before, kind, choice, means, outcome, cuts=cuts)
         if receipt is not None:
             _receipt_is_the_outcome(kind, outcome, receipt)
 
@@ -272,7 +275,7 @@ def _outcome_is_the_truth(
     means: Callable[[Any], bool],
     outcome: dict[str, Any],
     *,
-    killed: bool,
+    cuts: int,
 ) -> None:
     done, gone, failed = set(outcome[kind.key]), set(outcome["missing"]), set(map(int, outcome["failed"]))
     told = [*outcome[kind.key], *outcome["already"], *outcome["missing"], *outcome["changed"], *failed]
@@ -284,12 +287,14 @@ def _outcome_is_the_truth(
         # Only what we meant: nothing of what a customer or the staff changed is overwritten.
         assert all(kind.is_one(change) for change in changes)
     touched = {number for number, changes in by_us.items() if changes}
+    # Nor was anything sent again that had been answered.
+    assert made_again(sandbox.calls) <= _AT_ONCE * cuts
 
     # A lost answer to a call whose next try finds the ticket gone says "missing", and so it is.
     # Nor can anybody say who has deleted a ticket that is gone after a DELETE that seemed to fail, or when the next
     # try of a killed one comes by that had it in hand.
     sent = {call.path.rpartition("/")[2] for call in sandbox.calls if call.method == "DELETE"}
-    disputed = {n for n in sandbox.shop.deleted().keys() - touched if killed or f"{n}.json" in sent}
+    disputed = {n for n in sandbox.shop.deleted().keys() - touched if cuts or f"{n}.json" in sent}
     assert touched - failed - gone == done - disputed
     assert touched.isdisjoint([*outcome["already"], *outcome["changed"]])
     assert gone <= set(sandbox.shop.deleted())

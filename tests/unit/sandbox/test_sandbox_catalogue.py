@@ -93,6 +93,12 @@ def test_oddities_are_there_when_asked_for() -> None:
     assert any(ticket["language"] is False for ticket in odd)
     assert any(ticket["customer"] is False for ticket in odd)
     assert any("channel" in ticket for ticket in odd)
+    for name in ("updatedAt", "subject", "memo", "messages"):
+        assert any(ticket[name] is False for ticket in odd), name
+    assert any(ticket["language"] and ticket["language"]["id"] == "" for ticket in odd)
+    resources = [ticket["customer"]["resource"] for ticket in odd if ticket["customer"]]
+    assert any(resource["id"] == "" for resource in resources)
+    assert any("embedded" in resource for resource in resources)
     plain = make_shop().tickets().values()
     assert all(ticket["language"] and ticket["customer"] and "channel" not in ticket for ticket in plain)
 

@@ -1,0 +1,49 @@
+"""Exported files, read without the provider, and what must be in them."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+Row = Mapping[str, Any]
+
+
+def read_rows(body: bytes, ending: str) -> list[Row]:
+    """Return the rows of an export: whole tickets from JSON Lines, else some of their columns."""
+    if ending == "parquet":
+        import pyarrow.parquet
+
+        return [_some(row) for row in pyarrow.parquet.read_table(io.BytesIO(body)).to_pylist()]
+    text = (gzip.decompress(body) if ending.endswith(".gz") else body).decode()
+    if ending.startswith("csv"):
+        return [_some(_typed(row)) for row in csv.DictReader(io.StringIO(text))]
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def row_of(ticket: Mapping[str, Any], ending: str) -> Row:
+    """Return the row that a ticket makes in such a file."""
+    if ending.startswith("jsonl"):
+        return ticket
+    return {
+        "id": ticket["id"],
+        "created_at": datetime.fromisoformat(ticket["createdAt"]),
+        "is_answered": ticket["isAnswered"],
+        "is_closed": ticket["isClosed"],
+        "is_todo": ticket["isTodo"],
+        "subject": ticket["subject"] or None,
+    }
+
+
+def _some(row: Row) -> Row:
+    names = ("id", "created_at", "is_answered", "is_closed", "is_todo", "subject")
+    return {name: row[name] if name != "subject" else row[name] or None for name in names}
+
+
+def _typed(row: Mapping[str, str]) -> Row:
+    flags = {name: row[name] == "true" for name in ("is_answered", "is_closed", "is_todo")}
+    return {**row, **flags, "id": int(row["id"]), "created_at": datetime.fromisoformat(row["created_at"])}

@@ -1,0 +1,107 @@
+"""What chaos looks at can fail: each of its promises, broken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from airflow_provider_lightspeed.sandbox import Call, Churn, ShopConfig
+from chaos.calls import asked_again, closing_met_the_reserve, made_again
+from chaos.promises import (
+    BrokenPromiseError,
+    goes_on_where_it_was,
+    is_green,
+    killed,
+    lets_go_of_its_worker,
+    none_is_written_again,
+)
+from chaos.worlds import World, draw
+
+INCOMPLETE = "… LightspeedIncompleteListError: the list moves too fast"
+
+
+def world(**options: object) -> World:
+    shop = {"tickets": 1000, "order": "newest", "limits": (60, 10**6, 10**6), "window_seconds": (10, 10, 10)}
+    return replace(draw(1), shop=ShopConfig(**{**shop, **options}))  # type: ignore[arg-type]
+
+
+def put(number: int, at: float = 0.0, *, status: int = 200, fault: str | None = None) -> Call:
+    return call("PUT", f"/us/tickets/{number}.json", at=at, status=status, fault=fault)
+
+
+def page(number: int, fault: str | None = None) -> Call:
+    return call("GET", "/en/tickets.json", query={"page": str(number)}, fault=fault)
+
+
+def call(method: str, path: str, *, at: float = 0.0, status: int = 200, **options: object) -> Call:
+    given = {"monotonic": at, "key": "k", "query": {}, "body": "", **options}
+    return Call(at=at, method=method, path=path, status=status, **given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("calls", "again"),
+    [
+        ([put(1), put(2)], 0),
+        ([put(1, status=503, fault="503"), put(1), put(2)], 0),
+        ([put(1, fault="empty-200"), put(1)], 0),
+        ([put(1), put(1, fault="slow"), put(1, status=503, fault="503")], 2),
+        ([put(1, fault="slow"), put(1)], 1),
+    ],
+)
+def test_a_write_is_made_again_once_the_shop_has_said_that_it_is_done(
+    calls: Sequence[Call], again: int
+) -> None:
+    assert made_again(calls) == again
+
+
+def test_what_was_under_way_at_a_cut_may_be_written_again() -> None:
+    calls = [put(number) for number in range(9)] + [put(number) for number in range(8)]
+    none_is_written_again(calls, cuts=1)
+    with pytest.raises(BrokenPromiseError, match="8 tickets were written again"):
+        none_is_written_again(calls, cuts=0)
+    with pytest.raises(BrokenPromiseError, match="9 tickets"):
+        none_is_written_again([*calls, put(8)], cuts=1)
+
+
+def test_tries_that_were_killed_are_counted() -> None:
+    ended = '{"event":"Process terminated by signal. Likely out of memory error (OOM)", …'
+    assert killed(['"Task finished"', ended, '"Process exited abnormally"\n"Task killed!"']) == 2
+
+
+def test_an_export_that_begins_at_its_beginning_again_is_noticed() -> None:
+    pages = [page(number) for number in range(50)]
+    assert asked_again([page(1, "503"), *pages]) == 0
+    assert goes_on_where_it_was(world(), pages + pages[:40], ["", ""], cuts=0) == 40
+    with pytest.raises(BrokenPromiseError, match="41 lists were asked for again"):
+        goes_on_where_it_was(world(), pages + pages[:41], ["", ""], cuts=0)
+    with pytest.raises(BrokenPromiseError, match="1 lists"):
+        goes_on_where_it_was(world(), pages + pages[:1], [""], cuts=0)
+
+
+def test_a_red_task_needs_a_reason() -> None:
+    churning = Churn(changes=0.2)
+    is_green(world(), "export", "success", [""])
+    is_green(world(order="unordered", churn=churning), "export", "failed", ["", INCOMPLETE])
+    for of_world, task, logs in (
+        (world(order="unordered", churn=churning), "export", [INCOMPLETE, "LightspeedServerError"]),
+        (world(order="unordered", churn=churning), "export", []),
+        (world(order="unordered", churn=churning), "watch", [INCOMPLETE]),
+        (world(order="unordered"), "export", [INCOMPLETE]),
+        (world(churn=churning), "export", [INCOMPLETE]),
+    ):
+        with pytest.raises(BrokenPromiseError, match=f"{task} is failed"):
+            is_green(of_world, task, "failed", logs)
+
+
+def test_a_deferral_has_to_be_where_the_quota_was_used_up_for_long() -> None:
+    early = [put(number, number / 20) for number in range(42)]
+    assert closing_met_the_reserve(world(), [*early, put(43, 10.5)])
+    assert not closing_met_the_reserve(world(), early)
+    assert not closing_met_the_reserve(world(), [*early[:41], put(43, 10.5)])
+    late = [put(number, 4 + number / 20) for number in range(42)]
+    assert not closing_met_the_reserve(world(), [*late, put(43, 10.5)])
+    lets_go_of_its_worker(["Going on at 2026-06-01"])
+    with pytest.raises(BrokenPromiseError, match="never deferred"):
+        lets_go_of_its_worker(["Waiting 7 s"])
