@@ -63,7 +63,9 @@ def example_lightspeed_triage() -> None:
         for ticket_id in new["ticket_ids"]:
             try:
                 subject = hook.get_ticket(ticket_id).get("subject") or ""
-            except LightspeedNotFoundError:
+            except LightspeedNotFoundError as error:
+                if not error.gone:
+                    raise  # a page of a proxy, not the shop's word
                 continue  # deleted meanwhile
             kinds["reply" if asks_for_a_parcel(subject) else "todo"].append(ticket_id)
         return kinds
@@ -74,7 +76,9 @@ def example_lightspeed_triage() -> None:
         for ticket_id in ticket_ids:
             try:
                 messages = list(hook.iter_ticket_messages(ticket_id))
-            except LightspeedNotFoundError:
+            except LightspeedNotFoundError as error:
+                if not error.gone:
+                    raise
                 continue
             # So that no second try answers twice.
             if not any(message.get("from") == "shop" for message in messages):
