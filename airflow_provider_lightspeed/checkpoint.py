@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow_provider_lightspeed.api.errors import LightspeedError, LightspeedUnknownOutcomeError
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator, Context
@@ -49,6 +52,51 @@ class Checkpoint:
         """Forget it: the task is done, or its state is of no use any more."""
         if self._store is not None:
             self._store.delete(self._key)
+
+
+def life_of(context: Context | Mapping[str, Any]) -> list[int | str | None]:
+    """Tell the tries of a task instance until somebody clears it from those after; plain JSON.
+
+    Clearing adds the tries that were used up to ``max_tries``. A run that is deleted and made anew starts at another
+    instant.
+    """
+    instance, run = context.get("ti"), context.get("dag_run")
+    started = getattr(run, "start_date", None)
+    return [getattr(instance, "max_tries", None), started.isoformat() if started else None]
+
+
+class SentMark:
+    """Notes before a POST that it is sent, so that no later try sends it again, whatever became of the worker.
+
+    It stays after a success, since a worker may be killed before Airflow has noted that. Who clears the task wants it
+    to run again: a mark of before then counts no more. Without the store of Airflow 3.3, nothing is noted.
+    """
+
+    KEY = "lightspeed_sent"
+
+    def __init__(self, context: Context) -> None:
+        self._checkpoint = Checkpoint(context, self.KEY)
+        self._life = life_of(context)
+
+    def earlier(self) -> dict[str, Any] | None:
+        """Return what an earlier try has noted; None if none was sent since the task was cleared."""
+        state = self._checkpoint.load()
+        return state if state and state.get("life") == self._life else None
+
+    @contextmanager
+    def sending(self, **notes: Any) -> Generator[None]:
+        """Note that something is sent; forget it if that surely did not happen.
+
+        :param notes: for a later try, plain JSON.
+        """
+        self._checkpoint.save({**notes, "life": self._life})
+        try:
+            yield
+        except LightspeedUnknownOutcomeError:
+            raise
+        except LightspeedError:
+            self._checkpoint.clear()
+            raise
 
 
 def defer_until(

@@ -10,6 +10,7 @@ from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedUnknownOutcomeError
 from airflow_provider_lightspeed.arguments import given, refuse_unrendered
+from airflow_provider_lightspeed.checkpoint import SentMark
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, fail_without_retry
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.operators.bulk import BulkTicketsOperator
@@ -30,12 +31,15 @@ class CreateTicketOperator(BaseOperator):
     Returns the ticket as the shop answers it.
 
     The API cannot say of a call whose answer was lost whether it was carried out, and a second ticket would reach a
-    customer. So such a call is never repeated, neither here nor by a retry of Airflow.
+    customer. So such a call is never repeated, neither here nor by a retry of Airflow. On Airflow 3.3 that holds too for
+    a worker that was killed, or whose ``execution_timeout`` was over, while it was sent: the next try fails, or searches,
+    until somebody has looked and clears the task. Older versions keep nothing between tries, and the next one may send
+    it again: set ``retries=0`` there.
 
     :param subject: subject of the ticket (templated).
     :param customer_id: id of the customer whom the ticket is about (templated).
     :param memo: note that only the merchant sees (templated).
-    :param on_unknown_outcome: what to do when the answer was lost: ``fail`` at once, or ``search`` among the tickets
+    :param on_unknown_outcome: what to do when the answer was lost (default ``fail``): ``fail`` at once, or ``search`` among the tickets
         that are newer than the newest one before the call for one of this customer with this subject. If exactly one
         is found, it is taken for the one that was to be created; else the task fails all the same. Costs two calls
         or so beforehand.
@@ -65,7 +69,7 @@ class CreateTicketOperator(BaseOperator):
         self.lightspeed_conn_id = lightspeed_conn_id
 
     @fail_without_retry()
-    def execute(self, context: Context) -> dict[str, Any]:  # ruff: ignore[unused-method-argument] - Airflow passes it
+    def execute(self, context: Context) -> dict[str, Any]:
         """Create the ticket."""
         refuse_unrendered(self, ["subject"])
         refuse_unrendered(self, ["memo"], empty_is_meant=True)
@@ -78,22 +82,42 @@ class CreateTicketOperator(BaseOperator):
                 f"on_unknown_outcome must be 'fail' or 'search', got {self.on_unknown_outcome!r}"
             )
         hook = LightspeedHook(self.lightspeed_conn_id)
-        newest = hook.newest_ticket_id() if self.on_unknown_outcome == "search" else None
-        try:
-            ticket = hook.create_ticket({
-                # A native template makes a number of what looks like one.
-                "subject": str(self.subject),
-                "customer": int(self.customer_id),
-                "memo": str(self.memo),
-            })
-        except LightspeedUnknownOutcomeError as error:
-            found = None if newest is None else self._search(hook, newest)
-            if found is None:
-                raise LightspeedTaskFailed(str(error)) from error
-            self.log.warning("The answer was lost, but the ticket is there")
-            ticket = found
+        mark = SentMark(context)
+        if (earlier := mark.earlier()) is not None:
+            ticket = self._find(hook, earlier.get("newest"), _sent_before("the ticket", "in the shop"))
+        else:
+            hook.get_conn()  # a connection that is missing must not count as sent
+            newest = hook.newest_ticket_id() if self.on_unknown_outcome == "search" else None
+            try:
+                with mark.sending(newest=newest):
+                    ticket = hook.create_ticket({
+                        # A native template makes a number of what looks like one.
+                        "subject": str(self.subject),
+                        "customer": int(self.customer_id),
+                        "memo": str(self.memo),
+                    })
+            except LightspeedUnknownOutcomeError as error:
+                ticket = self._find(hook, newest, error)
         self.log.info("Created ticket %d", ticket["id"])
         return dict(ticket)
+
+    def _find(self, hook: LightspeedHook, newest: int | None, error: LightspeedUnknownOutcomeError) -> Ticket:
+        """Find the ticket of which nobody knows whether it was created.
+
+        :param newest: id of the newest ticket before the call.
+        :param error: what is known.
+        :raises LightspeedTaskFailed: if it is not to be searched, or not surely found: no other try may create another.
+        """
+        if self.on_unknown_outcome == "fail" or newest is None:
+            raise LightspeedTaskFailed(str(error)) from error
+        try:
+            found = self._search(hook, newest)
+        except Exception as trouble:  # ruff: ignore[blind-except] - whatever it is, a retry would post again
+            raise LightspeedTaskFailed(f"{error} Looking for it failed too: {trouble}") from error
+        if found is None:
+            raise LightspeedTaskFailed(str(error)) from error
+        self.log.warning("The answer was lost, but the ticket is there")
+        return found
 
     def _search(self, hook: LightspeedHook, newest: int) -> Ticket | None:
         for pause in _SEARCHES:
@@ -104,9 +128,9 @@ class CreateTicketOperator(BaseOperator):
         return None
 
     def _is_it(self, ticket: Ticket) -> bool:
-        customer = ticket.get("customer")
-        resource = customer["resource"] if customer else None
-        whose = resource["id"] if resource else None
+        customer: Any = ticket.get("customer")
+        resource = customer.get("resource") if isinstance(customer, dict) else None
+        whose = resource.get("id") if isinstance(resource, dict) else None
         return ticket.get("subject") == str(self.subject) and whose == int(self.customer_id)
 
 
@@ -114,6 +138,10 @@ class ReplyToTicketOperator(BaseOperator):
     """Add a message to a ticket's conversation. The shop may mail it to the customer.
 
     Returns the message as the shop answers it, without its text.
+
+    A call whose answer was lost is never repeated. On Airflow 3.3 that holds too for a worker that was killed, or whose
+    ``execution_timeout`` was over, while it was sent: the next try fails, until somebody has looked and clears the task.
+    Older versions keep nothing between tries, and the next one may send it again: set ``retries=0`` there.
 
     :param ticket_id: which ticket (templated).
     :param message: the text (templated).
@@ -139,18 +167,30 @@ class ReplyToTicketOperator(BaseOperator):
         self.lightspeed_conn_id = lightspeed_conn_id
 
     @fail_without_retry()
-    def execute(self, context: Context) -> dict[str, Any]:  # ruff: ignore[unused-method-argument] - Airflow passes it
+    def execute(self, context: Context) -> dict[str, Any]:
         """Post the message."""
         refuse_unrendered(self, ["message"])
+        hook, mark = LightspeedHook(self.lightspeed_conn_id), SentMark(context)
+        hook.get_conn()  # a connection that is missing must not count as sent
         try:
-            posted = LightspeedHook(self.lightspeed_conn_id).create_ticket_message(
-                self.ticket_id, str(self.message)
-            )
+            if mark.earlier() is not None:
+                raise _sent_before("the message", f"at ticket {self.ticket_id}")
+            with mark.sending():
+                posted = hook.create_ticket_message(self.ticket_id, str(self.message))
         except LightspeedUnknownOutcomeError as error:
             raise LightspeedTaskFailed(str(error)) from error
         self.log.info("Posted message %s to ticket %s", posted.get("id"), self.ticket_id)
         # What was written to a customer does not belong into Airflow's database.
         return {name: value for name, value in posted.items() if name != "message"}
+
+
+def _sent_before(what: str, where: str) -> LightspeedUnknownOutcomeError:
+    """Say that an earlier try may have sent something, and how to go on."""
+    return LightspeedUnknownOutcomeError(
+        f"an earlier try of this task has sent {what}, and ended before Airflow knew how that went: it may or may not "
+        f"exist now. Look {where}. If it is not there, clear the task, and it is sent again (or delete the task's "
+        f"state {SentMark.KEY!r}); if it is, mark the task as successful."
+    )
 
 
 class UpdateTicketsOperator(BulkTicketsOperator):

@@ -31,7 +31,7 @@ from airflow_provider_lightspeed.arguments import (
     refuse_unrendered,
     split_s3_address,
 )
-from airflow_provider_lightspeed.checkpoint import Checkpoint, defer_until
+from airflow_provider_lightspeed.checkpoint import Checkpoint, defer_until, life_of
 from airflow_provider_lightspeed.exceptions import (
     LightspeedStagingLostError,
     LightspeedTaskFailed,
@@ -249,13 +249,8 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         Between the last thing that a try does and Airflow's noting its success, it may be killed. To the next try all
         looks as after a success, but for this.
         """
-        owner, run = _owner(context), context.get("dag_run")
-        if not owner:
-            return ""
-        # Clearing adds the tries that were used up to max_tries. A run that is deleted and made anew starts at another
-        # instant.
-        tries: Any = (context["ti"].max_tries, self.retries)
-        return _digest(owner, tries, run.start_date.isoformat() if run and run.start_date else None)
+        owner = _owner(context)
+        return _digest(owner, self.retries, *life_of(context)) if owner else ""
 
     def _result(self, context: Context, uri: str, progress: Progress, size: int) -> dict[str, Any]:
         """Say what is there now, to the asset outlets too."""
