@@ -35,8 +35,8 @@ class LightspeedHook(BaseHook):
     :param lightspeed_conn_id: the connection: login is the API key, password the API secret.
     :param cluster: ``us1`` (default) or ``eu1``; a host in the connection has precedence.
     :param language: two-letter code of one of the shop's languages (default ``en``).
-    :param filter_timezone: IANA name of the zone in which the shop reads date filters, if known. Saves calls; with a
-        wrong one tickets can be missing.
+    :param filter_timezone: IANA name of the zone in which the shop reads date filters, if known. It is tried first,
+        which saves calls.
     :param quota_reserve: share of each quota window that is left to other programs, 0 to 0.9 (default 0).
     :param timeout: seconds to wait for a connection, and for each part of an answer (default 30). A whole answer may
         take ten times that, and a call six tries.

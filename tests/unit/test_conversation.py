@@ -447,13 +447,13 @@ def test_a_walk_makes_its_calls_and_hands_its_pages_over() -> None:
     assert again.asked() == world.asked()[1:]
 
 
-def test_a_walk_asks_in_the_zone_of_the_settings_and_waits_no_longer_than_its_caller_wants() -> None:
-    wanted = TicketFilter(created_from=datetime(2026, 3, 1, 12, tzinfo=UTC))
-    world = World(listed(1, **USED_UP), filter_timezone="Asia/Tokyo")
-    world.end_of(world.conversation.pages(wanted))
-    assert world.asked() == [{"limit": "250", "created_at_min": "2026-03-01 20:59:58"}]
+def test_a_walk_tries_the_zone_of_the_settings_first_and_waits_no_longer_than_its_caller_wants() -> None:
+    wanted = TicketFilter(created_from=datetime(2025, 3, 1, 12, tzinfo=UTC))
+    world = World(listed(*range(1, 251)), listed(250, **USED_UP), filter_timezone="Asia/Tokyo")
     with pytest.raises(errors.LightspeedQuotaExhausted):
         world.end_of(world.conversation.pages(wanted, max_wait=5.0))
+    in_tokyo = {"created_at_min": "2026-03-01 20:59:58", "created_at_max": "2026-03-01 21:00:02"}
+    assert world.asked()[1] == {"limit": "250", "since_id": "249", **in_tokyo}
 
 
 def test_a_search_makes_its_calls_and_returns_what_it_finds() -> None:

@@ -14,10 +14,9 @@ ZONES = [
     FilterZone(),
     FilterZone(offset=timedelta(hours=14)),
     FilterZone(offset=timedelta(hours=-12)),
-    FilterZone("UTC"),
-    FilterZone("Europe/Amsterdam"),
-    FilterZone("Pacific/Kiritimati"),
-    FilterZone("America/New_York"),
+    FilterZone(named="UTC"),
+    FilterZone(named="Pacific/Kiritimati"),
+    FilterZone(named="America/New_York"),
 ]
 FIRST = ["0001-01-01T00:00:00+00:00", "0001-01-01T00:00:00+14:00", "0001-01-01T05:00:00-12:00"]
 LAST = ["9999-12-31T23:59:59+00:00", "9999-12-31T23:59:59.999999-12:00", "9999-12-31T20:00:00+14:00"]
@@ -35,8 +34,6 @@ def test_bounds_end_with_the_calendar(zone: FilterZone, text: str) -> None:
         assert datetime.fromisoformat(earliest) <= wall_clock + day
     else:
         assert datetime.fromisoformat(latest) >= wall_clock - 2 * day
-    assert zone.may_show(instant, instant, instant)
-    zone.guess(instant)
 
 
 def test_the_beginning_is_the_beginning() -> None:

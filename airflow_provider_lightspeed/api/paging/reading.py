@@ -19,7 +19,6 @@ from airflow_provider_lightspeed.api.tickets import (
     TicketFilter,
     changed_at,
     count_tickets,
-    created_at,
     list_tickets,
 )
 
@@ -107,8 +106,6 @@ class Reading:
             **(self._bounds | (bounds or {})),
         )
         rows: list[Ticket] = yield request
-        if bounds is None:
-            self._check_zone(rows)
         return rows
 
     def count(self, bounds: Bounds | None = None) -> Steps[int]:
@@ -154,21 +151,6 @@ class Reading:
             known = [change for change in changes if change is not None]
             pairs = pairwise(reversed(known) if newest_first else known)
             self.maybe_by_change = all(first <= second for first, second in pairs)
-
-    def _check_zone(self, rows: Sequence[Ticket]) -> None:
-        """Notice a zone in the connection that is not the one in which filters are read.
-
-        It shows in tickets that such filters would have kept out. (A shop that reads them elsewhere may
-        keep others out that belong.)
-        """
-        for row in (*rows[:1], *rows[-1:]):
-            created = created_at(row)
-            if not self.zone.may_show(created, self.wanted.created_from, self.wanted.created_to):
-                raise self.incomplete(
-                    f"ticket {row['id']}, created {row['createdAt']}, was shown, though that is too far outside of "
-                    f"what was asked for if date filters are read in {self.zone.name}: correct the filter "
-                    "time zone of the connection, or remove it to have it found out"
-                )
 
     def sorted_ids(self) -> IdSet:
         """Return the ids read so far, for looking up."""

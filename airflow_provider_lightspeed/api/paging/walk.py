@@ -29,8 +29,8 @@ def walk(
 ) -> Steps[None]:
     """Read every ticket that matches and exists from the first call to the last, each exactly once.
 
-    :param filter_timezone: zone in which the shop reads date filters, where known; else it is found
-        out if that saves calls, or the dates are asked for so widely that any zone is right.
+    :param filter_timezone: zone in which the shop likely reads date filters. It is found out if that saves
+        calls; else the dates are asked for so widely that any zone is right.
     :param cursor: of a page of an earlier walk with the same filter; goes on after that page.
     :param page_size: tickets to ask for at once; for tests.
     :raises LightspeedIncompleteListError: if completeness can't be established.
@@ -38,13 +38,13 @@ def walk(
     if cursor is not None:
         yield from _resume(Reading(wanted, FilterZone.from_json(cursor["zone"]), page_size), cursor)
         return
-    reading = Reading(wanted, FilterZone(name=filter_timezone), page_size)
+    reading = Reading(wanted, FilterZone(named=filter_timezone), page_size)
     rows = yield from reading.list()
     in_order = _guess_order(rows)
     if len(rows) >= page_size and reading.zone_matters and in_order:
         offset = yield from find_offset(reading, rows)
         if offset is not None:
-            reading = Reading(wanted, FilterZone(offset=offset), page_size)
+            reading = Reading(wanted, FilterZone(offset, filter_timezone), page_size)
             if in_order is oldest_first:
                 rows = yield from reading.list()
     if len(rows) < page_size:

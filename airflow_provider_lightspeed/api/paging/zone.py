@@ -1,8 +1,8 @@
-"""The zone in which the shop reads date filters: unknown, known by name, or found out.
+"""The zone in which the shop reads date filters: unknown, or found out.
 
 Undocumented: a filter's wall clock may be UTC's or the shop's own. So bounds are always asked for
 such that they are right in every zone that is still possible; what decides is each ticket's own
-``createdAt``.
+``createdAt``. A zone that the connection names is a guess like others: it is the first to be proven.
 """
 
 from __future__ import annotations
@@ -26,11 +26,6 @@ _QUARTER = timedelta(minutes=15)
 _TICK = timedelta(seconds=2)
 #: How far an offset found at one date may be off at another (clock changes; 2 h in one zone).
 _CLOCK_CHANGE = timedelta(hours=2)
-#: A clock that is set back repeats the time before, one set forward skips some; look this far around.
-_NEARBY = timedelta(hours=3)
-#: So far from the ends of the calendar, any zone's clock can be told.
-_FIRST = datetime(1, 1, 3, tzinfo=UTC)
-_LAST = datetime(9999, 12, 29, tzinfo=UTC)
 _LAST_SECOND = 253_402_300_799.0
 _BEGINNING, _END = "0001-01-01 00:00:00", "9999-12-31 23:59:59"
 
@@ -39,62 +34,47 @@ _BEGINNING, _END = "0001-01-01 00:00:00", "9999-12-31 23:59:59"
 class FilterZone:
     """What is known of the zone.
 
-    :param name: IANA name, from the connection.
     :param offset: offset from UTC, found out at some ticket.
+    :param named: IANA name of the likeliest zone, from the connection.
     """
 
-    name: str | None = None
     offset: timedelta | None = None
+    named: str | None = None
 
     @property
     def known(self) -> bool:
         """Whether there is nothing left to find out."""
-        return self.name is not None or self.offset is not None
+        return self.offset is not None
 
     def earliest_wall_clock(self, instant: datetime) -> str:
         """Return a wall clock that no ticket created at or after this instant lies before."""
-        return _wall_clock(instant, min(self._offsets(instant)) - _TICK)
+        return _wall_clock(instant, min(self._offsets()) - _TICK)
 
     def latest_wall_clock(self, instant: datetime) -> str:
         """Return a wall clock that no ticket created before this instant lies after."""
-        return _wall_clock(instant, max(self._offsets(instant)) + _TICK)
-
-    def may_show(self, created: datetime, first: datetime | None, last: datetime | None) -> bool:
-        """Say whether filters for these instants may let a ticket through; always, if the zone is not named."""
-        if self.name is None:
-            return True
-        # Differences: what lies beyond the calendar has no datetime.
-        return (first is None or first - created <= self._slack(first)) and (
-            last is None or created - last <= self._slack(last)
-        )
-
-    def _slack(self, instant: datetime) -> timedelta:
-        offsets = self._offsets(instant)
-        return max(offsets) - min(offsets) + 2 * _TICK
+        return _wall_clock(instant, max(self._offsets()) + _TICK)
 
     def guess(self, instant: datetime) -> timedelta:
         """Return the likeliest offset at an instant."""
-        offsets = sorted(self._offsets(instant))
-        return offsets[len(offsets) // 2] if self.known else timedelta(0)
+        return self.guesses(instant)[0] if self.offset is None else self.offset
+
+    def guesses(self, created: datetime) -> list[timedelta]:
+        """Return the likeliest offsets at the creation of a ticket: of the zone that is named, of the answers, UTC's."""
+        named = [created.astimezone(ZoneInfo(self.named)).utcoffset()] if self.named else []
+        return list(dict.fromkeys(offset or timedelta(0) for offset in (*named, created.utcoffset(), None)))
 
     def to_json(self) -> list[Any]:
         """Return plain values for a checkpoint."""
-        return [self.name, None if self.offset is None else self.offset.total_seconds()]
+        return [None if self.offset is None else self.offset.total_seconds(), self.named]
 
     @classmethod
     def from_json(cls, value: list[Any]) -> FilterZone:
         """Read what `to_json` wrote."""
-        name, seconds = value
-        return cls(name, None if seconds is None else timedelta(seconds=seconds))
+        seconds, named = value
+        return cls(None if seconds is None else timedelta(seconds=seconds), named)
 
-    def _offsets(self, instant: datetime) -> list[timedelta]:
-        """Return the offsets that may be in force around an instant."""
-        if self.name is not None:
-            zone = ZoneInfo(self.name)
-            steps = range(-int(_NEARBY / _QUARTER), int(_NEARBY / _QUARTER) + 1)
-            around = min(max(instant, _FIRST), _LAST).astimezone(UTC)
-            moments = [around + step * _QUARTER for step in steps]
-            return [moment.astimezone(zone).utcoffset() or timedelta(0) for moment in moments]
+    def _offsets(self) -> list[timedelta]:
+        """Return the offsets that may be in force."""
         if self.offset is not None:
             lowest, highest = self.offset - _CLOCK_CHANGE, self.offset + _CLOCK_CHANGE
             return [max(_LOWEST, lowest), self.offset, min(_HIGHEST, highest)]
@@ -118,10 +98,10 @@ def _wall_clock(instant: datetime, offset: timedelta) -> str:
 
 
 def find_offset(reading: Reading, rows: Sequence[Ticket]) -> Generator[Request | Any, Any, timedelta | None]:
-    """Find the offset at which filters are read, with at most ten calls; one where it is that of the answers.
+    """Find the offset at which filters are read, with one call where the first guess is right, eleven at most.
 
     A ticket of known creation that a filter two seconds wide lets through proves the offset. Which to
-    prove: first that of the answers, then UTC, then what halving the 105 possible ones points to. If
+    prove: first the likeliest ones, then what halving the 105 possible ones points to. If
     the proof fails (the ticket may be gone meanwhile) nothing is known, and the caller asks widely.
     """
     witness = max(rows, key=lambda row: row["id"])
@@ -141,8 +121,7 @@ def find_offset(reading: Reading, rows: Sequence[Ticket]) -> Generator[Request |
         found = yield from shown(offset - _TICK, offset + _TICK)
         return witness["id"] in found
 
-    likely = [created.utcoffset() or timedelta(0), timedelta(0)]
-    for offset in dict.fromkeys(likely):
+    for offset in reading.zone.guesses(created):
         if (yield from proven(offset)):
             return offset
     low, high = 0, (_HIGHEST - _LOWEST) // _QUARTER
