@@ -39,7 +39,7 @@ class ClientSettings:
     :param key: API key (of an app: the app key).
     :param secret: API secret (of an app: the app secret).
     :param language: two letters, one of the shop's own languages.
-    :param filter_timezone: zone (IANA name) in which the shop reads date filters, where known.
+    :param filter_timezone: zone (IANA name) in which the shop likely reads date filters: the first to be tried.
     :param quota_reserve: part of each quota window (0.0–0.9) left to other programs.
     :param timeout: seconds to wait for a connection, and for each part of an answer. A whole answer may take
         ten times as long.
