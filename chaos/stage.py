@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Generator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
@@ -15,6 +15,7 @@ from chaos.worlds import MAX_WAIT, QUOTA_RESERVE, TASKS, ZONES, connection_id
 from demo.airflow_api import AirflowApi, wait_until
 from demo.airflow_home import AirflowHome, serving
 from demo.ports import free_ports
+from demo.processes import kill_whoever_calls
 from demo.s3_server import S3Server
 
 BUCKET = "chaos"
@@ -65,12 +66,7 @@ class Stage:
 
     def kill_task(self) -> bool:
         """Kill a task that has a connection to the world's shop; False where there is none."""
-        for process in self._scheduler.children(recursive=True) if self._scheduler else ():
-            with suppress(psutil.Error):
-                if any(c.raddr and c.raddr.port == self.shop_port for c in process.net_connections("tcp")):
-                    process.kill()
-                    return True
-        return False
+        return self._scheduler is not None and kill_whoever_calls(self.shop_port, self._scheduler)
 
     def logs(self, run_id: str, task_id: str) -> list[str]:
         """Return what each try of a task has logged, the last one last."""

@@ -95,47 +95,51 @@ def draw(seed: int) -> World:
     tight = chance.random() < 0.4
     created_from = END - timedelta(days=chance.uniform(20, DAYS + 5))
     strokes = [chance.choice(get_args(Blow)[:-1]) for _ in range(chance.randrange(4))]
+    shop = ShopConfig(
+        seed=seed,
+        tickets=chance.choice((0, 40, 700, 1_500, 5_000, 12_000)),
+        end=END,
+        days=DAYS,
+        per_second=chance.choice((1, 1, 1, 3)),
+        id_step=chance.choice((1, 7)),
+        oddities=chance.random() < 0.5,
+        order=chance.choice(get_args(Order)),
+        filter_timezone=chance.choice(ZONES),
+        answer_timezone=chance.choice(ZONES),
+        min_inclusive=chance.random() < 0.5,
+        max_inclusive=chance.random() < 0.5,
+        since_id_inclusive=chance.random() < 0.3,
+        limits=(60, 10**6, 10**6) if tight else NO_LIMITS,
+        window_seconds=(10.0, 3_600.0, 86_400.0),
+        burst_limit=20,
+        negative_remaining=chance.random() < 0.5,
+        retry_after=chance.choice(("none", "seconds", "date")),
+        latency=chance.choice((0.0, 0.05, 0.2)),
+        faults=tuple(
+            Fault(
+                chance.choice(get_args(FaultKind)),
+                times=0,
+                probability=chance.choice((0.01, 0.05)),
+                applied=chance.random() < 0.5,
+                delay=0.5,
+            )
+            for _ in range(chance.randrange(4))
+        ),
+        churn=chance.choice((Churn(), Churn(inserts=0.1, changes=0.2, deletes=0.05))),
+        same_touches_tickets=chance.random() < 0.3,
+    )
+    # Most worlds have that many, so that nearly all blows fall.
+    calls = 12 + shop.tickets // 100
     return World(
         seed=seed,
-        shop=ShopConfig(
-            seed=seed,
-            tickets=chance.choice((0, 40, 700, 1_500, 5_000, 12_000)),
-            end=END,
-            days=DAYS,
-            per_second=chance.choice((1, 1, 1, 3)),
-            id_step=chance.choice((1, 7)),
-            oddities=chance.random() < 0.5,
-            order=chance.choice(get_args(Order)),
-            filter_timezone=chance.choice(ZONES),
-            answer_timezone=chance.choice(ZONES),
-            min_inclusive=chance.random() < 0.5,
-            max_inclusive=chance.random() < 0.5,
-            since_id_inclusive=chance.random() < 0.3,
-            limits=(60, 10**6, 10**6) if tight else NO_LIMITS,
-            window_seconds=(10.0, 3_600.0, 86_400.0),
-            burst_limit=20,
-            negative_remaining=chance.random() < 0.5,
-            retry_after=chance.choice(("none", "seconds", "date")),
-            latency=chance.choice((0.0, 0.05, 0.2)),
-            faults=tuple(
-                Fault(
-                    chance.choice(get_args(FaultKind)),
-                    times=0,
-                    probability=chance.choice((0.01, 0.05)),
-                    applied=chance.random() < 0.5,
-                    delay=0.5,
-                )
-                for _ in range(chance.randrange(4))
-            ),
-            churn=chance.choice((Churn(), Churn(inserts=0.1, changes=0.2, deletes=0.05))),
-        ),
+        shop=shop,
         filter_timezone_known=chance.random() < 0.3,
         ending=chance.choice(_ENDINGS),
         created_from=created_from,
         close_before=END - timedelta(days=DAYS) + timedelta(days=chance.uniform(0, 30)),
         blows=tuple(
             sorted(
-                [(chance.randrange(100), blow) for blow in strokes] + [(chance.randrange(30), "newcomers")]
+                [(chance.randrange(calls), blow) for blow in strokes] + [(chance.randrange(30), "newcomers")]
             )
         ),
         created_to=created_from + (END - created_from) * chance.uniform(0.1, 1.0)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from demo.airflow_home import PROJECT
 from demo.checks import CHECKS
+from demo.isolation import stay_on_this_machine
 from demo.processes import end_in_order_on_signals
 from demo.screen import heading, paint, say
 from demo.story import change_teller, short, tell_calls, tell_log, tell_object, tell_tickets, tell_world
@@ -19,6 +20,7 @@ DIRECTORY = PROJECT / ".demo" / "demo"
 def main(directory: Path = DIRECTORY) -> int:
     """Tell the story and return the exit status: 1 if anything is not as it must be."""
     end_in_order_on_signals()
+    stay_on_this_machine()
     say(paint("Lightspeed eCom tickets on Apache Airflow: a day at the support desk", "bold"))
     say("All of it runs on this machine, with no shop and no cloud account, and takes half a minute.")
     heading("The world")

@@ -93,6 +93,7 @@ class AirflowHome:
                 # `airflow standalone` looks for `airflow` there.
                 "PATH": f"{_SCRIPTS}{os.pathsep}{os.environ.get('PATH', '')}",
                 "NO_PROXY": "*",
+                "no_proxy": "*",
                 "PYTHONPATH": str(PROJECT),
                 "PYTHONDONTWRITEBYTECODE": "1",
                 **settings,

@@ -65,16 +65,36 @@ def _end(process: subprocess.Popen[bytes], patience: float) -> None:
             descendant.kill()
     process.wait()
     give_up = time.monotonic() + _GONE_WITHIN
-    while any(map(_is_alive, descendants)) and time.monotonic() < give_up:
+    while any(map(is_alive, descendants)) and time.monotonic() < give_up:
         time.sleep(0.02)
 
 
-def _is_alive(process: psutil.Process) -> bool:
+def is_alive(process: psutil.Process) -> bool:
+    """Tell whether a process still runs."""
     try:
         # What the kernel keeps of an orphan that has ended is init's business.
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def whoever_calls(port: int, ancestor: psutil.Process) -> list[psutil.Process]:
+    """Return the descendants that have a connection to a port."""
+    found = []
+    for process in ancestor.children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if any(c.raddr and c.raddr.port == port for c in process.net_connections("tcp")):
+                found.append(process)
+    return found
+
+
+def kill_whoever_calls(port: int, ancestor: psutil.Process) -> bool:
+    """Send SIGKILL to a descendant that has a connection to a port; False where there is none."""
+    for process in whoever_calls(port, ancestor):
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+            return True
+    return False
 
 
 def _descendants(process: subprocess.Popen[bytes]) -> list[psutil.Process]:

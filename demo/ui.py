@@ -11,6 +11,7 @@ from pathlib import Path
 
 from demo.airflow_api import AirflowApi
 from demo.airflow_home import PROJECT, serving
+from demo.isolation import stay_on_this_machine
 from demo.ports import is_free
 from demo.processes import end_in_order_on_signals
 from demo.screen import heading, paint, say
@@ -28,6 +29,7 @@ _A_CUSTOMER_EVERY = 30.0
 def main(port: int, directory: Path = DIRECTORY) -> int:
     """Run the world until a signal ends it."""
     end_in_order_on_signals()
+    stay_on_this_machine()
     if not is_free(port):
         say(f"Port {port} is taken, perhaps by another Airflow. Choose a free one: make ui PORT={port + 1}")
         return 1

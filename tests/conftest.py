@@ -11,11 +11,13 @@ from uuid import uuid4
 import pytest
 from packaging.version import Version
 
+from demo.isolation import stay_on_this_machine
 from demo.s3_server import S3Server
 
 # Before anything imports Airflow, which reads these once: no test may read or touch the Airflow of whoever runs it.
 for _name in [name for name in os.environ if name.startswith(("AIRFLOW", "_AIRFLOW"))]:
     del os.environ[_name]
+stay_on_this_machine()
 _AIRFLOW_HOME = tempfile.TemporaryDirectory(prefix="airflow-home-")
 os.environ["AIRFLOW_HOME"] = _AIRFLOW_HOME.name
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"

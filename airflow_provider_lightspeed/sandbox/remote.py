@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 from urllib.error import HTTPError
 from urllib.parse import quote, urlencode
-from urllib.request import Request, urlopen
+from urllib.request import ProxyHandler, Request, build_opener
 
 import msgspec
 
@@ -15,6 +15,8 @@ from airflow_provider_lightspeed.sandbox.shop import Change
 from airflow_provider_lightspeed.sandbox.tickets import Author, Document
 
 _TIMEOUT = 30.0
+#: A sandbox is near, whatever proxy the environment names.
+_open = build_opener(ProxyHandler({})).open
 
 T = TypeVar("T")
 
@@ -95,7 +97,7 @@ class SandboxControl:
         content = None if body is None else msgspec.json.encode(body)
         request = Request(address, content, {"Content-Type": "application/json"}, method=method)  # ruff: ignore[suspicious-url-open-usage] - http(s) is checked above
         try:
-            with urlopen(request, timeout=_TIMEOUT) as response:  # ruff: ignore[suspicious-url-open-usage] - as above
+            with _open(request, timeout=_TIMEOUT) as response:
                 return msgspec.json.decode(response.read(), type=answer)
         except HTTPError as error:
             with error:

@@ -12,17 +12,7 @@ import pyarrow.parquet as pq
 
 from airflow_provider_lightspeed.transfers.tickets_to_s3 import LightspeedTicketsToS3Operator
 from demo.s3_server import S3Server
-from tests.plain_json import plain_json
-
-
-class Store(dict[str, Any]):
-    """Airflow's task state store."""
-
-    def set(self, key: str, value: Any) -> None:
-        self[key] = plain_json(value)
-
-    def delete(self, key: str) -> None:
-        self.pop(key, None)
+from tests.integration.bulk_runs import Store
 
 
 @dataclass

@@ -503,7 +503,8 @@ def test_a_proxy_of_the_environment_is_used_for_other_hosts(
 ) -> None:
     with scripted(shop, (200, {}, b'{"tickets": []}'), 1_000) as proxy:
         monkeypatch.setenv("http_proxy", proxy.url.replace("//", "//user:word@"))
-        monkeypatch.delenv("no_proxy", raising=False)
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
         given = settings(shop, "http://shop.invalid", allow_http=True)
         assert made(kind, given, list_tickets()) == ([], 1)
     method, path, headers = proxy.got[0]

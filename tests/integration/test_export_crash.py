@@ -20,7 +20,8 @@ from airflow_provider_lightspeed.transfers import export as export_module
 from airflow_provider_lightspeed.transfers import s3_object
 from airflow_provider_lightspeed.transfers.tickets_to_s3 import LightspeedTicketsToS3Operator
 from demo.s3_server import S3Server
-from tests.integration.exporting import Instance, Store, read
+from tests.integration.bulk_runs import Store
+from tests.integration.exporting import Instance, read
 
 pytestmark = pytest.mark.usefixtures("aws")
 

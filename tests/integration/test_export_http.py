@@ -21,20 +21,9 @@ from airflow_provider_lightspeed.transfers import export as export_module
 from airflow_provider_lightspeed.transfers import s3_object
 from airflow_provider_lightspeed.transfers.tickets_to_s3 import LightspeedTicketsToS3Operator
 from demo.s3_server import S3Server
+from tests.integration.exporting import export, keys, read
 
 pytestmark = pytest.mark.usefixtures("aws")
-
-
-def _export(**arguments: Any) -> dict[str, Any]:
-    result: dict[str, Any] = LightspeedTicketsToS3Operator(task_id="export", **arguments).execute({})
-    return result
-
-
-def _left(server: S3Server, bucket: str) -> tuple[list[str], int]:
-    """Return the keys in a bucket, and how many uploads are open."""
-    client = server.client()
-    keys = [item["Key"] for item in client.list_objects_v2(Bucket=bucket).get("Contents", [])]
-    return keys, len(client.list_multipart_uploads(Bucket=bucket).get("Uploads", []))
 
 
 def _read(server: S3Server, bucket: str, key: str) -> bytes:
@@ -42,9 +31,9 @@ def _read(server: S3Server, bucket: str, key: str) -> bytes:
 
 
 def test_everything_gzipped(sandbox: Sandbox, s3_server: S3Server, s3_bucket: str) -> None:
-    result = _export(s3_key=f"s3://{s3_bucket}/tickets.jsonl.gz")
+    result = export({}, s3_key=f"s3://{s3_bucket}/tickets.jsonl.gz")
     data = _read(s3_server, s3_bucket, "tickets.jsonl.gz")
-    tickets = [json.loads(line) for line in gzip.decompress(data).splitlines()]
+    tickets = read(s3_server, s3_bucket, "tickets.jsonl.gz")
     assert {ticket["id"]: ticket for ticket in tickets} == sandbox.shop.tickets()
     assert len(tickets) == 600
     ids = sandbox.shop.ids()
@@ -56,8 +45,8 @@ def test_everything_gzipped(sandbox: Sandbox, s3_server: S3Server, s3_bucket: st
         "bytes": len(data),
         "calls": len(sandbox.calls),
     }
-    assert _left(s3_server, s3_bucket) == (["tickets.jsonl.gz"], 0)
-    _export(s3_key=f"s3://{s3_bucket}/again.jsonl.gz")
+    assert keys(s3_server, s3_bucket) == ["tickets.jsonl.gz"]
+    export({}, s3_key=f"s3://{s3_bucket}/again.jsonl.gz")
     assert _read(s3_server, s3_bucket, "again.jsonl.gz") == data
 
 
@@ -76,7 +65,7 @@ def test_it_says_how_long_it_takes_and_how_far_it_is(
     end = datetime(2026, 6, 1, tzinfo=UTC)
     with Sandbox(ShopConfig(tickets=1000, end=end, days=60, limits=NO_LIMITS, order=order)) as shop:
         monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", shop.airflow_connection())
-        _export(s3_bucket=s3_bucket, s3_key="tickets.jsonl", **window)
+        export({}, s3_bucket=s3_bucket, s3_key="tickets.jsonl", **window)
         # A walk from the newest ticket counts by itself.
         counts = [call for call in shop.calls if call.path.endswith("/count.json")]
         assert len(counts) == 1
@@ -92,9 +81,9 @@ def test_a_window_in_many_parts(
     monkeypatch.setattr(s3_object, "_PART_SIZE", 5 * 1024 * 1024)
     sandbox.add_tickets(6, subject="é" * 1_000_000)
     sandbox.add_tickets(1, subject="last")
-    _export(s3_bucket=s3_bucket, s3_key="a/b.jsonl", since_id=max(sandbox.shop.ids()) - 7)
-    lines = _read(s3_server, s3_bucket, "a/b.jsonl").splitlines()
-    assert {json.loads(line)["id"] for line in lines} == set(sandbox.shop.ids()[-7:])
+    export({}, s3_bucket=s3_bucket, s3_key="a/b.jsonl", since_id=max(sandbox.shop.ids()) - 7)
+    rows = read(s3_server, s3_bucket, "a/b.jsonl")
+    assert {row["id"] for row in rows} == set(sandbox.shop.ids()[-7:])
 
 
 def test_a_window_of_pendulum_datetimes(sandbox: Sandbox, s3_server: S3Server, s3_bucket: str) -> None:
@@ -115,7 +104,7 @@ def test_an_empty_window_is_a_valid_file(
     sandbox: Sandbox, s3_server: S3Server, s3_bucket: str, key: str
 ) -> None:
     window = {"created_from": "2020-01-01T00:00:00Z", "created_to": "2020-01-02T00:00:00Z"}
-    result = _export(s3_bucket=s3_bucket, s3_key=key, **window)
+    result = export({}, s3_bucket=s3_bucket, s3_key=key, **window)
     assert (result["tickets"], result["min_id"], result["max_id"]) == (0, None, None)
     data = _read(s3_server, s3_bucket, key)
     assert (gzip.decompress(data) if key.endswith(".gz") else data) == b""
@@ -126,8 +115,8 @@ def test_a_shop_that_fails_midway_leaves_nothing(
 ) -> None:
     sandbox.inject(Fault("500", path="tickets.json", after=2, times=0))
     with pytest.raises(LightspeedServerError):
-        _export(s3_bucket=s3_bucket, s3_key="tickets.jsonl.gz")
-    assert _left(s3_server, s3_bucket) == ([], 0)
+        export({}, s3_bucket=s3_bucket, s3_key="tickets.jsonl.gz")
+    assert keys(s3_server, s3_bucket) == []
 
 
 @pytest.mark.parametrize(
@@ -148,9 +137,9 @@ def test_bad_input(
     sandbox: Sandbox, s3_server: S3Server, s3_bucket: str, arguments: dict[str, Any], complaint: str
 ) -> None:
     with pytest.raises(LightspeedTaskFailed, match=complaint):
-        _export(**{"s3_bucket": s3_bucket, "s3_key": "tickets.jsonl", **arguments})
+        export({}, **{"s3_bucket": s3_bucket, "s3_key": "tickets.jsonl", **arguments})
     assert not sandbox.calls
-    assert _left(s3_server, s3_bucket) == ([], 0)
+    assert keys(s3_server, s3_bucket) == []
 
 
 def test_a_native_template_that_renders_to_none(sandbox: Sandbox, s3_bucket: str) -> None:
@@ -169,27 +158,27 @@ def test_wrong_secrets(
     wrong = {**json.loads(sandbox.airflow_connection()), "password": "wrong-secret"}
     monkeypatch.setenv("AIRFLOW_CONN_WRONG", json.dumps(wrong))
     with pytest.raises(LightspeedTaskFailed, match="401") as caught:
-        _export(s3_bucket=s3_bucket, s3_key="k", lightspeed_conn_id="wrong")
+        export({}, s3_bucket=s3_bucket, s3_key="k", lightspeed_conn_id="wrong")
     assert "wrong-secret" not in str(caught.value)
     wrong = {**json.loads(s3_server.airflow_connection()), "password": "wrong-secret"}
     monkeypatch.setenv("AIRFLOW_CONN_WRONG_AWS", json.dumps(wrong))
     with pytest.raises(LightspeedTaskFailed, match="S3 refuses"):
-        _export(s3_bucket=s3_bucket, s3_key="k", aws_conn_id="wrong_aws")
-    assert _left(s3_server, s3_bucket) == ([], 0)
+        export({}, s3_bucket=s3_bucket, s3_key="k", aws_conn_id="wrong_aws")
+    assert keys(s3_server, s3_bucket) == []
 
 
 def test_an_object_is_not_replaced_unless_asked(
     sandbox: Sandbox, s3_server: S3Server, s3_bucket: str
 ) -> None:
     target = {"s3_bucket": s3_bucket, "s3_key": "tickets.jsonl"}
-    _export(**target)
+    export({}, **target)
     before = _read(s3_server, s3_bucket, "tickets.jsonl")
     sandbox.reset_calls()
     with pytest.raises(LightspeedTaskFailed, match="exists already"):
-        _export(**target)
+        export({}, **target)
     assert not sandbox.calls
     sandbox.add_tickets(1)
-    _export(**target, replace=True)
+    export({}, **target, replace=True)
     assert _read(s3_server, s3_bucket, "tickets.jsonl") != before
 
 
@@ -208,7 +197,7 @@ def test_of_exports_at_once_one_wins(
 
     def attempt(_: int) -> str:
         try:
-            return str(_export(s3_bucket=s3_bucket, s3_key="race.jsonl")["uri"])
+            return str(export({}, s3_bucket=s3_bucket, s3_key="race.jsonl")["uri"])
         except LightspeedTaskFailed as error:
             return str(error)
 
@@ -217,9 +206,8 @@ def test_of_exports_at_once_one_wins(
             told = list(pool.map(attempt, range(3)))
         assert told.count(f"s3://{s3_bucket}/race.jsonl") == 1
         assert sum("exists already" in text for text in told) == 2
-        assert _left(s3_server, s3_bucket) == (["race.jsonl"], 0)
-        lines = _read(s3_server, s3_bucket, "race.jsonl").splitlines()
-        assert {json.loads(line)["id"] for line in lines} == set(sandbox.shop.ids())
+        assert keys(s3_server, s3_bucket) == ["race.jsonl"]
+        assert {row["id"] for row in read(s3_server, s3_bucket, "race.jsonl")} == set(sandbox.shop.ids())
         s3_server.client().delete_object(Bucket=s3_bucket, Key="race.jsonl")
 
 
@@ -234,12 +222,12 @@ def test_exports_at_once_that_replace_leave_the_whole_object_of_one(
     ids = sandbox.shop.ids()
 
     def attempt(since_id: int) -> int:
-        result = _export(s3_bucket=s3_bucket, s3_key="race.jsonl", since_id=since_id, replace=True)
+        result = export({}, s3_bucket=s3_bucket, s3_key="race.jsonl", since_id=since_id, replace=True)
         return int(result["tickets"])
 
     for _ in range(RACES):
         with ThreadPoolExecutor(3) as pool:
             assert list(pool.map(attempt, [0, middle, middle + 1])) == [606, 6, 5]
-        rows = [json.loads(line) for line in _read(s3_server, s3_bucket, "race.jsonl").splitlines()]
+        rows = read(s3_server, s3_bucket, "race.jsonl")
         assert sorted(row["id"] for row in rows) in [ids, ids[-6:], ids[-5:]]
-        assert _left(s3_server, s3_bucket) == (["race.jsonl"], 0)
+        assert keys(s3_server, s3_bucket) == ["race.jsonl"]

@@ -399,6 +399,13 @@ def test_control_from_another_process_sees_and_does_the_same(sandbox: Sandbox) -
     assert call(sandbox, "GET", "/en/tickets.json").status_code == 200
 
 
+def test_control_goes_past_the_environment_s_proxy(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert SandboxControl(sandbox.url).ticket(2546)["id"] == 2546
+
+
 def test_control_says_what_is_wrong(sandbox: Sandbox) -> None:
     control = SandboxControl(sandbox.url)
     with pytest.raises(ValueError, match=r"ticket 1$"):

@@ -21,7 +21,7 @@ from airflow_provider_lightspeed.sandbox import NO_LIMITS, Fault, Sandbox, ShopC
 from chaos.calls import made_again
 from demo.airflow_home import PROJECT
 from demo.s3_server import S3Server
-from tests.system.whole_airflow import WholeAirflow, wait_until, whole_airflow
+from tests.system.whole_airflow import WholeAirflow, answered, wait_until, whole_airflow
 
 # Airflow alone takes half a minute to start, and minutes on a busy machine.
 # A killed try's work is kept in the task state store of 3.3.
@@ -121,7 +121,7 @@ def test_killed_deferred_and_cleared(whole: Whole) -> None:
     assert set(outcome["closed"]) == expected
     by_us = [[c for c in whole.small.shop.history(n) if c.by == whole.small.key] for n in before]
     assert sorted(map(len, by_us)) == [0] * (len(before) - len(expected)) + [1] * len(expected)
-    tries = requests.get(f"{run}/taskInstances/deferred", timeout=30).json()["try_number"]
+    tries = answered(lambda: requests.get(f"{run}/taskInstances/deferred", timeout=30).json()["try_number"])
     assert made_again(whole.small.calls) <= 8 * (tries - 1)
     # (A try that Airflow ends in the middle takes its last calls' count with it.)
     assert whole.small.count_calls() >= outcome["calls"]
@@ -146,26 +146,24 @@ def test_marked_failed_stops_it_with_the_receipt_written(whole: Whole) -> None:
     wait_until(lambda: puts() >= 20)
     task = f"{run}/taskInstances/stopped"
     requests.patch(task, json={"new_state": "failed"}, timeout=30).raise_for_status()
-    marked = puts()
-
-    def settled() -> bool:
-        before = puts()
-        time.sleep(2)
-        return puts() == before
-
-    wait_until(settled)
-    # A heartbeat of five seconds tells the worker; then it stops within one call.
-    assert puts() - marked < 300
-    closed = {number for number in ids if whole.slow.shop.ticket(number)["isClosed"]}
 
     def receipt() -> dict[int, str]:
         body = whole.s3.client().get_object(Bucket=BUCKET, Key="stopped.jsonl")["Body"].read()
         return {line["id"]: line["outcome"] for line in map(json.loads, body.splitlines())}
 
+    # It is written with the plan, and then at the end only.
     wait_until(lambda: "closed" in receipt().values())
-    told = receipt()
+    told, sent = receipt(), puts()
+    closed = {number for number in ids if whole.slow.shop.ticket(number)["isClosed"]}
     assert set(told) == set(ids)
-    assert {number for number, outcome in told.items() if outcome == "closed"} == closed
+    # What was on its way when it stopped may or may not have been carried out, and is told so.
+    assert {number for number, outcome in told.items() if outcome == "closed"} <= closed
+    unsure = {number for number, outcome in told.items() if outcome == "unknown"}
+    assert closed <= {number for number, outcome in told.items() if outcome == "closed"} | unsure
+    assert len(closed) < len(ids)
+    # And that was the end of it.
+    wait_until(lambda: not whole.whoever_calls(whole.slow))
+    assert puts() == sent
 
 
 def test_what_was_approved_is_closed_and_nothing_else(whole: Whole) -> None:
@@ -202,7 +200,7 @@ def test_the_retry_policy_decides(whole: Whole) -> None:
     whole.small.reset_calls()
     run = whole.start("retry_policy")
     wait_until(lambda: whole.state(run) in {"success", "failed"})
-    tasks = requests.get(f"{run}/taskInstances", timeout=30).json()["task_instances"]
+    tasks = answered(lambda: requests.get(f"{run}/taskInstances", timeout=30).json()["task_instances"])
     assert {task["task_id"]: (task["state"], task["try_number"]) for task in tasks} == {
         "wrong_secret": ("failed", 1),
         "lost_answer": ("failed", 1),

@@ -8,15 +8,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 import requests
 
+from demo.airflow_api import OVER, wait_until
 from demo.airflow_home import PROJECT
 from demo.ports import free_ports
+from demo.processes import is_alive
 
 # The demo pins its Airflow.
 pytestmark = pytest.mark.airflow(since="3.3")
@@ -47,7 +48,9 @@ class Program:
         return self._output.read_text()
 
     def wait_for(self, text: str) -> None:
-        wait_until(lambda: text in self.output or self._process.poll() is not None)
+        wait_until(
+            lambda: text in self.output or self._process.poll() is not None, _PATIENCE, lambda: self.output
+        )
         assert text in self.output, self.output
 
     def end(self, number: signal.Signals) -> int:
@@ -56,7 +59,7 @@ class Program:
         assert children
         self._process.send_signal(number)
         status = self._process.wait(_PATIENCE)
-        assert [child for child in children if _is_alive(child)] == []
+        assert [child for child in children if is_alive(child)] == []
         return status
 
     def wait(self) -> int:
@@ -67,18 +70,6 @@ class Program:
         if self._process.poll() is None:
             self._process.terminate()
             self._process.wait(_PATIENCE)
-
-
-def _is_alive(process: psutil.Process) -> bool:
-    # What the kernel keeps of an orphan that has ended is init's business.
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-
-
-def wait_until(is_so: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + _PATIENCE
-    while not is_so():
-        assert time.monotonic() < give_up
-        time.sleep(0.2)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -119,14 +110,20 @@ def test_a_dag_runs_in_the_ui(tmp_path: Path) -> None:
     dag = f"http://127.0.0.1:{port}/api/v2/dags/example_lightspeed_nightly_export"
     try:
         ui.wait_for("Ctrl-C")
-        wait_until(lambda: requests.get(dag, timeout=30).ok)
+        wait_until(lambda: requests.get(dag, timeout=30).ok, _PATIENCE, lambda: ui.output)
         assert requests.get(dag, timeout=30).json()["is_paused"] is False
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         started = requests.post(f"{dag}/dagRuns", json={"logical_date": now}, timeout=30)
         started.raise_for_status()
         run = f"{dag}/dagRuns/{started.json()['dag_run_id']}"
-        wait_until(lambda: requests.get(run, timeout=30).json()["state"] in {"success", "failed"})
-        assert requests.get(run, timeout=30).json()["state"] == "success"
+        states: list[str] = []
+
+        def is_over() -> bool:
+            states.append(requests.get(run, timeout=30).json()["state"])
+            return states[-1] in OVER
+
+        wait_until(is_over, _PATIENCE, lambda: states[-1])
+        assert states[-1] == "success"
         assert ui.end(signal.SIGINT) == 0
     finally:
         ui.kill()

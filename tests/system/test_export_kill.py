@@ -131,11 +131,6 @@ def test_killed_again_and_again_and_cleared(whole: Whole) -> None:
     assert whole.result(run, task)["tickets"] == len(shop.shop.ids())
 
 
-def pages_asked(shop: Sandbox) -> list[int]:
-    """Return the pages in the order in which they were asked for."""
-    return [int(call.query.get("page", "1")) for call in shop.calls if "limit" in call.query]
-
-
 def repeated_after(shop: Sandbox, kills: list[int]) -> list[int]:
     """Count, for each kill, the calls after it that had been made before."""
     asked = [(call.path, tuple(sorted(call.query.items()))) for call in shop.calls]

@@ -2,30 +2,47 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 import requests
 
 from airflow_provider_lightspeed.sandbox import Sandbox
+from demo import airflow_api
 from demo.airflow_api import AirflowApi
 from demo.airflow_home import AirflowHome, serving
 from demo.ports import free_ports
+from demo.processes import kill_whoever_calls, whoever_calls
 
 _PATIENCE = 600.0
+_ANSWERED_WITHIN = 120.0
+
+T = TypeVar("T")
 
 
-def wait_until(is_so: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + _PATIENCE
-    while not is_so():
-        assert time.monotonic() < give_up
-        time.sleep(0.1)
+def wait_until(is_so: Callable[[], object], within: float = _PATIENCE) -> None:
+    """Wait, whatever Airflow's own server answers meanwhile: on a busy machine it is late, or not quite there."""
+    wrong: list[Exception] = []
+
+    def is_told_so() -> bool:
+        try:
+            return bool(is_so())
+        except (requests.RequestException, KeyError) as error:
+            wrong[:] = [error]
+            return False
+
+    airflow_api.wait_until(is_told_so, within, lambda: f"the last wrong answer: {wrong}")
+
+
+def answered(ask: Callable[[], T]) -> T:
+    """Ask Airflow's own server until it answers."""
+    answers: list[T] = []
+    wait_until(lambda: answers.append(ask()) or True, _ANSWERED_WITHIN)
+    return answers[0]
 
 
 @dataclass(frozen=True)
@@ -75,21 +92,17 @@ class WholeAirflow:
     def scheduled(self, dag_id: str) -> str:
         """Let the schedule start its latest run."""
         self.unpause(dag_id)
-        runs = f"{self.url}/dags/{dag_id}/dagRuns"
-        wait_until(lambda: requests.get(runs, timeout=30).json()["dag_runs"])
-        return f"{runs}/{requests.get(runs, timeout=30).json()['dag_runs'][0]['dag_run_id']}"
+        wait_until(lambda: self.api.runs(dag_id))
+        return self.run(dag_id, answered(lambda: self.api.runs(dag_id))[0]["dag_run_id"])
 
     def state(self, run: str, task_id: str = "") -> str | None:
         path = f"{run}/taskInstances/{task_id}" if task_id else run
-        state: str | None = requests.get(path, timeout=30).json()["state"]
+        state: str | None = answered(lambda: requests.get(path, timeout=30).json()["state"])
         return state
 
     def result(self, run: str, task_id: str) -> dict[str, Any]:
-        answer = requests.get(f"{run}/taskInstances/{task_id}/xcomEntries/return_value", timeout=30)
-        answer.raise_for_status()
-        value = answer.json()["value"]
-        result: dict[str, Any] = json.loads(value) if isinstance(value, str) else value
-        return result
+        dag_id, _, run_id = run.removeprefix(f"{self.url}/dags/").partition("/dagRuns/")
+        return answered(lambda: self.api.result(dag_id, run_id, task_id))
 
     def log(self, task_id: str) -> str:
         """Return what all tries of a task have logged so far."""
@@ -98,13 +111,11 @@ class WholeAirflow:
 
     def kill_whoever_calls(self, shop: Sandbox) -> bool:
         """Send SIGKILL to the task that has a connection to the shop."""
-        port = int(shop.url.rpartition(":")[2])
-        for process in self.process.children(recursive=True):
-            with suppress(psutil.Error):
-                if any(c.raddr and c.raddr.port == port for c in process.net_connections("tcp")):
-                    process.kill()
-                    return True
-        return False
+        return kill_whoever_calls(_port_of(shop), self.process)
+
+    def whoever_calls(self, shop: Sandbox) -> list[psutil.Process]:
+        """Return the tasks that have a connection to the shop."""
+        return whoever_calls(_port_of(shop), self.process)
 
     def clear(self, run: str, task_id: str) -> None:
         """Have a task run again, as the button in the web interface does."""
@@ -112,6 +123,10 @@ class WholeAirflow:
         wanted = {"dag_run_id": run_id, "task_ids": [task_id], "only_failed": False, "reset_dag_runs": True}
         answer = requests.post(f"{dag}/clearTaskInstances", json={"dry_run": False, **wanted}, timeout=30)
         answer.raise_for_status()
+
+
+def _port_of(shop: Sandbox) -> int:
+    return int(shop.url.rpartition(":")[2])
 
 
 @contextmanager
