@@ -92,7 +92,7 @@ def test_a_window_of_pendulum_datetimes(sandbox: Sandbox, s3_server: S3Server, s
         "created_from": pendulum.datetime(2026, 4, 10, tz="Europe/Amsterdam"),
         "created_to": pendulum.datetime(2026, 4, 20),
     }
-    result = _export(s3_bucket=s3_bucket, s3_key="window.jsonl", **window)
+    result = export({}, s3_bucket=s3_bucket, s3_key="window.jsonl", **window)
     tickets = sandbox.shop.tickets().values()
     created = [datetime.fromisoformat(str(ticket["createdAt"])) for ticket in tickets]
     inside = [instant for instant in created if window["created_from"] <= instant < window["created_to"]]
