@@ -19,7 +19,6 @@ from chaos.promises import (
     goes_on_where_it_was,
     is_green,
     keep,
-    killed,
     lets_go_of_its_worker,
     none_is_written_again,
     only_its_targets_are_closed,
@@ -109,7 +108,9 @@ def play(world: World, stage: Stage) -> Told:
         tries = {name: task["try_number"] for name, task in tasks.items()}
         calls = shop.calls
         logs = {name: stage.logs(run_id, name) for name in TASKS}
-        none_is_written_again(calls_of("close", calls), witness.times_away + killed(logs["close"]))
+        # Airflow 3.3.2 kills tasks of its own accord, too: such as come back from a short deferral before it has heard
+        # that they had gone.
+        none_is_written_again(calls_of("close", calls), witness.times_away + tries["close"] - 1)
         repeated = goes_on_where_it_was(world, calls_of("export", calls), logs["export"], witness.times_away)
         quota_is_kept(shop, 2 * sum(tries.values()) + 2 * len(world.blows))
         # Another try has not heard what the one before it was told.

@@ -22,9 +22,6 @@ _REPEATED_BY_A_TRY, _REPEATED_AFTER_A_DEFERRAL = 40, 6
 
 _EXCEPTION = re.compile(r"\bLightspeed\w+(?:Error|Failed|Exhausted)\b")
 
-# As Airflow's supervisor tells it.
-_KILLED = re.compile(r"Process exited abnormally|Process terminated by signal")
-
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -129,15 +126,10 @@ def only_stale_are_closed(world: World, shop: Sandbox, before: Tickets) -> set[i
     return touched
 
 
-def killed(logs: Sequence[str]) -> int:
-    """Count the tries that have not ended by themselves: by us, or by Airflow on a machine that is too busy."""
-    return sum(bool(_KILLED.search(log)) for log in logs)
-
-
 def none_is_written_again(calls: Sequence[Call], cuts: int) -> None:
     """One call closes a ticket: only after one that has failed there is another, and for what was under way at a cut.
 
-    :param cuts: how often its worker was killed, or the shop went away.
+    :param cuts: how often its worker was killed, by us or by Airflow, or the shop went away.
     """
     again = made_again(calls)
     keep(again <= _AT_ONCE * cuts, f"{again} tickets were written again, with {cuts} cuts")

@@ -13,7 +13,6 @@ from chaos.promises import (
     BrokenPromiseError,
     goes_on_where_it_was,
     is_green,
-    killed,
     lets_go_of_its_worker,
     none_is_written_again,
 )
@@ -63,11 +62,6 @@ def test_what_was_under_way_at_a_cut_may_be_written_again() -> None:
         none_is_written_again(calls, cuts=0)
     with pytest.raises(BrokenPromiseError, match="9 tickets"):
         none_is_written_again([*calls, put(8)], cuts=1)
-
-
-def test_tries_that_were_killed_are_counted() -> None:
-    ended = '{"event":"Process terminated by signal. Likely out of memory error (OOM)", …'
-    assert killed(['"Task finished"', ended, '"Process exited abnormally"\n"Task killed!"']) == 2
 
 
 def test_an_export_that_begins_at_its_beginning_again_is_noticed() -> None:
