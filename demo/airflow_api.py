@@ -52,7 +52,9 @@ class AirflowApi:
 
     def knows(self, dag_id: str) -> bool:
         """Tell whether the DAG has been read."""
-        return requests.get(f"{self.url}/dags/{dag_id}", timeout=_TIMEOUT).ok
+        with suppress(requests.RequestException):
+            return requests.get(f"{self.url}/dags/{dag_id}", timeout=_TIMEOUT).ok
+        return False
 
     def unpause(self, dag_id: str) -> None:
         """Let the DAG run."""
