@@ -20,6 +20,9 @@ class Action(Protocol):
     def request(self, ticket: Ticket) -> Request | None:
         """Return the call that makes the ticket as wanted; None if it is so already."""
 
+    def ignored(self, answer: Ticket | None) -> list[str]:
+        """Name what the answer to that call shows as it must not be."""
+
 
 @dataclass(frozen=True)
 class Update:
@@ -40,6 +43,15 @@ class Update:
         differing = {name: value for name, value in self.wanted.items() if not _is(ticket.get(name), value)}
         return api.update_ticket(ticket["id"], differing) if differing else None
 
+    def ignored(self, answer: Ticket | None) -> list[str]:
+        """Name the switches that the shop has left as they were. Of a text it may make another."""
+        shown: Mapping[str, Any] = answer or {}
+        return [
+            name
+            for name, value in self.wanted.items()
+            if isinstance(value, bool) and name in shown and not _is(shown[name], value)
+        ]
+
 
 @dataclass(frozen=True)
 class Delete:
@@ -53,6 +65,10 @@ class Delete:
     def request(self, ticket: Ticket) -> Request | None:
         """Return the DELETE."""
         return api.delete_ticket(ticket["id"])
+
+    def ignored(self, answer: Ticket | None) -> list[str]:  # ruff: ignore[unused-method-argument] - as the protocol has it
+        """Name nothing: there is no answer."""
+        return []
 
 
 def _is(current: Any, wanted: bool | str) -> bool:

@@ -163,6 +163,9 @@ class Run:
                 if (settled := self._settle(ticket)) is not None:
                     return settled
             else:
+                if ignored := self._action.ignored(answer):
+                    reason = f"the shop has answered with success, but left {', '.join(ignored)} as it was"
+                    return Result(Status.FAILED, reason=reason)
                 return Result(Status.DONE, stamp(answer) if answer else None)
 
     def _write(self, ticket: Ticket, send_before: float) -> Any:

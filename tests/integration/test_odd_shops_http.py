@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any, get_args
 
@@ -104,3 +105,17 @@ def test_odd_tickets_are_updated_and_deleted(odd: Sandbox) -> None:
     assert set(run(named)["updated"]) == set(ids)
     assert {odd.shop.ticket(number)["memo"] for number in ids} == {"seen"}
     assert set(run(DeleteTicketsOperator(task_id="delete", ticket_ids=ids))["deleted"]) == set(ids)
+
+
+def test_a_write_that_the_shop_ignores_is_told_as_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    ignored = ("doNotifyAnswered", "subject")
+    with closing(open_shop(monkeypatch, tickets=5, ignored_properties=ignored)) as shop:
+        ids = shop.add_tickets(2, isTodo=False, doNotifyAnswered=False)
+        change = {"is_todo": True, "do_notify_answered": True, "subject": "as the shop likes it"}
+        update = UpdateTicketsOperator(task_id="update", ticket_ids=ids, on_failure="warn", **change)
+        outcome = run(update)
+        assert outcome["updated"] == []
+        assert set(outcome["failed"]) == {str(number) for number in ids}
+        assert all("left doNotifyAnswered as it was" in reason for reason in outcome["failed"].values())
+        # What it makes of a text is its own affair.
+        assert run(UpdateTicketsOperator(task_id="text", ticket_ids=ids, subject="x"))["updated"] == ids
