@@ -9,7 +9,8 @@ PORT ?= 8080
 OLDER := 2.11 3.0 3.1 3.2
 
 # Asked only when the environment has to be made. ensurepip: some systems ship a Python that cannot make one.
-FIND_PYTHON = for python in $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14; do \
+# Airflow 2.11 and 3.0 know no Python after 3.12.
+FIND_PYTHON = for python in $(PYTHON) python3.11 python3.12 python3 python3.13 python3.14; do \
 	$$python -c 'import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null \
 	&& echo $$python && break; done
 

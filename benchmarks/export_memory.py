@@ -1,6 +1,7 @@
 """How much memory an export to S3 needs, in each format, and whether that grows with the shop.
 
     .venv/bin/python -m benchmarks.export_memory [--tickets 100000 1000000] [--endings jsonl.gz csv.gz parquet]
+        [--order newest]
 
 Shop and S3 server are real ones on this machine. Each export is a process of its own; what counts is the peak of its
 resident memory over what it has before it starts to work, when all is loaded that any task with S3 loads. What only
@@ -44,13 +45,13 @@ def export(ending: str) -> None:
         operator.execute({})
 
 
-def measured(tickets: int, endings: list[str]) -> dict[str, float]:
+def measured(tickets: int, order: str, endings: list[str]) -> dict[str, float]:
     """Export a shop in each format; return the growth of each."""
     growth = {}
     with (
         tempfile.TemporaryDirectory() as directory,
         S3Server(Path(directory)) as s3,
-        serve("oldest", tickets) as shop,
+        serve(order, tickets) as shop,
     ):
         s3.wait_until_ready()
         s3.client().create_bucket(Bucket=BUCKET)
@@ -85,6 +86,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--tickets", type=int, nargs="+", default=[100_000, 1_000_000])
+    parser.add_argument("--order", choices=["oldest", "newest"], default="newest", help="of the shop's lists")
     parser.add_argument("--endings", nargs="+", choices=MOST, default=list(MOST))
     parser.add_argument("--export", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -92,7 +94,7 @@ def main() -> int:
     if options.export:
         export(options.export)
         return 0
-    found = [measured(tickets, options.endings) for tickets in options.tickets]
+    found = [measured(tickets, options.order, options.endings) for tickets in options.tickets]
     within = all(growth[ending] < MOST[ending] for growth in found for ending in growth)
     flat = all(found[-1][ending] <= found[0][ending] + _CHANCE for ending in options.endings)
     return 0 if within and flat else 1
