@@ -194,6 +194,7 @@ class Outcome:
     must: set[int]
     may: set[int]
     calls: int
+    pages: list[Page]
 
     def check(self) -> None:
         assert len(self.yielded) == len(set(self.yielded)), f"twice: {duplicates(self.yielded)}"
@@ -217,20 +218,22 @@ def run(
     *,
     filter_timezone: str | None = None,
     page_size: int = 250,
+    cursor: Cursor | None = None,
     stop_after: tuple[int, ...] = (),
     most_calls: int = 3_000,
     trace: bool = False,
 ) -> Outcome | None:
     """Drive a walk to its end; stop after so many pages with a cursor, and resume, as often as asked.
 
+    :param cursor: of an earlier walk.
     :return: None where an unordered list showed its first page in order by accident, which happens to
         few tickets, but never to 250.
     :raises LightspeedIncompleteListError: if the walk does.
     """
     yielded: list[int] = []
+    pages: list[Page] = []
     must: set[int] | None = None
     may: set[int] = set()
-    cursor: Cursor | None = None
     before = world.calls
     stops = [*stop_after, None]
     for stop in stops:
@@ -241,10 +244,11 @@ def run(
             try:
                 step = steps.send(reply)
             except StopIteration:
-                return Outcome(yielded, must or set(), may, world.calls - before)
+                return Outcome(yielded, must or set(), may, world.calls - before, pages)
             if isinstance(step, Page):
                 reply = None
                 yielded += [ticket["id"] for ticket in step.tickets]
+                pages.append(step)
                 if trace:
                     print("   page", [ticket["id"] for ticket in step.tickets], step.cursor)
                 if step.cursor is not None:
