@@ -123,8 +123,11 @@ class World:
             found: Any = len(self._matching(query))
         else:
             assert request.path == "tickets.json"
-            limit = int(query.get("limit", 50))
-            page = 1 if "page" in self.ignores else int(query.get("page", 1))
+            limit, page = query.get("limit", 50), query.get("page", 1)
+            assert isinstance(limit, int)
+            assert isinstance(page, int)
+            assert 1 <= limit <= 250
+            page = 1 if "page" in self.ignores else page
             rows = sorted(self._matching(query), key=self._key())
             found = [self._document(row) for row in rows[(page - 1) * limit : page * limit]]
         return found
