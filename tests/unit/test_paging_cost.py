@@ -97,6 +97,14 @@ def test_no_order_where_tickets_crowd(size: int, a_minute: int, zone: str, order
     assert calls(world) <= 3 * ceil(size / 250) + 5
 
 
+@pytest.mark.parametrize("order", ["unordered", "last_change"])
+@pytest.mark.parametrize("size", [251, 499, 500, 501, 2_500])
+def test_no_order_where_tickets_crowd_so_much_that_all_is_read_twice(size: int, order: str) -> None:
+    created = (END - (size - number) // 100 for number in range(size))
+    world = World(order=order, seed=size).fill(created, gap=5, changed=0.3)
+    assert calls(world) <= 2 * ceil(size / 250) + 3
+
+
 def window(world: World, size: int) -> tuple[TicketFilter, int]:
     """Choose a window of so many tickets amid many more; say how many are in and near it."""
     middle = END - len(world.rows) // 2 * SPACING
