@@ -284,3 +284,31 @@ def run(
             if world.calls - before > most_calls:
                 raise EndlessError(f"more than {most_calls} calls")
     raise AssertionError("unreachable")
+
+
+# For tests with small pages, where lists of many pages cost little
+
+SMALL_PAGE = 10
+CLOCK_CHANGES = [
+    ("Europe/Amsterdam", (2025, 3, 30, 1)),
+    ("Europe/Amsterdam", (2025, 10, 26, 1)),
+    ("America/New_York", (2025, 3, 9, 7)),
+    ("America/New_York", (2025, 11, 2, 6)),
+    ("Antarctica/Troll", (2025, 3, 30, 1)),
+    ("Australia/Lord_Howe", (2025, 4, 5, 15)),
+]
+
+
+def walked(world: World, wanted: TicketFilter | None = None, **options: Any) -> Outcome:
+    partly = options.get("cursor") is not None
+    outcome = run(world, wanted or TicketFilter(), page_size=SMALL_PAGE, **options)
+    assert outcome is not None
+    if not partly:
+        outcome.check()
+    return outcome
+
+
+def window(hours: float, middle: int) -> TicketFilter:
+    half = timedelta(hours=hours) / 2
+    moment = datetime.fromtimestamp(middle, UTC)
+    return TicketFilter(created_from=moment - half, created_to=moment + half)

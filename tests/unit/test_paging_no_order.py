@@ -9,9 +9,10 @@ import pytest
 
 from airflow_provider_lightspeed.api.tickets import TicketFilter
 from tests.plain_json import plain_json
-from tests.unit.paging_world import World
-from tests.unit.test_paging_small import CLOCK_CHANGES, END, PAGE, walked, window
+from tests.unit.paging_world import CLOCK_CHANGES, World, walked, window
+from tests.unit.paging_world import SMALL_PAGE as PAGE
 
+END = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp())
 NO_ORDER = ["unordered", "last_change", "last_change_asc"]
 
 

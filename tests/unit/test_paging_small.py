@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from math import ceil
 from typing import Any
 
@@ -13,41 +13,18 @@ import pytest
 from airflow_provider_lightspeed.api.errors import LightspeedIncompleteListError
 from airflow_provider_lightspeed.api.tickets import TicketFilter
 from tests.plain_json import plain_json
-from tests.unit.paging_world import Outcome, World, run
+from tests.unit.paging_world import CLOCK_CHANGES, World, run, walked, window
+from tests.unit.paging_world import SMALL_PAGE as PAGE
 
 END = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp())
-PAGE = 10
 ORDERED = ["oldest", "newest"]
 ORDERS = [*ORDERED, "unordered", "last_change", "last_change_asc"]
-CLOCK_CHANGES = [
-    ("Europe/Amsterdam", (2025, 3, 30, 1)),
-    ("Europe/Amsterdam", (2025, 10, 26, 1)),
-    ("America/New_York", (2025, 3, 9, 7)),
-    ("America/New_York", (2025, 11, 2, 6)),
-    ("Antarctica/Troll", (2025, 3, 30, 1)),
-    ("Australia/Lord_Howe", (2025, 4, 5, 15)),
-]
 
 
 def world_of(size: int, *, spacing: int = 300, changed: float = 0.3, gap: int = 5, **options: Any) -> World:
     return World(**{"seed": size} | options).fill(
         range(END - size * spacing, END, spacing), gap=gap, changed=changed
     )
-
-
-def walked(world: World, wanted: TicketFilter | None = None, **options: Any) -> Outcome:
-    partly = options.get("cursor") is not None
-    outcome = run(world, wanted or TicketFilter(), page_size=PAGE, **options)
-    assert outcome is not None
-    if not partly:
-        outcome.check()
-    return outcome
-
-
-def window(hours: float, middle: int) -> TicketFilter:
-    half = timedelta(hours=hours) / 2
-    moment = datetime.fromtimestamp(middle, UTC)
-    return TicketFilter(created_from=moment - half, created_to=moment + half)
 
 
 @pytest.mark.parametrize("stops", [(0,), (3,), (20,), (2, 2, 2)])
