@@ -123,8 +123,11 @@ class World:
             found: Any = len(self._matching(query))
         else:
             assert request.path == "tickets.json"
-            limit = int(query.get("limit", 50))
-            page = 1 if "page" in self.ignores else int(query.get("page", 1))
+            limit, page = query.get("limit", 50), query.get("page", 1)
+            assert isinstance(limit, int)
+            assert isinstance(page, int)
+            assert 1 <= limit <= 250
+            page = 1 if "page" in self.ignores else page
             rows = sorted(self._matching(query), key=self._key())
             found = [self._document(row) for row in rows[(page - 1) * limit : page * limit]]
         return found
@@ -194,6 +197,7 @@ class Outcome:
     must: set[int]
     may: set[int]
     calls: int
+    pages: list[Page]
 
     def check(self) -> None:
         assert len(self.yielded) == len(set(self.yielded)), f"twice: {duplicates(self.yielded)}"
@@ -217,20 +221,22 @@ def run(
     *,
     filter_timezone: str | None = None,
     page_size: int = 250,
+    cursor: Cursor | None = None,
     stop_after: tuple[int, ...] = (),
     most_calls: int = 3_000,
     trace: bool = False,
 ) -> Outcome | None:
     """Drive a walk to its end; stop after so many pages with a cursor, and resume, as often as asked.
 
+    :param cursor: of an earlier walk.
     :return: None where an unordered list showed its first page in order by accident, which happens to
         few tickets, but never to 250.
     :raises LightspeedIncompleteListError: if the walk does.
     """
     yielded: list[int] = []
+    pages: list[Page] = []
     must: set[int] | None = None
     may: set[int] = set()
-    cursor: Cursor | None = None
     before = world.calls
     stops = [*stop_after, None]
     for stop in stops:
@@ -241,10 +247,11 @@ def run(
             try:
                 step = steps.send(reply)
             except StopIteration:
-                return Outcome(yielded, must or set(), may, world.calls - before)
+                return Outcome(yielded, must or set(), may, world.calls - before, pages)
             if isinstance(step, Page):
                 reply = None
                 yielded += [ticket["id"] for ticket in step.tickets]
+                pages.append(step)
                 if trace:
                     print("   page", [ticket["id"] for ticket in step.tickets], step.cursor)
                 if step.cursor is not None:
@@ -277,3 +284,31 @@ def run(
             if world.calls - before > most_calls:
                 raise EndlessError(f"more than {most_calls} calls")
     raise AssertionError("unreachable")
+
+
+# For tests with small pages, where lists of many pages cost little
+
+SMALL_PAGE = 10
+CLOCK_CHANGES = [
+    ("Europe/Amsterdam", (2025, 3, 30, 1)),
+    ("Europe/Amsterdam", (2025, 10, 26, 1)),
+    ("America/New_York", (2025, 3, 9, 7)),
+    ("America/New_York", (2025, 11, 2, 6)),
+    ("Antarctica/Troll", (2025, 3, 30, 1)),
+    ("Australia/Lord_Howe", (2025, 4, 5, 15)),
+]
+
+
+def walked(world: World, wanted: TicketFilter | None = None, **options: Any) -> Outcome:
+    partly = options.get("cursor") is not None
+    outcome = run(world, wanted or TicketFilter(), page_size=SMALL_PAGE, **options)
+    assert outcome is not None
+    if not partly:
+        outcome.check()
+    return outcome
+
+
+def window(hours: float, middle: int) -> TicketFilter:
+    half = timedelta(hours=hours) / 2
+    moment = datetime.fromtimestamp(middle, UTC)
+    return TicketFilter(created_from=moment - half, created_to=moment + half)

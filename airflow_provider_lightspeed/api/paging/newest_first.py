@@ -94,7 +94,7 @@ def newest_first(reading: Reading, rows: list[Ticket], cursor: Cursor | None = N
         reading.watch_changes(rows, newest_first=True)
         yield reading.page(rows, None)
         # Nothing above the top matters: it came later.
-        state: Cursor = {"order": "newest", "top": top, "page": 0, "spans": [[top + 1, top + 1, 0]]}
+        state: Cursor = {"top": top, "page": 0, "spans": [[top + 1, top + 1, 0]]}
         state["yielded"] = [row["id"] for row in rows]
         state["count"] = yield from reading.count_if_exact()
     else:

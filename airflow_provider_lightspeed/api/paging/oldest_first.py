@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from airflow_provider_lightspeed.api.paging.reading import Cursor, NotInOrder, Reading, Steps, ascending
+from airflow_provider_lightspeed.api.paging.reading import (
+    Cursor,
+    NotInOrder,
+    Page,
+    Reading,
+    Steps,
+    ascending,
+)
 from airflow_provider_lightspeed.api.tickets import Ticket
 
 #: Looks for the end of a list before it is given up, because it moves too fast.
@@ -29,7 +36,7 @@ def oldest_first(reading: Reading, rows: list[Ticket], cursor: Cursor | None = N
     Where all that was read fits a list by last change too, ``since_id`` may hide tickets that moved to
     the end. So before going up, one answer tells the list's end and its size. All that is read later,
     and is below that end, was there; where it adds up to the size, no ticket is missing, whatever the
-    order.
+    order. Where a change shows on the way that the list is in order, going up to that end is enough.
 
     :param rows: the first page; empty with a cursor.
     :raises NotInOrder: if the list turns out not to be in order.
@@ -37,6 +44,12 @@ def oldest_first(reading: Reading, rows: list[Ticket], cursor: Cursor | None = N
     last, inclusive, below = 0, False, 0
     end: _End | None = None
     yielded: set[int] = set()
+
+    def page(rows: list[Ticket]) -> Page:
+        state: Cursor = {"order": "oldest", "last": last, "inclusive": inclusive}
+        fresh = [row for row in rows if row["id"] not in yielded]
+        return reading.page(fresh, None if reading.maybe_by_change else state)
+
     if cursor is not None:
         last, inclusive = cursor["last"], cursor["inclusive"]
         reading.resume(cursor)
@@ -59,11 +72,8 @@ def oldest_first(reading: Reading, rows: list[Ticket], cursor: Cursor | None = N
         if not ascending(ids) or (ids and ids[0] <= last):
             raise NotInOrder
         last = ids[-1] if ids else last
-        state: Cursor = {"order": "oldest", "last": last, "inclusive": inclusive}
-        yield reading.page(
-            [row for row in rows if row["id"] not in yielded], None if reading.maybe_by_change else state
-        )
-        if end is not None and reading.maybe_by_change:
+        yield page(rows)
+        if end is not None:
             below += sum(ticket_id < end.first_id for ticket_id in ids)
             yielded.update(ticket_id for ticket_id in ids if ticket_id >= end.first_id)
             full = full and last < end.first_id and below + len(end.rows) != end.size
@@ -71,10 +81,11 @@ def oldest_first(reading: Reading, rows: list[Ticket], cursor: Cursor | None = N
             break
         # An inclusive since_id would show the last ticket again, on every page.
         rows = yield from reading.list(since_id=last + inclusive)
-    if reading.maybe_by_change:
-        if end is None or below + len(end.rows) != end.size:
-            raise NotInOrder
-        yield reading.page([row for row in end.rows if row["id"] not in yielded], None)
+    if reading.maybe_by_change and (end is None or below + len(end.rows) != end.size):
+        raise NotInOrder
+    if end is not None:
+        last = max([last, *(row["id"] for row in end.rows)])
+        yield page(end.rows)
 
 
 def _read_end(reading: Reading, first_page: list[Ticket]) -> Steps[_End | None]:

@@ -180,16 +180,17 @@ def _read_again(reading: Reading, surveyed: IdSet, already: IdSet) -> Steps[bool
     """
     count = yield from reading.count()
     seen: set[int] = set()
-    page, full, grown = 0, True, True
-    while full and grown:
+    in_both, page, full, grown = 0, 0, True, True
+    while full and grown and in_both != count:
         page += 1
         rows = yield from reading.list(page=page)
         full = len(rows) >= reading.page_size
         fresh = [row for row in rows if row["id"] not in seen]
         grown = bool(fresh)
         seen.update(row["id"] for row in fresh)
+        in_both += sum(row["id"] in surveyed for row in fresh)
         yield reading.page([row for row in fresh if row["id"] not in already], None)
-    return count == sum(ticket_id in surveyed for ticket_id in seen)
+    return in_both == count
 
 
 def _plan(seconds: Sequence[int], page_size: int) -> list[int]:

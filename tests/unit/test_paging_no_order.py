@@ -1,0 +1,101 @@
+"""The walk over lists in no order, or by last change, with small pages: what it costs, where it goes on, clock changes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from math import ceil
+
+import pytest
+
+from airflow_provider_lightspeed.api.tickets import TicketFilter
+from tests.plain_json import plain_json
+from tests.unit.paging_world import CLOCK_CHANGES, World, walked, window
+from tests.unit.paging_world import SMALL_PAGE as PAGE
+
+END = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp())
+NO_ORDER = ["unordered", "last_change", "last_change_asc"]
+
+
+def world_of(size: int, spacing: float, **options: object) -> World:
+    created = (END - int((size - number) * spacing) for number in range(size))
+    return World(**{"order": "unordered", "seed": size} | options).fill(created, gap=5, changed=0.3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("order", NO_ORDER)
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "840"])
+@pytest.mark.parametrize("spacing", [300, 3_600, 90_000])
+def test_no_more_than_three_calls_a_page(spacing: float, zone: str, order: str) -> None:
+    for size in 25, 60, 79, 81, 100, 150, 300:
+        world = world_of(size, spacing, order=order, filter_zone=zone)
+        # A clock change is in none of these lists; up to ten calls more find out the zone.
+        assert walked(world).calls <= 3 * ceil(size / PAGE) + 5 + 10 * (spacing < 3_600), size
+
+
+@pytest.mark.parametrize("order", ["unordered", "last_change"])
+@pytest.mark.parametrize("spacing", [0, 0.05])
+def test_where_tickets_crowd_all_is_read_twice(spacing: float, order: str) -> None:
+    for size in 25, 60, 150, 300:
+        world = world_of(size, spacing, order=order)
+        assert walked(world).calls <= 2 * ceil(size / PAGE) + 3, size
+
+
+@pytest.mark.parametrize("zone", ["UTC", "-720"])
+@pytest.mark.parametrize("spacing", [300, 3_600])
+def test_each_cursor_goes_on_right_after_its_page(spacing: int, zone: str) -> None:
+    """Each cursor of the survey too, of which the last holds all that was seen."""
+    world = world_of(100, spacing, filter_zone=zone)
+    unbroken = walked(world)
+    yielded: set[int] = set()
+    calls = []
+    for page in unbroken.pages:
+        yielded |= {ticket["id"] for ticket in page.tickets}
+        if page.cursor is not None:
+            rest = walked(world, cursor=plain_json(page.cursor))
+            assert set(rest.yielded) == unbroken.must - yielded
+            calls.append(rest.calls)
+    assert len(calls) >= 10
+    # The cursor after five pages and a count; the one after ten, and so on.
+    assert calls[0] <= unbroken.calls - 6 + 2
+    assert calls[1] <= unbroken.calls - 11 + 2
+    assert calls[-1] <= 2
+
+
+@pytest.mark.parametrize("order", ["unordered", "last_change"])
+@pytest.mark.parametrize("naive", [True, False])
+@pytest.mark.parametrize(("zone", "change"), CLOCK_CHANGES)
+def test_clock_changes(zone: str, change: tuple[int, ...], naive: bool, order: str) -> None:
+    moment = int(datetime(*change, tzinfo=UTC).timestamp())  # type: ignore[arg-type, misc]
+    for spacing in 120, 420, 1_300:
+        for shift in range(0, 600, 199):
+            world = World(order=order, filter_zone=zone, naive=naive, seed=shift)
+            world.fill(range(moment - 60 * spacing + shift, moment + 60 * spacing, spacing), changed=0.3)
+            # One hour may have no wall clock of its own; where many tickets fall into it, they are read twice.
+            assert walked(world).calls <= 100
+
+
+@pytest.mark.parametrize("deletes", [0.3, 1.0])
+@pytest.mark.parametrize("spacing", [1, 600])
+def test_changes_meanwhile(spacing: int, deletes: float) -> None:
+    for seed in range(12):
+        for order in NO_ORDER:
+            world = World(order=order, seed=seed, deletes=deletes, changes=0.5, inserts=0.3)
+            world.fill((END - 60 * spacing + number * spacing for number in range(60)), changed=0.5)
+            walked(world)
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("order", NO_ORDER)
+def test_a_window(order: str, named: bool, zone: str) -> None:
+    for hours in 5, 40:
+        world = world_of(300, 1_800, order=order, filter_zone=zone)
+        outcome = walked(world, window(hours, END - 150 * 1_800), filter_timezone=zone if named else None)
+        near = 2 * hours + (16 if named else 2 * 26 + 8)
+        assert outcome.calls <= 3 * ceil(near / PAGE) + 5 + (0 if named else 10)
+
+
+@pytest.mark.parametrize("spacing", [60, 1_800])
+def test_only_what_is_newer_than_an_id(spacing: int) -> None:
+    world = world_of(300, spacing)
+    since_id = sorted(world.rows)[-51]
+    assert walked(world, TicketFilter(since_id=since_id)).calls <= 3 * 5 + 5
