@@ -41,7 +41,8 @@ def walk(
     reading = Reading(wanted, FilterZone(named=filter_timezone), page_size)
     rows = yield from reading.list()
     in_order = _guess_order(rows)
-    if len(rows) >= page_size and reading.zone_matters and in_order:
+    # Slices need no zone: without order it is worth its calls only where it is named.
+    if len(rows) >= page_size and reading.zone_matters and (in_order or filter_timezone):
         offset = yield from find_offset(reading, rows)
         if offset is not None:
             reading = Reading(wanted, FilterZone(offset, filter_timezone), page_size)
