@@ -116,3 +116,10 @@ def test_only_what_is_newer_than_an_id(spacing: int) -> None:
     world = world_of(300, spacing)
     since_id = sorted(world.rows)[-51]
     assert walked(world, TicketFilter(since_id=since_id)).calls <= 3 * 5 + 5
+
+
+@pytest.mark.parametrize("order", [*NO_ORDER, "oldest", "newest"])
+@pytest.mark.parametrize("deletes", [8.0, 100.0])
+def test_a_list_that_empties_while_it_is_read(deletes: float, order: str) -> None:
+    for spacing in 0, 3_600:
+        walked(world_of(40, spacing, order=order, deletes=deletes))
