@@ -497,14 +497,20 @@ def test_netrc_and_proxies_of_the_environment_change_no_call_to_this_machine(
     assert (len(rows), calls) == (3, 1)
 
 
+@pytest.fixture
+def proxies_are_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the environment name proxies: all other tests have none."""
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("proxies_are_heeded")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_proxy_of_the_environment_is_used_for_other_hosts(
     kind: str, shop: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with scripted(shop, (200, {}, b'{"tickets": []}'), 1_000) as proxy:
         monkeypatch.setenv("http_proxy", proxy.url.replace("//", "//user:word@"))
-        for name in ("no_proxy", "NO_PROXY"):
-            monkeypatch.delenv(name, raising=False)
         given = settings(shop, "http://shop.invalid", allow_http=True)
         assert made(kind, given, list_tickets()) == ([], 1)
     method, path, headers = proxy.got[0]
@@ -513,7 +519,7 @@ def test_a_proxy_of_the_environment_is_used_for_other_hosts(
     assert headers["authorization"] == given.authorization
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("quick", "proxies_are_heeded")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("scheme", "answer", "expected", "calls"),
@@ -534,7 +540,6 @@ def test_a_creation_through_a_proxy_is_sent_once(
     shop: Sandbox,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.delenv("no_proxy", raising=False)
     with raw_server(lambda connection: connection.sendall(answer)) as (url, heard):
         monkeypatch.setenv(f"{scheme}_proxy", url)
         given = settings(shop, f"{scheme}://shop.invalid", allow_http=True)
@@ -543,13 +548,12 @@ def test_a_creation_through_a_proxy_is_sent_once(
     assert sum(request.startswith(b"POST") for request in heard) == (scheme == "http")
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("quick", "proxies_are_heeded")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_proxy_that_is_away_is_tried_again(
     kind: str, scheme: str, shop: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("no_proxy", raising=False)
     with socket.socket() as unheard:  # bound, but it does not listen
         unheard.bind(("127.0.0.1", 0))
         monkeypatch.setenv(f"{scheme}_proxy", f"http://127.0.0.1:{unheard.getsockname()[1]}")
