@@ -79,8 +79,10 @@ class World:
 
     @property
     def side_by_side(self) -> int:
-        """How many contenders run at once: a slow shop leaves them waiting."""
-        return 3 if self.tickets >= 100_000 and self.latency else 1
+        """How many contenders run at once: a slow shop leaves them waiting, the longer the list the longer."""
+        if not self.latency or self.tickets < 100_000:
+            return 1
+        return 3 if self.tickets < 1_000_000 else len(CONTENDERS)
 
     def shop(self) -> Sandbox:
         return Sandbox(

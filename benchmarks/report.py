@@ -20,8 +20,8 @@ source, the declarative source of the Airbyte CDK, a tap of the Singer SDK, and 
 `benchmarks/contenders/`.
 
 - Shop (the sandbox) and S3 server are real ones on the same machine. All write gzipped JSON Lines to S3, and begin the \
-clock when they are loaded. In each round all take their turn, three side by side where a slow shop leaves them \
-waiting most of the time; the figures are medians.
+clock when they are loaded. In each round all take their turn, several side by side where a slow shop leaves \
+them waiting most of the time; the figures are medians.
 - *Missing*: tickets that lived all through the export and are not in the file. *Doubled*: tickets that are in it more \
 than once. The worst round counts.
 - *Memory* is the peak of the whole process; in brackets what of it came with the work.
