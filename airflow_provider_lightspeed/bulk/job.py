@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from airflow_provider_lightspeed.api.answers import NOT_JSON
 from airflow_provider_lightspeed.api.paging import Cursor
 from airflow_provider_lightspeed.bulk.plan import Plan
 
@@ -168,5 +169,5 @@ class Job(msgspec.Struct, kw_only=True):
         try:
             packed = zlib.decompress(base64.b64decode(saved["zlib"])) if saved else None
             return msgspec.json.decode(packed, type=cls) if packed else None
-        except (KeyError, TypeError, ValueError, zlib.error):
+        except (*NOT_JSON, KeyError, TypeError, ValueError, zlib.error):
             return None
