@@ -105,14 +105,21 @@ DEFAULT = [
     World(100_000, "oldest"),
     World(100_000, churning=True),
 ]
-FULL = [
-    *(
+
+
+def _newest_first(tickets: int) -> list[World]:
+    return [
         World(tickets, latency=latency, churning=churning)
-        for tickets in (10_000, 100_000, 1_000_000)
         for latency in (0.0, 0.1)
         for churning in (False, True)
-    ),
+    ]
+
+
+FULL = [
+    *_newest_first(10_000),
+    *_newest_first(100_000),
     *(World(100_000, "oldest", churning=churning) for churning in (False, True)),
+    *_newest_first(1_000_000),
 ]
 
 
