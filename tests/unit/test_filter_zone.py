@@ -34,6 +34,7 @@ def test_bounds_end_with_the_calendar(zone: FilterZone, text: str) -> None:
         assert datetime.fromisoformat(earliest) <= wall_clock + day
     else:
         assert datetime.fromisoformat(latest) >= wall_clock - 2 * day
+    zone.guess(instant)
 
 
 def test_the_beginning_is_the_beginning() -> None:

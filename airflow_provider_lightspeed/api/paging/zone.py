@@ -26,6 +26,9 @@ _QUARTER = timedelta(minutes=15)
 _TICK = timedelta(seconds=2)
 #: How far an offset found at one date may be off at another (clock changes; 2 h in one zone).
 _CLOCK_CHANGE = timedelta(hours=2)
+#: So far from the ends of the calendar, any zone's clock can be told.
+_FIRST = datetime(1, 1, 3, tzinfo=UTC)
+_LAST = datetime(9999, 12, 29, tzinfo=UTC)
 _LAST_SECOND = 253_402_300_799.0
 _BEGINNING, _END = "0001-01-01 00:00:00", "9999-12-31 23:59:59"
 
@@ -60,7 +63,8 @@ class FilterZone:
 
     def guesses(self, created: datetime) -> list[timedelta]:
         """Return the likeliest offsets at the creation of a ticket: of the zone that is named, of the answers, UTC's."""
-        named = [created.astimezone(ZoneInfo(self.named)).utcoffset()] if self.named else []
+        around = min(max(created, _FIRST), _LAST)
+        named = [around.astimezone(ZoneInfo(self.named)).utcoffset()] if self.named else []
         return list(dict.fromkeys(offset or timedelta(0) for offset in (*named, created.utcoffset(), None)))
 
     def to_json(self) -> list[Any]:
