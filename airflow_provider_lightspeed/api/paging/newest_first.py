@@ -3,7 +3,8 @@
 Each answer shows neighbours of the list, so it *covers* all ids from its first to its last: a ticket
 between them that is not in it does not exist. A walk by page leaves holes between the last id of
 one page and the first of the next; a ticket falls into one when another, further up, is deleted
-between the two calls.
+between the two calls. Answers that overlap leave no holes, but bring less that is new, since the only
+places where an answer can begin are multiples of its length.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ Span = list[int]
 
 #: Calls that may pass without any progress before the walk gives up.
 _PATIENCE = 40
+
+#: From this page on a list that nothing is added to is looked at for deletions, too.
+_LONG = 40
 
 
 class Coverage:
@@ -84,7 +88,8 @@ def newest_first(reading: Reading, rows: list[Ticket], cursor: Cursor | None = N
 
     All that is read after the count, up to the highest id that was seen before it, was there to be
     counted. So where as many were read as were counted, no ticket is missing, whatever the order.
-    Bridges hold only in a list by id, so not where all that was read fits a list by last change too.
+    Once tickets are known to be deleted meanwhile, that number will hardly be reached, and the way by
+    page would only leave more holes: bridges go on from there. They hold only in a list by id, so not where all that was read fits a list by last change too.
 
     :param rows: the first page; empty with a cursor. Only its order and its highest id are relied on.
     :raises NotInOrder: if the list turns out not to be in order.
@@ -97,16 +102,16 @@ def newest_first(reading: Reading, rows: list[Ticket], cursor: Cursor | None = N
         state: Cursor = {"top": top, "page": 0, "spans": [[top + 1, top + 1, 0]]}
         state["yielded"] = [row["id"] for row in rows]
         state["count"] = yield from reading.count_if_exact()
+        state["by_page"] = state["count"] is not None
+        state["added"], state["counted_at"] = 0, 1
     else:
         state = cursor
         reading.resume(cursor)
     descent = _Descent(reading, state)
-    counted = state["count"] is not None
-    if counted:
-        yield from descent.by_page()
-    if descent.coverage.tickets == state["count"]:
+    yield from descent.by_page()
+    if descent.as_counted:
         return
-    if not (counted and reading.maybe_by_change):
+    if state["count"] is None or not reading.maybe_by_change:
         yield from descent.bridge()
     if reading.maybe_by_change:
         raise NotInOrder
@@ -116,17 +121,29 @@ class _Descent:
     """The way down from the top."""
 
     def __init__(self, reading: Reading, state: Cursor) -> None:
-        self.coverage = Coverage(state["spans"])
+        self._coverage = Coverage(state["spans"])
         self._reading = reading
         self._top: int = state["top"]
         self._count: int | None = state["count"]
         self._page: int = state["page"]
+        self._by_page: bool = state["by_page"]
+        # How many tickets were seen to be added since the count, and the page at which was counted last.
+        self._added: int = state["added"]
+        self._counted_at: int = state["counted_at"]
         self._yielded = frozenset(state["yielded"])
 
+    @property
+    def as_counted(self) -> bool:
+        """Whether as many were read as were counted."""
+        return self._coverage.tickets == self._count
+
     def by_page(self) -> Steps[None]:
-        """Read page after page, to the end or until as many were read as were counted."""
-        reading, coverage, idle = self._reading, self.coverage, 0
-        while not coverage.reaches_end and coverage.tickets != self._count:
+        """Read page after page, to the end, or until as many were read as were counted, or deletions are known of."""
+        reading, coverage, idle = self._reading, self._coverage, 0
+        while self._by_page and not coverage.reaches_end and not self.as_counted:
+            if idle == 0 and self._recount_is_due:
+                yield from self._recount()
+                continue
             self._page += 1
             rows = yield from reading.list(page=self._page)
             before = coverage.tickets
@@ -137,11 +154,23 @@ class _Descent:
                     "page after page brought nothing new: the shop may ignore the page number", self._count
                 )
 
+    @property
+    def _recount_is_due(self) -> bool:
+        """Whether a count may pay: in a list that moves or is long, and the less often the longer none told anything."""
+        may_pay = self._added > 0 or self._page >= _LONG
+        return may_pay and self._page >= 4 * self._counted_at and not self._reading.maybe_by_change
+
+    def _recount(self) -> Steps[None]:
+        """Leave the way by page if there are fewer tickets than were counted and added since."""
+        count = yield from self._reading.count()
+        self._by_page = self._count is not None and count >= self._count + self._added
+        self._counted_at = self._page
+
     def bridge(self) -> Steps[None]:
         """Close the holes from the top down: each answer must begin at or above what is covered to the top."""
-        reading, coverage = self._reading, self.coverage
+        reading, coverage = self._reading, self._coverage
         shift, overlap, idle = 0, 1, 0
-        while not coverage.whole:
+        while not coverage.whole and not self.as_counted:
             start, page, limit = _overlapping(coverage.at_top + shift - overlap, reading.page_size)
             rows = yield from reading.list(page=page, limit=limit)
             bottom = coverage.bottom
@@ -169,15 +198,21 @@ class _Descent:
         if not descending(ids):
             raise NotInOrder
         self._reading.watch_changes(rows, newest_first=True)
-        fresh = [row for row in rows if row["id"] <= self._top and row["id"] not in self.coverage]
+        fresh = [row for row in rows if row["id"] <= self._top and row["id"] not in self._coverage]
         high = max([*ids[:1], self._top if from_top else 0])
-        self.coverage.add(ids[-1] if full else 0, high, len(fresh))
+        self._coverage.add(ids[-1] if full else 0, high, len(fresh))
+        if fresh:
+            # What is seen again by page was pushed down by tickets that were added above it.
+            self._added += len(rows) - len(fresh)
         state: Cursor = {
             "order": "newest",
             "top": self._top,
             "count": self._count,
             "page": self._page,
-            "spans": self.coverage.spans,
+            "by_page": self._by_page,
+            "added": self._added,
+            "counted_at": self._counted_at,
+            "spans": self._coverage.spans,
             "yielded": sorted(self._yielded),
         }
         return self._reading.page(
