@@ -240,15 +240,22 @@ class Conversation:
             yield Sleep(pause)
 
     def search(self, search: Generator[Request, Any, T]) -> Wishes[T]:
-        """Make the calls that a search asks for, one after another, and return what it finds."""
+        """Make the calls that a search asks for, one after another, and return what it finds.
+
+        It is told what was not found, which may answer its question.
+        """
         answer: Any = None
         while True:
             try:
-                request = search.send(answer)
+                not_found = isinstance(answer, LightspeedNotFoundError)
+                request = search.throw(answer) if not_found else search.send(answer)
             except StopIteration as end:
                 found: T = end.value
                 return found
-            answer = yield from self.exchange(request)
+            try:
+                answer = yield from self.exchange(request)
+            except LightspeedNotFoundError as error:
+                answer = error
 
     def pages(
         self, tickets: TicketFilter, cursor: Cursor | None = None, *, max_wait: float | None = None

@@ -112,13 +112,14 @@ class LightspeedTooLate(LightspeedError):  # ruff: ignore[error-suffix-on-except
 class LightspeedIncompleteListError(LightspeedError):
     """It could not be established that a list was read completely.
 
-    :param seen: how many tickets were read.
+    :param seen: how many tickets (or messages of one) were read.
     :param expected: how many the shop said there are, if it said so.
+    :param of: what the list holds.
     """
 
-    def __init__(self, message: str, *, seen: int, expected: int | None = None) -> None:
+    def __init__(self, message: str, *, seen: int, expected: int | None = None, of: str = "tickets") -> None:
         expectation = "" if expected is None else f", {expected} expected"
-        super().__init__(f"{message} ({seen} tickets read{expectation})")
+        super().__init__(f"{message} ({seen} {of} read{expectation})")
         self.seen = seen
         self.expected = expected
 

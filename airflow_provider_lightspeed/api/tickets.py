@@ -225,6 +225,11 @@ def list_messages(ticket_id: int, *, page: int = 1) -> Request:
     return Request("GET", path, query, envelope="ticketMessages", is_list=True)
 
 
+def count_messages(ticket_id: int) -> Request:
+    """Ask how many messages a ticket's conversation has."""
+    return Request("GET", f"tickets/{ticket_number(ticket_id)}/messages/count.json", envelope="count")
+
+
 def create_message(ticket_id: int, properties: Mapping[str, Any]) -> Request:
     """Add a message to a ticket's conversation."""
     path = f"tickets/{ticket_number(ticket_id)}/messages.json"

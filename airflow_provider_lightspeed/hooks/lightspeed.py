@@ -11,8 +11,9 @@ from airflow.providers.common.compat.sdk import BaseHook, mask_secret
 
 from airflow_provider_lightspeed.api import tickets as api
 from airflow_provider_lightspeed.api.errors import LightspeedError
+from airflow_provider_lightspeed.api.messages import ticket_messages
 from airflow_provider_lightspeed.api.newest import newest_ticket
-from airflow_provider_lightspeed.api.tickets import DEFAULT_PAGE_SIZE, Ticket, TicketMessage
+from airflow_provider_lightspeed.api.tickets import Ticket, TicketMessage
 from airflow_provider_lightspeed.arguments import parse_ticket_filter
 from airflow_provider_lightspeed.provider_info import (
     CONNECTION_FIELDS,
@@ -232,24 +233,16 @@ class LightspeedHook(BaseHook):
     def iter_ticket_messages(self, ticket_id: int | str) -> Iterator[TicketMessage]:
         """Go through a ticket's conversation, each message once.
 
+        One call for up to 49 messages, two or three for more that come in one answer, two for each of several pages.
+
         :param ticket_id: its id, as a number or its text.
+        :raises LightspeedIncompleteListError: (while going through) if not as many can be read as the shop counts.
         """
         number = api.ticket_number(ticket_id)
         return self._iter_messages(number)
 
     def _iter_messages(self, ticket_id: int) -> Iterator[TicketMessage]:
-        seen: set[int] = set()
-        page = 1
-        while True:
-            messages: list[TicketMessage] = self.get_conn().call(api.list_messages(ticket_id, page=page))
-            fresh = [message for message in messages if message["id"] not in seen]
-            yield from fresh
-            seen.update(message["id"] for message in fresh)
-            # Whether this list heeds limit and page is undocumented: a page of the default size may be a full one, and
-            # one without anything new shows that the page number is ignored.
-            if len(messages) < DEFAULT_PAGE_SIZE or not fresh:
-                return
-            page += 1
+        yield from self.get_conn().find_out(ticket_messages(ticket_id))
 
     def create_ticket_message(
         self, ticket_id: int | str, message: str, from_: Literal["shop", "customer"] = "shop"

@@ -90,6 +90,8 @@ def _config(options: argparse.Namespace) -> ShopConfig:
         since_id_inclusive=options.since_id_inclusive,
         count_reads_email=options.count_reads_email,
         messages_touch_tickets=not options.messages_do_not_touch,
+        message_page_size=options.message_page_size,
+        messages_ignore_page=options.messages_ignore_page,
         ignored_properties=tuple(filter(None, options.ignored_properties.split(","))),
         same_touches_tickets=options.same_touches_tickets,
         limits=options.quota,
@@ -161,6 +163,12 @@ def _parser() -> argparse.ArgumentParser:
     lists.add_argument("--count-reads-email", action="store_true", help="count.json heeds the filter email")
     lists.add_argument(
         "--messages-do-not-touch", action="store_true", help="a message leaves isAnswered and updatedAt alone"
+    )
+    lists.add_argument(
+        "--message-page-size", type=int, metavar="N", help="of lists of messages, whatever limit says"
+    )
+    lists.add_argument(
+        "--messages-ignore-page", action="store_true", help="of messages, the first page comes always"
     )
     lists.add_argument(
         "--ignored-properties", metavar="NAMES", default="", help="what a client's writes leave as it is"

@@ -69,6 +69,8 @@ class ShopConfig:
     """A posted message sets ``isAnswered`` and ``updatedAt`` of its ticket."""
     message_page_size: int | None = None
     """Pages of a conversation have this size whatever ``limit`` says; None: ``limit`` is heeded."""
+    messages_ignore_page: bool = False
+    """The first page of a conversation comes whatever ``page`` says."""
     ignored_properties: tuple[str, ...] = ()
     """Properties that a client's writes leave as they are, such as ``doNotifyAnswered``."""
     same_touches_tickets: bool = False

@@ -29,7 +29,7 @@ class Endpoints:
     the wrong kind are a 422, a body without its envelope a 400. A new ticket needs a subject; any customer
     will do. In filters, a malformed number or date is a 422, an empty one as good as none; ``limit`` and
     ``page`` say nothing to a count. Lists of messages take ``limit`` (unless ``message_page_size`` is set), ``page``
-    and ``since_id``.
+    (unless ``messages_ignore_page`` is) and ``since_id``; their count takes none of these.
     """
 
     def __init__(self, shop: Shop, quota: Quota) -> None:
@@ -117,7 +117,7 @@ class Endpoints:
     def _list_messages(self, request: Request, ticket_id: int) -> Reply:
         query = self._query(request.query)
         size = self._shop.config.message_page_size or query.limit
-        first = (query.page - 1) * size
+        first = 0 if self._shop.config.messages_ignore_page else (query.page - 1) * size
         messages = [message for message in self._shop.messages(ticket_id) if message.id > query.since_id]
         zone = self._shop.answer_zone
         page = [message_document(message, zone) for message in messages[first : first + size]]

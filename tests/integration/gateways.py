@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from airflow_provider_lightspeed.sandbox import Sandbox
 
 PAGE = b"<html><body><h1>404 Not Found</h1></body></html>"
+NOT_FOUND = json.dumps({"error": {"code": 404, "message": "Resource not found."}}).encode()
 NO_LANGUAGE = json.dumps({"error": {"code": 404, "message": "Unknown or inactive language."}}).encode()
 
 

@@ -26,9 +26,11 @@ import pytest
 
 from airflow_provider_lightspeed.api import errors, retries
 from airflow_provider_lightspeed.api.client import AsyncLightspeedClient, ClientSettings, LightspeedClient
+from airflow_provider_lightspeed.api.messages import ticket_messages
 from airflow_provider_lightspeed.api.tickets import (
     Request,
     TicketFilter,
+    TicketMessage,
     create_ticket,
     delete_ticket,
     get_ticket,
@@ -664,6 +666,25 @@ def test_threads_share_a_client(shop: Sandbox) -> None:
     with ThreadPoolExecutor(8) as threads:
         answers = list(threads.map(lambda ticket: client.call(get_ticket(ticket["id"])), ids))
     assert [answer["id"] for answer in answers] == [ticket["id"] for ticket in ids]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_both_clients_read_a_conversation_of_many_pages(kind: str) -> None:
+    config = ShopConfig(tickets=1, limits=NO_LIMITS, burst_limit=0, message_page_size=50)
+    with Sandbox(config) as shop:
+        (ticket_id,) = shop.shop.ids()
+        for _ in range(120):
+            shop.add_message(ticket_id, "And now?")
+
+        async def read() -> list[TicketMessage]:
+            async with AsyncLightspeedClient(settings(shop)) as client:
+                return await client.find_out(ticket_messages(ticket_id))
+
+        if kind == "sync":
+            found = LightspeedClient(settings(shop)).find_out(ticket_messages(ticket_id))
+        else:
+            found = asyncio.run(read())
+        assert [row["id"] for row in found] == [message.id for message in shop.shop.messages(ticket_id)]
 
 
 # Calls that end in no ordinary way

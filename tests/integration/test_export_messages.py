@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_lightspeed.api import retries
-from airflow_provider_lightspeed.api.errors import LightspeedNotFoundError
+from airflow_provider_lightspeed.api.errors import LightspeedIncompleteListError, LightspeedNotFoundError
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Sandbox, ShopConfig
 from demo.s3_server import S3Server
@@ -177,3 +177,35 @@ def test_a_list_that_moves_on_while_the_worker_is_away(
     assert len(ids) == len(set(ids))
     assert existed <= set(ids)
     assert keys(s3_server, s3_bucket) == ["t.jsonl"]
+
+
+def test_a_conversation_that_its_list_cuts_fails_the_export_and_leaves_the_object_alone(
+    monkeypatch: pytest.MonkeyPatch, s3_server: S3Server, s3_bucket: str
+) -> None:
+    config = ShopConfig(
+        tickets=40,
+        end=datetime(2026, 6, 1, tzinfo=UTC),
+        limits=NO_LIMITS,
+        burst_limit=0,
+        message_page_size=50,
+        messages_ignore_page=True,
+    )
+    target: dict[str, Any] = {
+        "s3_bucket": s3_bucket,
+        "s3_key": "t.jsonl",
+        "include_messages": True,
+        "replace": True,
+    }
+    with Sandbox(config) as shop:
+        connect(monkeypatch, shop)
+        long = shop.shop.ids()[3]
+        while len(shop.shop.messages(long)) < 50:
+            shop.add_message(long, "I live in Elm Street")
+        export({}, **target)
+        assert_right(shop, before := read(s3_server, s3_bucket, "t.jsonl"))
+        shop.add_message(long, "I live in Elm Street")
+        with pytest.raises(
+            LightspeedIncompleteListError, match=rf"ticket {long} .*50 messages read, 51 expected"
+        ):
+            export({}, **target)
+        assert read(s3_server, s3_bucket, "t.jsonl") == before

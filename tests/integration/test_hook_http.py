@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Generator
+from contextlib import contextmanager
 
 import pytest
 
 from airflow_provider_lightspeed.api.errors import (
     LightspeedAuthenticationError,
     LightspeedConfigurationError,
+    LightspeedIncompleteListError,
     LightspeedNotFoundError,
 )
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Order, Sandbox, ShopConfig
+from tests.integration.gateways import NOT_FOUND, gateway
 
 
 def _ids(sandbox: Sandbox) -> list[int]:
@@ -70,37 +74,93 @@ def test_messages(sandbox: Sandbox) -> None:
     assert len(ids) == len(set(ids)) == len(before) + 301
 
 
-@pytest.mark.parametrize(
-    ("page_size", "messages", "calls"),
-    [
-        # limit is heeded: a second call from 50 on, since such a page may be full.
-        (None, 49, 1),
-        (None, 50, 2),
-        (None, 120, 2),
-        (None, 250, 2),
-        (None, 299, 2),
-        (None, 300, 3),
-        # limit is ignored
-        (50, 49, 1),
-        (50, 50, 2),
-        (50, 120, 3),
-        (100, 120, 2),
-        (250, 260, 2),
-    ],
-)
-def test_all_messages_whether_their_list_heeds_limit_or_not(
-    monkeypatch: pytest.MonkeyPatch, page_size: int | None, messages: int, calls: int
-) -> None:
-    config = ShopConfig(tickets=0, limits=NO_LIMITS, burst_limit=0, message_page_size=page_size)
+#: More than any conversation here has.
+ALL = 10_000
+
+
+@contextmanager
+def _conversation(
+    monkeypatch: pytest.MonkeyPatch, messages: int, page_size: int | None, *, ignore_page: bool = False
+) -> Generator[tuple[Sandbox, int]]:
+    """Serve a shop with one ticket that has so many messages."""
+    config = ShopConfig(
+        tickets=0,
+        limits=NO_LIMITS,
+        burst_limit=0,
+        message_page_size=page_size,
+        messages_ignore_page=ignore_page,
+    )
     with Sandbox(config) as sandbox:
         monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", sandbox.airflow_connection())
         (ticket_id,) = sandbox.add_tickets(1)
         while len(sandbox.shop.messages(ticket_id)) < messages:
-            sandbox.add_message(ticket_id, "And now?")
-        expected = [message.id for message in sandbox.shop.messages(ticket_id)]
+            sandbox.add_message(ticket_id, "I live in Elm Street")
         sandbox.reset_calls()
-        assert [message["id"] for message in LightspeedHook().iter_ticket_messages(ticket_id)] == expected
+        yield sandbox, ticket_id
+
+
+@pytest.mark.parametrize("ignore_page", [False, True])
+@pytest.mark.parametrize(
+    ("page_size", "messages", "calls"),
+    [
+        # limit is heeded: a second call from 50 on, since such a page may be cut, and a third where it is of the size
+        # of a page; two for each page where there are more.
+        (None, 49, 1),
+        (None, 50, 3),
+        (None, 120, 2),
+        (None, 250, 3),
+        (None, 300, 4),
+        # limit is ignored
+        (50, 49, 1),
+        (50, 50, 3),
+        (50, 120, 6),
+        (100, 120, 4),
+        (250, 260, 4),
+        # all comes in one answer
+        (ALL, 49, 1),
+        (ALL, 333, 2),
+    ],
+)
+def test_all_messages_or_an_error_whether_their_list_heeds_limit_and_page_or_not(
+    monkeypatch: pytest.MonkeyPatch, page_size: int | None, messages: int, calls: int, ignore_page: bool
+) -> None:
+    with _conversation(monkeypatch, messages, page_size, ignore_page=ignore_page) as (sandbox, ticket_id):
+        found = LightspeedHook().iter_ticket_messages(ticket_id)
+        if ignore_page and messages > (page_size or 250):
+            with pytest.raises(LightspeedIncompleteListError) as caught:
+                list(found)
+            assert (caught.value.seen, caught.value.expected) == (page_size or 250, messages)
+            assert f"ticket {ticket_id}" in str(caught.value)
+            assert "Elm" not in str(caught.value)
+            return
+        expected = [message.id for message in sandbox.shop.messages(ticket_id)]
+        assert [message["id"] for message in found] == expected
         assert sandbox.count_calls() == calls
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_ticket_deleted_before_its_messages_are_counted_is_gone_and_a_missing_count_an_error(
+    monkeypatch: pytest.MonkeyPatch, gone: bool
+) -> None:
+    def reply(_: str, path: str) -> bytes | None:
+        if not path.partition("?")[0].endswith("/messages/count.json"):
+            return None
+        if gone:
+            sandbox.delete_ticket(ticket_id)
+            return None
+        return NOT_FOUND
+
+    with (
+        _conversation(monkeypatch, 60, None) as (sandbox, ticket_id),
+        gateway(sandbox, reply) as url,
+    ):
+        connection = json.loads(sandbox.airflow_connection()) | {"host": url}
+        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", json.dumps(connection))
+        expected = LightspeedNotFoundError if gone else LightspeedIncompleteListError
+        with pytest.raises(expected) as caught:
+            list(LightspeedHook().iter_ticket_messages(ticket_id))
+        if isinstance(caught.value, LightspeedNotFoundError):
+            assert caught.value.gone
 
 
 @pytest.mark.parametrize("ticket_id", ["abc", "1/messages", 0, -5, True])

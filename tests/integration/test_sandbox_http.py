@@ -237,6 +237,24 @@ def test_messages_live_from_post_to_delete(sandbox: Sandbox) -> None:
     assert call(sandbox, "POST", f"{base}.json", json={"ticketMessage": {"from": "us"}}).status_code == 422
 
 
+def test_lists_of_messages_heed_limit_and_page_or_not_and_their_count_never_does() -> None:
+    def shown(**options: Any) -> list[int]:
+        with Sandbox(config(tickets=0, **options)) as sandbox:
+            (ticket_id,) = sandbox.add_tickets()
+            while len(sandbox.shop.messages(ticket_id)) < 7:
+                sandbox.add_message(ticket_id, "And now?")
+            ids = [message.id for message in sandbox.shop.messages(ticket_id)]
+            base, second = f"/en/tickets/{ticket_id}/messages", {"limit": 5, "page": 2}
+            assert call(sandbox, "GET", f"{base}/count.json", params=second).json() == {"count": 7}
+            rows = call(sandbox, "GET", f"{base}.json", params=second).json()["ticketMessages"]
+            return [ids.index(row["id"]) for row in rows]
+
+    assert shown() == [5, 6]
+    assert shown(message_page_size=3) == [3, 4, 5]
+    assert shown(messages_ignore_page=True) == [0, 1, 2, 3, 4]
+    assert shown(message_page_size=3, messages_ignore_page=True) == [0, 1, 2]
+
+
 # Quota
 
 

@@ -464,3 +464,16 @@ def test_a_search_makes_its_calls_and_returns_what_it_finds() -> None:
 
     world = World(answer(), listed())
     assert world.end_of(world.conversation.search(search())) == [{"id": 7}, []]
+
+
+def test_a_search_is_told_what_is_not_found_and_no_other_failure() -> None:
+    def search() -> Generator[Request, Any, Any]:
+        with pytest.raises(errors.LightspeedNotFoundError):
+            yield get_ticket(7)
+        return (yield list_tickets())
+
+    world = World(answer(404, ERROR), listed())
+    assert world.end_of(world.conversation.search(search())) == []
+    world = World(answer(401, ERROR))
+    with pytest.raises(errors.LightspeedAuthenticationError):
+        world.end_of(world.conversation.search(search()))

@@ -92,7 +92,7 @@ def test_ticket_numbers(good: Any) -> None:
     "bad", [0, -1, True, 7.0, None, "", "7/../8", "7.json", "７", "1e3", "-7", "../shop", "9" * 5_000]
 )
 def test_what_is_no_ticket_number_becomes_no_path(bad: Any) -> None:
-    for request in (api.get_ticket, api.delete_ticket, api.list_messages):
+    for request in (api.get_ticket, api.delete_ticket, api.list_messages, api.count_messages):
         with pytest.raises(LightspeedConfigurationError, match="a ticket id is a positive whole number"):
             request(bad)
 
@@ -150,6 +150,7 @@ _FILTERS = {"since_id": 0, **_BOUNDS, "email": "a+b@example.com"}
             partial(api.list_messages, 7, page=2),
             ("GET", "tickets/7/messages.json", {"limit": 250, "page": 2}, None, "ticketMessages", True),
         ),
+        (partial(api.count_messages, 7), ("GET", "tickets/7/messages/count.json", {}, None, "count", False)),
         (
             partial(api.create_message, 7, {"message": "x"}),
             (
