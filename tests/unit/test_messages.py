@@ -200,78 +200,33 @@ def test_a_full_page_that_shows_a_message_twice_is_full() -> None:
     assert reading.send([{"id": 1}, *({"id": number} for number in range(1, 50))]).path.endswith("count.json")
 
 
-sizes = st.sampled_from([None, 50, 100, 200, 250, ALL])
-
-
-@given(
-    messages=st.integers(0, 700),
-    page_size=sizes,
-    ignores_page=st.booleans(),
-    newest_first=st.booleans(),
-    inserts=st.sampled_from([0.0, 0.1, 0.5]),
-    seed=st.integers(0, 2**32),
-)
-def test_no_message_is_missing_while_others_come(
-    messages: int, page_size: int | None, ignores_page: bool, newest_first: bool, inserts: float, seed: int
-) -> None:
-    check(
-        Shop(
-            messages,
-            page_size,
-            ignores_page=ignores_page,
-            newest_first=newest_first,
-            inserts=inserts,
-            chance=random.Random(seed),
-        )
+def shops(most: int = 700, **churn: st.SearchStrategy[float]) -> st.SearchStrategy[Shop]:
+    return st.builds(
+        Shop,
+        st.integers(0, most),
+        st.sampled_from([None, 50, 100, 200, 250, ALL]),
+        ignores_page=st.booleans(),
+        newest_first=st.booleans(),
+        chance=st.integers(0, 2**32).map(random.Random),
+        **churn,
     )
 
 
-@given(
-    messages=st.integers(0, 700),
-    page_size=sizes,
-    ignores_page=st.booleans(),
-    newest_first=st.booleans(),
-    deletes=st.sampled_from([0.1, 0.3, 0.8, 1.0]),
-    seed=st.integers(0, 2**32),
-)
-@example(messages=51, page_size=50, ignores_page=False, newest_first=False, deletes=1.0, seed=0)
-@example(messages=52, page_size=50, ignores_page=True, newest_first=False, deletes=1.0, seed=3)
-def test_no_message_is_missing_while_others_go(
-    messages: int, page_size: int | None, ignores_page: bool, newest_first: bool, deletes: float, seed: int
-) -> None:
-    check(
-        Shop(
-            messages,
-            page_size,
-            ignores_page=ignores_page,
-            newest_first=newest_first,
-            deletes=deletes,
-            chance=random.Random(seed),
-        )
-    )
+@given(shops(inserts=st.sampled_from([0.0, 0.1, 0.5])))
+def test_no_message_is_missing_while_others_come(shop: Shop) -> None:
+    check(shop)
 
 
-@given(
-    messages=st.integers(40, 260),
-    newest_first=st.booleans(),
-    ignores_page=st.booleans(),
-    churn=st.sampled_from([0.2, 0.5]),
-    seed=st.integers(0, 2**32),
-)
-def test_no_message_is_missing_while_others_come_and_go(
-    messages: int, newest_first: bool, ignores_page: bool, churn: float, seed: int
-) -> None:
-    check(
-        Shop(
-            messages,
-            50,
-            ignores_page=ignores_page,
-            newest_first=newest_first,
-            inserts=churn,
-            deletes=churn,
-            chance=random.Random(seed),
-        )
-    )
+@given(shops(deletes=st.sampled_from([0.1, 0.3, 0.8, 1.0])))
+@example(Shop(51, 50, deletes=1.0, chance=random.Random(0)))
+@example(Shop(52, 50, ignores_page=True, deletes=1.0, chance=random.Random(3)))
+def test_no_message_is_missing_while_others_go(shop: Shop) -> None:
+    check(shop)
+
+
+@given(shops(most=260, inserts=st.sampled_from([0.2, 0.5]), deletes=st.sampled_from([0.2, 0.5])))
+def test_no_message_is_missing_while_others_come_and_go(shop: Shop) -> None:
+    check(shop)
 
 
 def check(shop: Shop) -> None:
