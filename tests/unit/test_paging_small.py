@@ -250,6 +250,22 @@ def test_a_list_by_last_change_that_looks_like_one_by_id_is_noticed(
         walked(world, stop_after=stops)
 
 
+class Grown(World):
+    """A shop in which two tickets come while the end of a list of 19 is looked for; then a third changes, and moves behind it."""
+
+    def churn(self) -> None:
+        if self.calls == 2:
+            self.now += 1
+            self._insert()
+            self._insert()
+            self.now += 1
+            self.rows[12].updated = self.now
+
+
+def test_a_list_that_goes_on_behind_what_should_be_its_last_page() -> None:
+    walked(Grown(order="last_change_asc").fill(range(END - 19 * 60, END, 60)))
+
+
 def failure(
     world: World, wanted: TicketFilter | None = None, **options: Any
 ) -> LightspeedIncompleteListError:
