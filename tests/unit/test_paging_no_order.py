@@ -39,6 +39,14 @@ def test_where_tickets_crowd_all_is_read_twice(spacing: float, order: str) -> No
         assert walked(world).calls <= 2 * ceil(size / PAGE) + 3, size
 
 
+@pytest.mark.parametrize("size", [28, 67, 155, 290])
+def test_where_one_customers_tickets_crowd_all_is_read_twice_too(size: int) -> None:
+    """Where the shop counts the tickets of one customer."""
+    wanted = TicketFilter(email="a@example.com")
+    world = world_of(2 * size, 0.05, count_reads_email=True)
+    assert walked(world, wanted).calls <= 2 * ceil(len(world.expected(wanted)) / PAGE) + 3
+
+
 @pytest.mark.parametrize("zone", ["UTC", "-720"])
 @pytest.mark.parametrize("spacing", [300, 3_600])
 def test_each_cursor_goes_on_right_after_its_page(spacing: int, zone: str) -> None:
@@ -54,6 +62,9 @@ def test_each_cursor_goes_on_right_after_its_page(spacing: int, zone: str) -> No
             assert set(rest.yielded) == unbroken.must - yielded
             calls.append(rest.calls)
     assert len(calls) >= 10
+    # Wherever a walk is stopped, no more than five pages are read again: the first page, a count and five pages
+    # come before the first cursor.
+    assert calls[0] >= unbroken.calls - 7
     # The cursor after five pages and a count; the one after ten, and so on.
     assert calls[0] <= unbroken.calls - 6 + 2
     assert calls[1] <= unbroken.calls - 11 + 2
@@ -79,9 +90,52 @@ def test_nothing_is_lost_to_a_cut_at_the_second_in_which_a_clock_changes(
     moment = int(datetime(*change, tzinfo=UTC).timestamp())  # type: ignore[arg-type, misc]
     for begin in range(40, 49):
         # Two seconds before one of these tickets a clock changes, and with nine of them in a slice, one cut lies there.
+        # Slices are so wide that the zone that is named is taken for right.
         world = World(order="unordered", filter_zone=zone, seed=begin)
-        world.fill(range(moment - 900 * begin + 1, moment + 900 * 40, 900))
+        world.fill(range(moment - 1_800 * begin + 1, moment + 1_800 * 40, 1_800))
         walked(world, filter_timezone=zone)
+
+
+@pytest.mark.parametrize("max_inclusive", [True, False])
+@pytest.mark.parametrize("min_inclusive", [True, False])
+def test_nothing_is_lost_or_doubled_at_a_cut_between_two_seconds(
+    min_inclusive: bool, max_inclusive: bool
+) -> None:
+    for burst in range(2, 9):
+        # Some tickets each day, a second apart: with nine of them in a slice, cuts lie before, in and behind these.
+        world = World(order="unordered", min_inclusive=min_inclusive, max_inclusive=max_inclusive, seed=burst)
+        walked(world.fill(END - 86_400 * (20 - day) + second for day in range(20) for second in range(burst)))
+
+
+@pytest.mark.parametrize("after", [600, 1_900])
+@pytest.mark.parametrize(("zone", "change"), [CLOCK_CHANGES[1], CLOCK_CHANGES[3]])
+def test_a_crowded_second_after_a_clock_was_set_back_is_soon_found(
+    zone: str, change: tuple[int, ...], after: int
+) -> None:
+    """Wall clocks tell its place wrongly, so cutting beside it would come nearer by a second with each call."""
+    moment = int(datetime(*change, tzinfo=UTC).timestamp())  # type: ignore[arg-type, misc]
+    for seed in range(3):
+        world = World(order="unordered", filter_zone=zone, seed=seed, deletes=0.05)
+        others = [moment + 90_000 * number for number in range(-55, 55)]
+        outcome = walked(world.fill(sorted([*others, *[moment + after] * 60]), changed=0.3))
+        assert outcome.calls <= 10 * ceil(170 / PAGE)
+
+
+@pytest.mark.parametrize("every", [86_400, 864_000])
+def test_many_tickets_that_came_in_bursts_after_a_stop(every: int) -> None:
+    """No survey told where to cut; the tickets that a slice shows do, though time between them is empty."""
+
+    def bursts(size: int, begin: int) -> list[int]:
+        return [begin + every * (number // 12) + 10 * (number % 12) for number in range(size)]
+
+    world = World(order="unordered", seed=1).fill(bursts(200, END), changed=0.3)
+    cursor = [page.cursor for page in walked(world).pages if page.cursor is not None][-1]
+    yielded = set(world.rows)
+    for second in bursts(400, world.now + every):
+        world.add(second, second)
+    rest = walked(world, cursor=plain_json(cursor))
+    assert set(rest.yielded) >= set(world.rows) - yielded
+    assert rest.calls <= 5 * ceil(400 / PAGE)
 
 
 @pytest.mark.parametrize("deletes", [0.3, 1.0])
@@ -116,6 +170,25 @@ def test_only_what_is_newer_than_an_id(spacing: int) -> None:
     world = world_of(300, spacing)
     since_id = sorted(world.rows)[-51]
     assert walked(world, TicketFilter(since_id=since_id)).calls <= 3 * 5 + 5
+
+
+class AroundAPage(World):
+    """A shop whose list is a page long, then shorter while it is surveyed, then longer than a page."""
+
+    def churn(self) -> None:
+        if self.calls == 1:
+            self._delete()
+            self._delete()
+        if self.calls == 3:
+            for _ in range(4):
+                self.now += 60
+                self._insert()
+
+
+@pytest.mark.parametrize("order", NO_ORDER)
+def test_a_list_that_fits_on_a_page_and_then_does_not(order: str) -> None:
+    for seed in range(8):
+        walked(AroundAPage(order=order, seed=seed).fill(range(END - PAGE * 60, END, 60), changed=0.5))
 
 
 @pytest.mark.parametrize("order", [*NO_ORDER, "oldest", "newest"])
