@@ -20,6 +20,7 @@ from chaos.promises import (
     is_green,
     keep,
     lets_go_of_its_worker,
+    logs_are_discreet,
     none_is_written_again,
     only_its_targets_are_closed,
     only_stale_are_closed,
@@ -35,6 +36,8 @@ from demo.airflow_api import OVER, wait_until
 _DOWN = 3.0
 _ENDS_WITHIN = 900.0
 _TOLD_WITHIN = 60.0
+#: So many tickets' subjects are looked for in the logs.
+_SUBJECTS = 1_000
 _TASK_KILLED, _SHOP_AWAY = "a task killed", "the shop away"
 
 
@@ -122,6 +125,9 @@ def play(world: World, stage: Stage) -> Told:
         )
         if had_to_let_go:
             lets_go_of_its_worker(logs["close"])
+        subjects = {ticket["subject"] for ticket in list(before.values())[:_SUBJECTS]}
+        # The shop says false for what is empty.
+        logs_are_discreet(stage.all_logs(run_id), shop.secret, subjects - {False, ""})
         told = ", ".join(f"{name} {state}" for name, state in sorted(states.items()))
         return Told(
             states,

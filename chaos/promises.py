@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -167,6 +167,14 @@ def quota_is_kept(shop: Sandbox, starts: int) -> None:
     """Nobody runs into the limit who could have known: each process asks once before it has heard of it."""
     refused = [call for call in shop.calls if call.status == 429 and call.fault is None]
     keep(len(refused) <= starts, f"{len(refused)} calls were refused, and only {starts} processes began")
+
+
+def logs_are_discreet(logs: Iterable[str], secret: str, texts: Collection[str]) -> None:
+    """No log holds the secret, or anything that a customer wrote."""
+    for log in logs:
+        keep(secret not in log, "a log holds the secret")
+        told = sum(text in log for text in texts)
+        keep(not told, f"a log holds {told} subjects of tickets")
 
 
 def _some(numbers: Collection[int]) -> str:

@@ -70,12 +70,17 @@ class Stage:
 
     def logs(self, run_id: str, task_id: str) -> list[str]:
         """Return what each try of a task has logged, the last one last."""
-        directory = (
-            self._home.directory / "logs" / f"dag_id={DAG_ID}" / f"run_id={run_id}" / f"task_id={task_id}"
-        )
+        directory = self._logs_of(run_id) / f"task_id={task_id}"
         # Beside each lies what its triggers have logged.
         tries = {file.stem.partition("=")[2]: file for file in directory.glob("attempt=*.log")}
         return [tries[number].read_text() for number in sorted(filter(str.isdecimal, tries), key=int)]
+
+    def all_logs(self, run_id: str) -> list[str]:
+        """Return what all tasks of a run and their triggers have logged."""
+        return [file.read_text() for file in self._logs_of(run_id).rglob("*.log*")]
+
+    def _logs_of(self, run_id: str) -> Path:
+        return self._home.directory / "logs" / f"dag_id={DAG_ID}" / f"run_id={run_id}"
 
     def _unpause(self, dag_id: str) -> None:
         wait_until(

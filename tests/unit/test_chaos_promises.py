@@ -14,6 +14,7 @@ from chaos.promises import (
     goes_on_where_it_was,
     is_green,
     lets_go_of_its_worker,
+    logs_are_discreet,
     none_is_written_again,
 )
 from chaos.worlds import World, draw
@@ -99,3 +100,10 @@ def test_a_deferral_has_to_be_where_the_quota_was_used_up_for_long() -> None:
     lets_go_of_its_worker(["Going on at 2026-06-01"])
     with pytest.raises(BrokenPromiseError, match="never deferred"):
         lets_go_of_its_worker(["Waiting 7 s"])
+
+
+@pytest.mark.parametrize("log", ["password: the-secret", "ticket 7: Where is my order?"])
+def test_a_log_with_the_secret_or_a_subject_breaks_a_promise(log: str) -> None:
+    logs_are_discreet(["ticket 7 is closed"], "the-secret", {"Where is my order?"})
+    with pytest.raises(BrokenPromiseError, match="a log holds"):
+        logs_are_discreet(["ticket 7 is closed", log], "the-secret", {"Where is my order?"})
