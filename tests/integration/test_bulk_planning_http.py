@@ -57,8 +57,9 @@ def test_a_long_plan_goes_on_after_each_deferral(monkeypatch: pytest.MonkeyPatch
     with shop(monkeypatch, tickets=40_000, order="newest", **small(40)) as sandbox:
         outcome = run(plan(), Store())
         assert outcome["closed"] == open_ids(sandbox, lambda t: t["id"] % 97 == 0)
-        # 160 pages, and a few calls to find out how the list is ordered.
-        assert outcome["calls"] <= 160 + 5
+        # 160 pages, three calls to learn the order and the number of tickets, and at each of four deferrals perhaps one
+        # that the shop refuses, on a machine so busy that a window of a second is over meanwhile.
+        assert outcome["calls"] <= 160 + 3 + 4
 
 
 def test_a_killed_plan_goes_on_where_it_was_kept(monkeypatch: pytest.MonkeyPatch) -> None:
