@@ -122,3 +122,22 @@ def test_of_a_million_tickets_only_those_of_the_page_are_made(monkeypatch: pytes
     found = shop.find(Query(limit=250, page=4_000))
     assert made == [ticket.id for ticket in found]
     assert len(made) == 250
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"order": "random"}, "Unknown order 'random': choose from newest"),
+        ({"retry_after": "soon"}, "Unknown retry_after 'soon'"),
+        ({"end": datetime(2026, 3, 1)}, "end needs a time zone"),  # ruff: ignore[call-datetime-without-tzinfo] - is wrong
+        ({"ignored_properties": frozenset({"isOpen"})}, r"Unknown properties \['isOpen'\]: choose from"),
+        ({"languages": ()}, "at least one language"),
+        ({"tickets": -1}, "tickets must be >= 0"),
+        ({"days": 0}, "days > 0"),
+        ({"message_page_size": 0}, "message_page_size must be >= 1"),
+        ({"window_seconds": (300, 0, 86_400)}, "window_seconds must be above 0"),
+    ],
+)
+def test_a_shop_that_cannot_be_is_said_to_be_wrong(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ShopConfig(**wrong)
