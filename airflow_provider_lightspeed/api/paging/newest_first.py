@@ -89,7 +89,8 @@ def newest_first(reading: Reading, rows: list[Ticket], cursor: Cursor | None = N
     All that is read after the count, up to the highest id that was seen before it, was there to be
     counted. So where as many were read as were counted, no ticket is missing, whatever the order.
     Once tickets are known to be deleted meanwhile, that number will hardly be reached, and the way by
-    page would only leave more holes: bridges go on from there. They hold only in a list by id, so not where all that was read fits a list by last change too.
+    page would only leave more holes: bridges go on from there. They hold only in a list by id, so not
+    where all that was read fits a list by last change too.
 
     :param rows: the first page; empty with a cursor. Only its order and its highest id are relied on.
     :raises NotInOrder: if the list turns out not to be in order.
