@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow_provider_lightspeed.api.errors import LightspeedError, LightspeedUnknownOutcomeError
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import BaseOperator, Context
+    from airflow_provider_lightspeed._airflow import BaseOperator, Context
 
 
 class Checkpoint:

@@ -7,8 +7,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow.providers.common.compat.sdk import BaseHook, mask_secret
-
+from airflow_provider_lightspeed._airflow import BaseHook, mask_secret
 from airflow_provider_lightspeed.api import tickets as api
 from airflow_provider_lightspeed.api.errors import LightspeedError
 from airflow_provider_lightspeed.api.messages import ticket_messages

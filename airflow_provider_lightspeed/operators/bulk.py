@@ -11,8 +11,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import msgspec
-from airflow.providers.common.compat.sdk import BaseOperator
 
+from airflow_provider_lightspeed._airflow import BaseOperator
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedQuotaExhausted
 from airflow_provider_lightspeed.arguments import (
     given,
@@ -31,8 +31,7 @@ from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.transfers.s3_files import S3Files, locate
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
-
+    from airflow_provider_lightspeed._airflow import Context
     from airflow_provider_lightspeed.api.client import LightspeedClient
     from airflow_provider_lightspeed.bulk.actions import Action
     from airflow_provider_lightspeed.bulk.job import Job

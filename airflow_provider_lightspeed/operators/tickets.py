@@ -6,8 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from airflow.providers.common.compat.sdk import BaseOperator
-
+from airflow_provider_lightspeed._airflow import BaseOperator
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedUnknownOutcomeError
 from airflow_provider_lightspeed.arguments import given, refuse_unrendered
 from airflow_provider_lightspeed.checkpoint import SentMark
@@ -16,8 +15,7 @@ from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.operators.bulk import BulkTicketsOperator
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
-
+    from airflow_provider_lightspeed._airflow import Context
     from airflow_provider_lightspeed.api.tickets import Ticket
     from airflow_provider_lightspeed.bulk.actions import Delete, Update
 

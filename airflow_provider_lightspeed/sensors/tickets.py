@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from airflow.providers.common.compat.sdk import (
+from airflow_provider_lightspeed._airflow import (
     AirflowException,
     AirflowFailException,
     AirflowSensorTimeout,
@@ -17,7 +17,6 @@ from airflow.providers.common.compat.sdk import (
     PokeReturnValue,
     conf,
 )
-
 from airflow_provider_lightspeed.api.errors import (
     LightspeedAuthenticationError,
     LightspeedConfigurationError,
@@ -32,7 +31,7 @@ from airflow_provider_lightspeed.new_tickets import GiveUp, Look, digest, finger
 from airflow_provider_lightspeed.sensors.cursor import HandedOver, SensorCursor
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow_provider_lightspeed._airflow import Context
 
 # The trigger ends by itself when the sensor's time is up. Airflow's own limit is for a triggerer that is down.
 _GRACE = 60.0

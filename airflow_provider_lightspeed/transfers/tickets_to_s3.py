@@ -11,14 +11,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from airflow.providers.common.compat.sdk import (
+
+from airflow_provider_lightspeed._airflow import (
     AirflowSkipException,
     BaseOperator,
     Variable,
     conf,
     mask_secret,
 )
-
 from airflow_provider_lightspeed.api.errors import (
     LightspeedConfigurationError,
     LightspeedIncompleteListError,
@@ -40,9 +40,9 @@ from airflow_provider_lightspeed.exceptions import (
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
     from airflow.providers.openlineage.extractors import OperatorLineage
 
+    from airflow_provider_lightspeed._airflow import Context
     from airflow_provider_lightspeed.api.tickets import TicketFilter
     from airflow_provider_lightspeed.formats import Format
     from airflow_provider_lightspeed.transfers.destination import Destination

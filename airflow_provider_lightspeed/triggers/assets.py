@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Hashable
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.triggers import BaseEventTrigger
 from airflow.triggers.base import TriggerEvent
 
+from airflow_provider_lightspeed._airflow import BaseEventTrigger
 from airflow_provider_lightspeed.new_tickets import Look
 from airflow_provider_lightspeed.triggers.lookout import View, watching
 

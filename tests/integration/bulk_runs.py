@@ -7,8 +7,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow.providers.common.compat.sdk import TaskDeferred
-
+from airflow_provider_lightspeed._airflow import TaskDeferred
 from airflow_provider_lightspeed.operators.bulk import BulkTicketsOperator
 from airflow_provider_lightspeed.transfers.s3_files import S3Files
 from tests.plain_json import plain_json

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import BaseOperator, TaskDeferred
 
+from airflow_provider_lightspeed._airflow import BaseOperator, TaskDeferred
 from airflow_provider_lightspeed.checkpoint import Checkpoint, defer_until
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import shlex
@@ -62,7 +63,7 @@ _IMPORTS = """
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from airflow.providers.common.compat.sdk import dag, task
+from airflow_provider_lightspeed._airflow import dag, task
 
 from airflow_provider_lightspeed.assets import new_tickets_asset
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
@@ -127,15 +128,18 @@ def test_python_runs(snippet: Snippet, monkeypatch: pytest.MonkeyPatch) -> None:
         files = re.findall(r'--8<-- "(.+?)"', snippet.text)
         assert all((PROJECT / file).is_file() for file in files)  # and other tests run them
         return
-    needs_airflow_3 = any(
-        word in snippet.text for word in ("new_tickets_asset(", "retry_policy", "airflow.sdk")
-    )
+    text = snippet.text
+    if not _has_airflow_sdk():
+        text = re.sub(
+            r"^from airflow.sdk import dag$", "from airflow.decorators import dag", text, flags=re.M
+        )
+    needs_airflow_3 = any(word in text for word in ("new_tickets_asset(", "retry_policy", "airflow.sdk"))
     if needs_airflow_3 and not _is_airflow_3_3():
         pytest.skip("shows what this version of Airflow does not have; docs/versions.md says so")
     monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", '{"conn_type": "lightspeed"}')
     names: dict[str, Any] = {"__name__": "snippet"}
     exec(_IMPORTS, names)  # ruff: ignore[exec-builtin] - it is our own text
-    exec(compile(snippet.text, snippet.place, "exec"), names)  # ruff: ignore[exec-builtin] - as above
+    exec(compile(text, snippet.place, "exec"), names)  # ruff: ignore[exec-builtin] - as above
 
 
 def test_what_is_imported_is_in_the_reference() -> None:
@@ -384,6 +388,10 @@ def settings(conn_id: str) -> Any:
         return connection.get_conn().settings
     except ValueError as error:
         raise AssertionError(str(error)) from None
+
+
+def _has_airflow_sdk() -> bool:
+    return importlib.util.find_spec("airflow.sdk") is not None
 
 
 def _is_airflow_3_3() -> bool:
