@@ -172,7 +172,7 @@ def sensors(shop: int, number: int, interval: float, since_id: int) -> list[Base
             customer_email=None,
             min_tickets=1,
             poke_interval=interval,
-            look_at=now + interval,
+            first_poll_at=now + interval,
             deadline=now + 3_600,
         )
         for _ in range(number)
