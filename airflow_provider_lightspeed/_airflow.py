@@ -9,56 +9,31 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    # isort: off  (it would give each name an import statement of its own)
     from airflow.sdk import (
         DAG as DAG,
-    )
-    from airflow.sdk import (
         BaseHook as BaseHook,
-    )
-    from airflow.sdk import (
         BaseOperator as BaseOperator,
-    )
-    from airflow.sdk import (
         BaseSensorOperator as BaseSensorOperator,
-    )
-    from airflow.sdk import (
         Connection as Connection,
-    )
-    from airflow.sdk import (
         Context as Context,
-    )
-    from airflow.sdk import (
         PokeReturnValue as PokeReturnValue,
-    )
-    from airflow.sdk import (
         Variable as Variable,
-    )
-    from airflow.sdk import (
         dag as dag,
-    )
-    from airflow.sdk import (
         task as task,
     )
     from airflow.sdk.configuration import conf as conf
     from airflow.sdk.exceptions import (
         AirflowException as AirflowException,
-    )
-    from airflow.sdk.exceptions import (
         AirflowFailException as AirflowFailException,
-    )
-    from airflow.sdk.exceptions import (
         AirflowSensorTimeout as AirflowSensorTimeout,
-    )
-    from airflow.sdk.exceptions import (
         AirflowSkipException as AirflowSkipException,
-    )
-    from airflow.sdk.exceptions import (
         TaskDeferred as TaskDeferred,
     )
     from airflow.sdk.log import mask_secret as mask_secret
-    from airflow.sdk.log import redact as redact
     from airflow.sdk.observability.stats import Stats as Stats
     from airflow.triggers.base import BaseEventTrigger as BaseEventTrigger
+    # isort: on
 else:
     _EXCEPTIONS = ("airflow.sdk.exceptions", "airflow.exceptions")
     _MASKER = (
