@@ -30,7 +30,7 @@ from airflow_provider_lightspeed.bulk.stop import Stop
 
 log = logging.getLogger(__name__)
 
-IfChanged = Literal["skip", "close", "fail"]
+IfChanged = Literal["skip", "overwrite", "fail"]
 
 _AT_ONCE = 8
 #: Seconds after which a ticket is looked at again before it is changed.
@@ -43,8 +43,8 @@ _GRACE = 2.0
 class Run:
     """One try to carry a job out.
 
-    :param if_changed: what to do with a ticket that changed after it was planned: ``close`` changes it all the
-        same; else it is left alone.
+    :param if_changed: what to do with a ticket that changed after it was planned: ``overwrite`` changes it all
+        the same; else it is left alone.
     :param dry_run: look, and change nothing.
     :param save: keeps the job; called before each batch of changes.
     :param stop: asks the run to stop.
@@ -131,7 +131,7 @@ class Run:
         if self._action.request(ticket) is None:
             ours = ticket["id"] in self._maybe_done
             return Result(Status.DONE if ours else Status.ALREADY, change)
-        if planned is not None and change != planned and self._if_changed != "close":
+        if planned is not None and change != planned and self._if_changed != "overwrite":
             return Result(Status.CHANGED, change)
         return None
 

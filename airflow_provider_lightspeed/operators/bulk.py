@@ -290,7 +290,10 @@ class BulkTicketsOperator(BaseOperator):
                 )
         else:
             self._criteria()
-        for name, allowed in (("if_changed", {"skip", "close", "fail"}), ("on_failure", {"fail", "warn"})):
+        for name, allowed in (
+            ("if_changed", {"skip", "overwrite", "fail"}),
+            ("on_failure", {"fail", "warn"}),
+        ):
             if getattr(self, name) not in allowed:
                 raise LightspeedConfigurationError(
                     f"{name} must be one of {', '.join(sorted(allowed))}, got {getattr(self, name)!r}"

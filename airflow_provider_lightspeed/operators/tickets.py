@@ -222,8 +222,8 @@ class UpdateTicketsOperator(BulkTicketsOperator):
     :param memo: their note for the merchant (templated).
     :param max_tickets: refuse to touch any if more than this are planned (default, and meant by None: 1000).
     :param max_share: refuse to touch any if criteria choose more than this part of the open tickets (default 0.5).
-    :param if_changed: what to do with a ticket that was changed after it was planned: ``skip`` it, change (``close``)
-        it all the same, or skip it and ``fail`` at the end. The plan is as old as the receipt or export that it is
+    :param if_changed: what to do with a ticket that was changed after it was planned: ``skip`` it, ``overwrite`` (or
+        delete) it all the same, or skip it and ``fail`` at the end. The plan is as old as the receipt or export that it is
         read from; bare ids are planned when the task starts, if they are more than a page, and else when they are
         seen.
     :param on_failure: whether tickets that failed ``fail`` the task at the end, or ``warn`` in its log.

@@ -127,6 +127,7 @@ def test_a_plan_too_large_touches_nothing(sandbox: Sandbox) -> None:
         {"created_before": "2026-01-01"},
         {"created_before": ""},
         {"ticket_ids": [1], "if_changed": "maybe"},
+        {"ticket_ids": [1], "if_changed": "close"},
         {"ticket_ids": [1], "on_failure": "cry"},
         {"only_answered": True, "max_share": 0},
         {"ticket_ids": [1], "receipt_s3_key": "no/address"},
@@ -184,7 +185,7 @@ def test_changed_after_the_plan_is_left_alone(sandbox: Sandbox, s3_bucket: str, 
     # Another try would find the same.
     with pytest.raises(LightspeedTaskFailed, match="changed since the plan"):
         close(ticket_ids=receipt, if_changed="fail")
-    assert close(ticket_ids=receipt, if_changed="close")["closed"] == [ids[2]]
+    assert close(ticket_ids=receipt, if_changed="overwrite")["closed"] == [ids[2]]
 
 
 def test_changed_while_a_long_list_of_ids_waits(sandbox: Sandbox) -> None:
