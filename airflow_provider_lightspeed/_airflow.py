@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    # isort: off  (it would give each name an import statement of its own)
+    # isort: off
     from airflow.sdk import (
         DAG as DAG,
         BaseHook as BaseHook,

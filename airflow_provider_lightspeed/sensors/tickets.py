@@ -17,6 +17,7 @@ from airflow_provider_lightspeed._airflow import (
     PokeReturnValue,
     conf,
 )
+from airflow_provider_lightspeed._arguments import parse_ticket_filter, passed_names, require_rendered
 from airflow_provider_lightspeed.api.errors import (
     LightspeedAuthenticationError,
     LightspeedConfigurationError,
@@ -24,7 +25,6 @@ from airflow_provider_lightspeed.api.errors import (
 )
 from airflow_provider_lightspeed.api.retries import may_pass
 from airflow_provider_lightspeed.api.tickets import Ticket
-from airflow_provider_lightspeed.arguments import given, parse_ticket_filter, refuse_unrendered
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, fail_without_retry
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.new_tickets import FailedEvent, PollResult, digest, fingerprint, read_event
@@ -107,7 +107,7 @@ class NewTicketSensor(BaseSensorOperator):
         self.start = start
         self.deferrable = deferrable
         self.lightspeed_conn_id = lightspeed_conn_id
-        self._given = given(self, "since_id", "customer_email")
+        self._given = passed_names(self, "since_id", "customer_email")
         self._interval = self.poke_interval
         self._deadline: float | None = None
         self._new_since: int | None = None
@@ -195,7 +195,7 @@ class NewTicketSensor(BaseSensorOperator):
     def _poll_once(self, context: Context) -> PokeReturnValue:
         if self.start not in {"latest", "earliest"}:
             raise LightspeedConfigurationError(f"start must be 'latest' or 'earliest', got {self.start!r}")
-        refuse_unrendered(self, self._given, hint="leave it out if it is not wanted")
+        require_rendered(self, self._given, hint="leave it out if it is not wanted")
         tickets = parse_ticket_filter(since_id=self.since_id, email=self.customer_email)
         if tickets.since_id is not None:
             return self._to_poke_value(self._poll(tickets.since_id))
