@@ -117,7 +117,10 @@ def test_columns_of_messages(file_format: str) -> None:
     [
         ({"exclude": ["messages.mesage"]}, "'messages.mesage' is not a field.*messages.message"),
         ({"exclude": ["messages.id"]}, "'messages.id' is not a field"),
-        ({"hashed": ["messages"], "key": KEY}, "messages can't be hashed. Fields that can: .*messages.message"),
+        (
+            {"hashed": ["messages"], "key": KEY},
+            "messages can't be hashed. Fields that can: .*messages.message",
+        ),
         ({"hashed": ["messages.from"], "key": KEY}, "messages.from can't be hashed"),
         ({"exclude": ["custmer"]}, "'custmer' is not a field"),
         ({"exclude": ["id"]}, "tickets always keep it"),
