@@ -19,19 +19,19 @@ from airflow.providers.common.compat.sdk import (
     mask_secret,
 )
 
+from airflow_provider_lightspeed._arguments import (
+    NO_DATA_INTERVAL,
+    parse_ticket_filter,
+    passed_names,
+    require_rendered,
+    split_s3_address,
+)
+from airflow_provider_lightspeed._checkpoint import Checkpoint, clear_generation, defer_until
 from airflow_provider_lightspeed.api.errors import (
     LightspeedConfigurationError,
     LightspeedIncompleteListError,
     LightspeedQuotaExhausted,
 )
-from airflow_provider_lightspeed.arguments import (
-    NO_DATA_INTERVAL,
-    given,
-    parse_ticket_filter,
-    refuse_unrendered,
-    split_s3_address,
-)
-from airflow_provider_lightspeed.checkpoint import Checkpoint, defer_until, life_of
 from airflow_provider_lightspeed.exceptions import (
     LightspeedStagingLostError,
     LightspeedTaskFailed,
@@ -183,8 +183,8 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         self.lightspeed_conn_id = lightspeed_conn_id
         self.aws_conn_id = aws_conn_id
         self._exported: Exported | None = None
-        self._window_given = given(self, "created_from", "created_to")
-        self._options_given = given(
+        self._window_given = passed_names(self, "created_from", "created_to")
+        self._options_given = passed_names(
             self, "since_id", "customer_email", "hash_key_variable", "kms_key_id", "acl_policy"
         )
 
@@ -254,7 +254,7 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         looks as after a success, but for this.
         """
         owner = _owner(context)
-        return _digest(owner, self.retries, *life_of(context)) if owner else ""
+        return _digest(owner, self.retries, *clear_generation(context)) if owner else ""
 
     def _result(self, context: Context, uri: str, progress: Progress, size: int) -> dict[str, Any]:
         """Say what is there now, to the asset outlets too."""
@@ -343,7 +343,7 @@ class LightspeedTicketsToS3Operator(BaseOperator):
             checkpoint.save(state)
 
         def is_of_use() -> bool:
-            return checkpoint.is_kept and bool(kept["pieces"] or kept["cursor"])
+            return checkpoint.is_persistent and bool(kept["pieces"] or kept["cursor"])
 
         def told() -> str:
             if is_of_use():
@@ -423,9 +423,9 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         )
 
     def _check_options(self) -> None:
-        refuse_unrendered(self, ["s3_key"])
-        refuse_unrendered(self, self._window_given, hint=NO_DATA_INTERVAL)
-        refuse_unrendered(self, self._options_given, hint="leave it out if it is not wanted")
+        require_rendered(self, ["s3_key"])
+        require_rendered(self, self._window_given, hint=NO_DATA_INTERVAL)
+        require_rendered(self, self._options_given, hint="leave it out if it is not wanted")
 
     def _s3_options(self) -> dict[str, Any]:
         options: dict[str, Any] = {}

@@ -48,7 +48,7 @@ def run(operator: BulkTicketsOperator, store: Store | None = None, ti: Xcom | No
         moment = deferred.trigger.moment  # type: ignore[attr-defined]
         time.sleep(max(0.0, (moment - datetime.now(UTC)).total_seconds()))
         try:
-            return operator.resume(context, None, **json.loads(json.dumps(deferred.kwargs)))
+            return operator.execute_complete(context, None, **json.loads(json.dumps(deferred.kwargs)))
         except TaskDeferred as again:
             deferred = again
 
