@@ -86,7 +86,9 @@ class LightspeedTicketsToS3Operator(BaseOperator):
     :param compression: ``gzip``, ``zstd`` or ``none``; by the key's ending (``.gz``, ``.zst``) if not given.
         Parquet compresses inside the file, with ``zstd`` if not given (templated).
     :param flatten: columns with types in place of the API's own objects. CSV and Parquet always have them.
-    :param escape_formulas: whether a CSV cell that a spreadsheet would run gets an apostrophe before it.
+    :param escape_formulas: whether CSV gets an apostrophe before what a spreadsheet would run as a formula
+        (default). Texts with lines that start with ``-`` or ``+`` get one too; turn it off for a warehouse.
+    :param csv_bom: whether CSV starts with a byte order mark, so that Excel reads it as UTF-8 (default: no).
     :param replace: whether an object that is there may be replaced. If not, the task fails, and of two runs at
         once only one wins.
     :param skip_if_empty: whether the task is skipped, and no object written, when no ticket matches.
@@ -141,6 +143,7 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         compression: str | None = None,
         flatten: bool = False,
         escape_formulas: bool = True,
+        csv_bom: bool = False,
         replace: bool = False,
         skip_if_empty: bool = False,
         include_messages: bool = False,
@@ -166,6 +169,7 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         self.compression = compression
         self.flatten = flatten
         self.escape_formulas = escape_formulas
+        self.csv_bom = csv_bom
         self.replace = replace
         self.skip_if_empty = skip_if_empty
         self.include_messages = include_messages
@@ -403,6 +407,7 @@ class LightspeedTicketsToS3Operator(BaseOperator):
                     exclude=redaction.exclude,
                     text=redaction.text_columns,
                     escape_formulas=self.escape_formulas,
+                    csv_bom=self.csv_bom,
                 )
             )
         except (FormatError, ModuleNotFoundError) as error:
