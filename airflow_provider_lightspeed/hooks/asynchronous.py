@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from airflow_provider_lightspeed._airflow import get_async_connection
 from airflow_provider_lightspeed.api.client import AsyncLightspeedClient
 from airflow_provider_lightspeed.hooks.metrics import AirflowMeter
 from airflow_provider_lightspeed.hooks.settings import mask_credentials, read_settings
@@ -22,11 +23,9 @@ async def open_client(conn_id: str) -> AsyncLightspeedClient:
 
 async def read_connection(conn_id: str) -> ClientSettings:
     """Look a connection up and read it."""
-    from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
     from asgiref.sync import sync_to_async
 
-    connection = await get_async_connection(conn_id)
-    settings = read_settings(connection, await get_async_extra_dejson(connection))
+    settings = read_settings(*await get_async_connection(conn_id))
     # Masking tells the process above, and waits for it.
     await sync_to_async(mask_credentials)(settings)
     return settings

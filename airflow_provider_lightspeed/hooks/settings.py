@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import mask_secret
-
+from airflow_provider_lightspeed._airflow import mask_secret
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.api.settings import CLUSTERS, ClientSettings
 from airflow_provider_lightspeed.provider_info import CONNECTION_FIELDS, CONNECTION_TYPE
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Connection
+    from airflow_provider_lightspeed._airflow import Connection
 
 _TEXTS = ("cluster", "language", "filter_timezone", "app_token")
 _NUMBERS = ("quota_reserve", "timeout", "max_wait", "calls_per_second")
