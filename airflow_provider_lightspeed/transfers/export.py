@@ -15,7 +15,7 @@ import msgspec
 
 from airflow_provider_lightspeed.api.client import LightspeedClient
 from airflow_provider_lightspeed.api.errors import LightspeedQuotaExhausted
-from airflow_provider_lightspeed.api.paging import Page
+from airflow_provider_lightspeed.api.paging import Cursor, Page
 from airflow_provider_lightspeed.api.quota import in_words
 from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Request, TicketFilter, count_tickets
 from airflow_provider_lightspeed.formats import Format
@@ -55,7 +55,7 @@ class Progress(msgspec.Struct):
 
     export: str
     job: str
-    cursor: dict[str, Any] | None = None
+    cursor: Cursor | None = None
     written: list[int] = msgspec.field(default_factory=list)
     pieces: list[Piece] = msgspec.field(default_factory=list)
     tickets: int = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from math import ceil
 
+import msgspec
 import pytest
 
 from airflow_provider_lightspeed.api.tickets import TicketFilter
@@ -58,7 +59,7 @@ def test_each_cursor_goes_on_right_after_its_page(spacing: int, zone: str) -> No
     for page in unbroken.pages:
         yielded |= {ticket["id"] for ticket in page.tickets}
         if page.cursor is not None:
-            rest = walked(world, cursor=plain_json(page.cursor))
+            rest = walked(world, cursor=plain_json(msgspec.to_builtins(page.cursor)))
             assert set(rest.yielded) == unbroken.must - yielded
             calls.append(rest.calls)
     assert len(calls) >= 10
@@ -133,7 +134,7 @@ def test_many_tickets_that_came_in_bursts_after_a_stop(every: int) -> None:
     yielded = set(world.rows)
     for second in bursts(400, world.now + every):
         world.add(second, second)
-    rest = walked(world, cursor=plain_json(cursor))
+    rest = walked(world, cursor=plain_json(msgspec.to_builtins(cursor)))
     assert set(rest.yielded) >= set(world.rows) - yielded
     assert rest.calls <= 5 * ceil(400 / PAGE)
 

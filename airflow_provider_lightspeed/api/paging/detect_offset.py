@@ -33,7 +33,7 @@ def detect_offset(
                 "created_at_max": local_time(created, highest),
             },
         )
-        return [row["id"] for row in found]
+        return found.ids
 
     def is_offset(offset: timedelta) -> Generator[Any, Any, bool]:
         found = yield from shown(offset - TICK, offset + TICK)

@@ -1,114 +1,87 @@
-"""The walk over a list with the lowest ids first."""
+"""The walk over a list with the lowest ids first, by ``since_id``.
+
+Each response shows the lowest ids above the last one. No insert or delete can shift that, and no page
+number is needed. The end is seen: a question that starts one ticket lower shows the last ticket, and nothing
+after it.
+
+All that was read may fit a list by last change too. There, ``since_id`` hides tickets that moved to the end.
+So such a list is read to its end by page number as well, from a ticket that did not move; and as many must
+have been read as the shop counts.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from airflow_provider_lightspeed.api.paging.cursors import OldestFirstCursor, ReaderState
 from airflow_provider_lightspeed.api.paging.reader import (
-    Cursor,
     ListReader,
     NotInOrder,
-    Page,
+    Section,
     Walk,
     ascending,
+    overlapping,
 )
 from airflow_provider_lightspeed.api.tickets import Ticket
 
-#: Looks for the end of a list before it is given up, because it moves too fast.
-_TRIES = 5
 
-
-@dataclass(frozen=True)
-class _End:
-    """The end of the list, and how many tickets the whole list held at that moment.
-
-    :param first_id: all tickets with lower ids that are read later were there at that moment.
-    """
-
-    rows: list[Ticket]
-    size: int
-    first_id: int
-
-
-def oldest_first(reader: ListReader, rows: list[Ticket], cursor: Cursor | None = None) -> Walk[None]:
+def oldest_first(
+    reader: ListReader, first: Section | None, cursor: OldestFirstCursor | None = None
+) -> Walk[None]:
     """Go up by ``since_id``.
 
-    Where all that was read fits a list by last change too, ``since_id`` may hide tickets that moved to
-    the end. So before going up, one answer tells the list's end and its size. All that is read later,
-    and is below that end, was there; where it adds up to the size, no ticket is missing, whatever the
-    order. Where a change shows on the way that the list is in order, going up to that end is enough.
-
-    :param rows: the first page; empty with a cursor.
+    :param first: the first page; None with a cursor.
     :raises NotInOrder: if the list turns out not to be in order.
     """
-    last, inclusive, below = 0, False, 0
-    end: _End | None = None
-    yielded: set[int] = set()
+    last, inclusive = (cursor.last, cursor.inclusive) if cursor else (0, False)
+    tail: list[Ticket] = []
 
-    def page(rows: list[Ticket]) -> Page:
-        state: Cursor = {"order": "oldest", "last": last, "inclusive": inclusive}
-        fresh = [row for row in rows if row["id"] not in yielded]
-        return reader.emit(fresh, None if reader.maybe_ordered_by_update else state)
+    def position(state: ReaderState) -> OldestFirstCursor:
+        return OldestFirstCursor(state, last, inclusive)
 
-    if cursor is not None:
-        last, inclusive = cursor["last"], cursor["inclusive"]
-        reader.resume(cursor)
-        rows = yield from reader.list(since_id=last + inclusive)
-    else:
-        reader.track_updated_at(rows, newest_first=False)
-        if reader.maybe_ordered_by_update:
-            yield reader.emit(rows, None)
-            yielded = {row["id"] for row in rows}
-            end = yield from _read_end(reader, rows)
-            # Read the first page again: only what is read after the end can be held against its size.
-            rows = yield from reader.list()
+    lower = empty = False
+    section = first or (yield from reader.list(since_id=last + inclusive))
     while True:
-        full = len(rows) >= reader.page_size
-        reader.track_updated_at(rows, newest_first=False)
-        if rows and rows[0]["id"] == last:
-            inclusive = True
-            rows = rows[1:]
-        ids = [row["id"] for row in rows]
-        if not ascending(ids) or (ids and ids[0] <= last):
+        reader.track_updated_at(section.rows, newest_first=False)
+        ids, asked = section.ids, last - lower
+        if not ascending(ids) or (ids and ids[0] < asked):
             raise NotInOrder
-        last = ids[-1] if ids else last
-        yield page(rows)
-        if end is not None:
-            below += sum(ticket_id < end.first_id for ticket_id in ids)
-            yielded.update(ticket_id for ticket_id in ids if ticket_id >= end.first_id)
-            full = full and last < end.first_id and below + len(end.rows) != end.size
-        if not full:
+        inclusive = inclusive or ids[:1] == [asked]
+        fresh = [row for row in section.rows if row["id"] > last]
+        if fresh:
+            # The first page, and one that is not full, may be the last: the next question starts one ticket lower.
+            lower = section.room or (section is first and not reader.maybe_ordered_by_update)
+            empty = False
+            last = reader.boundary = fresh[-1]["id"]
+            tail = [*tail, *fresh][-reader.page_size :]
+            yield reader.emit(fresh, None if reader.maybe_ordered_by_update else position)
+        elif empty or (lower and last in ids and section.room):
+            break  # after the last ticket there is none; or it is gone, and questions of both shapes show none
+        else:
+            lower, empty = not lower, True
+        if reader.maybe_ordered_by_update and (lower or empty):
+            yield from _read_end(reader, tail)
             break
         # An inclusive since_id would show the last ticket again, on every page.
-        rows = yield from reader.list(since_id=last + inclusive)
-    if reader.maybe_ordered_by_update and (end is None or below + len(end.rows) != end.size):
+        section = yield from reader.list(since_id=last - lower + inclusive)
+
+
+def _read_end(reader: ListReader, tail: list[Ticket]) -> Walk[None]:
+    """Read the end of the list by page number, from a ticket that has not moved, and count.
+
+    :param tail: the last tickets read.
+    :raises NotInOrder: if a ticket has moved, or another number is counted.
+    """
+    if not reader.counts_exactly:
         raise NotInOrder
-    if end is not None:
-        last = max([last, *(row["id"] for row in end.rows)])
-        yield page(end.rows)
-
-
-def _read_end(reader: ListReader, first_page: list[Ticket]) -> Walk[_End | None]:
-    """Read the last tickets and the size of the list in one answer; None where they can't be found."""
-    for _ in range(_TRIES):
-        size = yield from reader.count_if_exact()
-        if size is None:
-            return None
-        if size == len(first_page):
-            return _End([], size, first_page[-1]["id"] + 1)
-        page, limit = _end_of(size, reader.page_size)
-        rows = yield from reader.list(page=page, limit=limit)
-        # A full page would not tell that it is the last.
-        if 0 < len(rows) < limit:
-            if not ascending([row["id"] for row in rows]):
-                raise NotInOrder
-            reader.track_updated_at(rows, newest_first=False)
-            return _End(rows, (page - 1) * limit + len(rows), rows[0]["id"])
-    return None
-
-
-def _end_of(size: int, page_size: int) -> tuple[int, int]:
-    """Choose page and limit such that the answer ends with the list, is not full, and shows most."""
-    limits = range(page_size // 2 + 1, page_size + 1)
-    limit = max(limits, key=lambda limit: size % limit)
-    return size // limit + 1, limit
+    page, limit = overlapping(reader.seen - 1, reader.limit)
+    end = yield from reader.list(page=page, limit=limit)
+    known = {row["id"]: row.get("updatedAt") for row in tail}
+    fresh = [row for row in end.rows if row["id"] not in known]
+    unmoved = end.rows and known.get(end.rows[0]["id"], reader) == end.rows[0].get("updatedAt")
+    in_order = ascending(end.ids) and all(row["id"] > tail[-1]["id"] for row in fresh)
+    if not (unmoved and end.room and in_order):
+        raise NotInOrder
+    if fresh:
+        reader.boundary = fresh[-1]["id"]
+        yield reader.emit(fresh)
+    if (yield from reader.count()) != reader.seen:
+        raise NotInOrder

@@ -1,16 +1,21 @@
-"""What all walks share: asking for a page within the filter, and remembering which ids were read."""
+"""What all walks share: ask for a page of the filtered list, learn what a page holds, remember the ids."""
 
 from __future__ import annotations
 
-import zlib
 from array import array
 from bisect import bisect_left
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import Any, TypeVar
 
-from airflow_provider_lightspeed.api.errors import LightspeedIncompleteListError
+from airflow_provider_lightspeed.api.errors import (
+    LightspeedIncompleteListError,
+    LightspeedInvalidRequestError,
+    LightspeedNotFoundError,
+    LightspeedServerError,
+)
+from airflow_provider_lightspeed.api.paging.cursors import Cursor, ReaderState
 from airflow_provider_lightspeed.api.paging.timezone import FilterZone
 from airflow_provider_lightspeed.api.tickets import (
     PAGE_SIZE,
@@ -22,10 +27,12 @@ from airflow_provider_lightspeed.api.tickets import (
     list_tickets,
 )
 
-#: Where a walk can go on; plain JSON values.
-Cursor = dict[str, Any]
+#: Every shop shows at least so many tickets on a page.
+SMALLEST_PAGE = 5
+#: How a shop refuses a page that is too deep for it.
+_REFUSALS = (LightspeedInvalidRequestError, LightspeedNotFoundError, LightspeedServerError)
 
-#: Wall clocks for ``created_at_min`` and ``created_at_max``.
+#: Local times for ``created_at_min`` and ``created_at_max``.
 Bounds = dict[str, str]
 
 T = TypeVar("T")
@@ -35,23 +42,47 @@ T = TypeVar("T")
 class Page:
     """Tickets that match, next in the walk, none of them yielded before.
 
-    :param cursor: where to go on after this page; None where the walk can only begin again.
-    :param seen: tickets read so far, those that did not match included.
-    :param counted: how many the shop says there are, where the walk has asked: a good estimate, no promise.
+    :param cursor: where to resume after this page; None if the walk can only start over.
+    :param seen: tickets read so far, including those that do not match.
+    :param counted: the shop's own count, if the walk has asked for it: an estimate.
+    :param boundary: once the walk has ended, no ticket with an id up to this one is missing. Tickets with
+        a higher id came during the walk, and others may have come between them.
     """
 
     tickets: list[Ticket]
     cursor: Cursor | None
     seen: int
     counted: int | None
+    boundary: int
 
 
 #: A walk, or a part of one that returns T.
 Walk = Generator[Request | Page, Any, T]
 
 
-class NotInOrder(Exception):  # ruff: ignore[error-suffix-on-exception-name] - a finding, no failure: the walk goes on by time slices
-    """The list is not in the order that its first page seemed to show."""
+class NotInOrder(Exception):  # ruff: ignore[error-suffix-on-exception-name] - a finding, no failure: the walk continues by time slices
+    """This walk can't prove the list complete: it is in another order, or can't be read by page number."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """One response: neighbours in the list at one moment.
+
+    :param rows: its tickets, each once.
+    :param start: position of the first one in the list.
+    :param size: rows of the response, repeated ones included.
+    :param room: whether the response had room for more: a longer one was seen.
+    """
+
+    rows: list[Ticket]
+    start: int
+    size: int
+    room: bool
+
+    @property
+    def ids(self) -> list[int]:
+        """Ids of its tickets, in its order."""
+        return [row["id"] for row in self.rows]
 
 
 class ListReader:
@@ -66,7 +97,9 @@ class ListReader:
         self.filter = filter
         self.zone = zone
         self.page_size = page_size
+        self.longest = 0
         self.seen = 0
+        self.boundary = 0
         self.counted: int | None = None
         self._bounds: Bounds = {}
         if filter.created_from:
@@ -74,9 +107,22 @@ class ListReader:
         if filter.created_to:
             self._bounds["created_at_max"] = zone.latest_local_time(filter.created_to)
         # Looked into only if a walk turns out not to be in order.
-        self._read = IdLog()
+        self._ids = array("q")
         # Whether the order seen so far may as well be that of the last change.
         self.maybe_ordered_by_update = True
+
+    @classmethod
+    def resumed(cls, filter: TicketFilter, state: ReaderState, page_size: int) -> ListReader:
+        """Return a reader that knows what an earlier one had learned. It gave a cursor, so it was sure of the order."""
+        reader = cls(filter, state.zone, page_size)
+        reader.seen, reader.longest, reader.boundary = state.seen, state.longest, state.boundary
+        reader.maybe_ordered_by_update = False
+        return reader
+
+    @property
+    def state(self) -> ReaderState:
+        """What was learned so far."""
+        return ReaderState(self.zone, self.seen, self.longest, self.boundary)
 
     @property
     def zone_matters(self) -> bool:
@@ -89,6 +135,11 @@ class ListReader:
         """Whether the shop surely counts by the filter: ``email`` is not among those of its count."""
         return self.filter.email is None
 
+    @property
+    def limit(self) -> int:
+        """What a page surely holds. With a greater limit, a shop of small pages may skip tickets."""
+        return min(self.page_size, max(self.longest, SMALLEST_PAGE))
+
     def list(
         self,
         *,
@@ -96,55 +147,57 @@ class ListReader:
         limit: int | None = None,
         since_id: int | None = None,
         bounds: Bounds | None = None,
-    ) -> Walk[list[Ticket]]:
-        """Ask for a page of the filtered list; ``bounds`` replace the filter's own."""
+    ) -> Walk[Section]:
+        """Ask for a page of the filtered list.
+
+        :param bounds: replace the filter's own, unless those are narrower.
+        :raises NotInOrder: if the shop refuses a page for being too deep.
+        """
+        limit = limit or (self.page_size if page == 1 else self.limit)
         request = list_tickets(
             page=page,
-            limit=limit or self.page_size,
+            limit=limit,
             since_id=self.filter.since_id if since_id is None else since_id,
             email=self.filter.email,
-            **(self._bounds | (bounds or {})),
+            **self._narrowed(bounds),
         )
-        rows: list[Ticket] = yield request
-        return rows
+        try:
+            rows: list[Ticket] = yield request
+        except _REFUSALS as error:
+            if page == 1:
+                raise
+            raise NotInOrder from error
+        self.longest = max(self.longest, min(len(rows), limit))
+        room = len(rows) < min(limit, max(self.longest, SMALLEST_PAGE))
+        once: dict[int, Ticket] = {}
+        for row in rows:
+            once.setdefault(row["id"], row)
+        return Section([*once.values()], (page - 1) * limit, len(rows), room)
 
     def count(self, bounds: Bounds | None = None) -> Walk[int]:
-        """Ask how many tickets the filtered list holds."""
+        """Ask how many tickets the filtered list holds. A count proves nothing by itself."""
         request = count_tickets(
-            since_id=self.filter.since_id, email=self.filter.email, **(self._bounds | (bounds or {}))
+            since_id=self.filter.since_id, email=self.filter.email, **self._narrowed(bounds)
         )
         count: int = yield request
         if bounds is None:
             self.counted = count
         return count
 
-    def count_if_exact(self) -> Walk[int | None]:
-        """Ask how many tickets the filtered list holds; None where the shop may not count by the filter."""
-        if not self.counts_exactly:
-            return None
-        count = yield from self.count()
-        return count
+    def emit(self, rows: Sequence[Ticket], cursor: Callable[[ReaderState], Cursor] | None = None) -> Page:
+        """Take note of rows not read before, and return those that match.
 
-    def resume(self, cursor: Cursor) -> None:
-        """Take over what an earlier walk knew. It gave a cursor, so it was sure of the order."""
-        self.seen = cursor["seen"]
-        self.maybe_ordered_by_update = False
-
-    def emit(self, rows: Sequence[Ticket], cursor: Cursor | None) -> Page:
-        """Take note of rows not read before, and hand on those that match.
-
-        :param cursor: where to go on, or None.
+        :param cursor: makes the cursor for this page; None: there is none.
         """
         self.seen += len(rows)
-        self._read.extend([row["id"] for row in rows])
-        if cursor is not None:
-            cursor |= {"zone": self.zone.to_json(), "seen": self.seen}
-        return Page([row for row in rows if self.filter.holds(row)], cursor, self.seen, self.counted)
+        self._ids.extend(row["id"] for row in rows)
+        matching = [row for row in rows if self.filter.holds(row)]
+        return Page(matching, cursor(self.state) if cursor else None, self.seen, self.counted, self.boundary)
 
     def track_updated_at(self, rows: Sequence[Ticket], *, newest_first: bool) -> None:
-        """See whether the order of ids might in truth be the order of the last change.
+        """Find out whether the order of ids may in truth be the order of the last change.
 
-        Tickets without a legible ``updatedAt`` prove nothing: where such a list would put them is not known.
+        Tickets with an unreadable ``updatedAt`` are skipped: it is not known where such a list would put them.
         """
         if self.maybe_ordered_by_update:
             changes = [changed_at(row) for row in rows]
@@ -154,29 +207,19 @@ class ListReader:
 
     def sorted_ids(self) -> IdSet:
         """Return the ids read so far, for looking up."""
-        return IdSet(self._read)
+        return IdSet(self._ids)
 
     def incomplete(self, why: str, expected: int | None = None) -> LightspeedIncompleteListError:
-        """Build the exception that says how far this reader came."""
+        """Build the exception that says how far this walk came."""
         return LightspeedIncompleteListError(why, seen=self.seen, expected=expected)
 
-
-class IdLog:
-    """Ids in the order in which they were read, packed: neighbours differ by little, so a million take a few hundred kB."""
-
-    def __init__(self) -> None:
-        self._pages: list[bytes] = []
-
-    def extend(self, ids: Sequence[int]) -> None:
-        """Add the ids of a page."""
-        steps = array("q", [second - first for first, second in pairwise([0, *ids])])
-        self._pages.append(zlib.compress(steps.tobytes(), 1))
-
-    def __iter__(self) -> Iterator[int]:
-        for packed in self._pages:
-            steps = array("q")
-            steps.frombytes(zlib.decompress(packed))
-            yield from accumulate(steps)
+    def _narrowed(self, bounds: Bounds | None) -> Bounds:
+        narrowed = self._bounds | (bounds or {})
+        # Local times sort as text.
+        for name, narrower in (("created_at_min", max), ("created_at_max", min)):
+            if bounds and name in bounds and name in self._bounds:
+                narrowed[name] = narrower(bounds[name], self._bounds[name])
+        return narrowed
 
 
 class IdSet:
@@ -193,11 +236,23 @@ class IdSet:
         return len(self._ids)
 
 
+def overlapping(highest_start: int, limit: int) -> tuple[int, int]:
+    """Choose page and limit such that the page starts at this position or before, and reaches furthest.
+
+    :return: page and limit.
+    """
+    if highest_start <= 0:
+        return 1, limit
+    limits = range(max(1, limit // 2), limit + 1)
+    best = max(limits, key=lambda size: highest_start // size * size + size)
+    return highest_start // best + 1, best
+
+
 def ascending(ids: Sequence[int]) -> bool:
-    """Say whether ids strictly rise."""
+    """Return whether ids strictly rise."""
     return all(first < second for first, second in pairwise(ids))
 
 
 def descending(ids: Sequence[int]) -> bool:
-    """Say whether ids strictly fall."""
+    """Return whether ids strictly fall."""
     return all(first > second for first, second in pairwise(ids))
