@@ -87,7 +87,7 @@ def lies(draw: st.DrawFn) -> dict[str, Any]:
                 drawn["late"] = draw(st.sampled_from([0.2, 0.7]))
             case "deep":
                 drawn |= {
-                    "deepest": draw(st.integers(12, 80)),
+                    "deepest": draw(st.integers(80, 160)),
                     "deep": draw(st.sampled_from(["refuse", "empty", "cut"])),
                 }
     return drawn

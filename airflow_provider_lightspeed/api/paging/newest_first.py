@@ -20,6 +20,7 @@ from math import ceil
 
 from airflow_provider_lightspeed.api.errors import LightspeedMalformedAnswerError
 from airflow_provider_lightspeed.api.paging.cursors import NewestFirstCursor, ReaderState
+from airflow_provider_lightspeed.api.paging.detect_offset import detect_offset
 from airflow_provider_lightspeed.api.paging.reader import (
     ListReader,
     NotInOrder,
@@ -97,35 +98,46 @@ def newest_first(
             if reader.counted is None and reader.counts_exactly and first is not None:
                 yield from reader.count()  # an estimate for the caller
             yield page_of(fresh)
-        if section.room:
-            # A list of one page needs no date: what follows its last row was just asked for.
-            is_short = first is not None and reader.seen == in_first
-            older = None if is_short or last is None else (yield from _has_older(reader, last))
-            if older is False or (older is None and not fresh):
-                break
-            if older and not fresh:
-                raise NotInOrder
+        if not section.room:
+            continue
+        # A list of one page needs no date: what follows its last row was just asked for.
+        is_short = first is not None and reader.seen == in_first and page > 1
+        older = None if is_short or last is None else (yield from _has_older(reader, last))
+        if older is False or (is_short and section.half_empty):
+            break
+        if not fresh and section.half_empty:
+            raise NotInOrder  # there are older tickets, but no page shows them
+        if not fresh:
+            # Rows are left out of this page, so the chain's lowest one is further down.
+            depth += (section.limit - section.size + 1) // 2
     if reader.maybe_ordered_by_update and first is not None:
         yield from _read_top(reader, first, count, reader.seen - in_first)
 
 
-def _has_older(reader: ListReader, last: Ticket) -> Walk[bool | None]:
-    """Ask by date whether a ticket follows the last one; None: the response does not tell.
+def _has_older(reader: ListReader, last: Ticket) -> Walk[bool]:
+    """Ask by date whether a ticket follows the last one.
 
-    Asked first with the likeliest offset of the filters, then with the lowest one, which hides the last ticket.
+    If the likeliest offset of the filters does not tell, the lowest one hides the last ticket; if that shows
+    none, and the shop counts no more than were read, there is none. If it counts more, the offset is detected.
     """
     try:
         created = created_at(last)
     except LightspeedMalformedAnswerError:
-        return None
-    for offset in (reader.zone.guess(created), LOWEST):
-        bounds = {"created_at_max": local_time(created, offset + TICK)}
-        section = yield from reader.list(bounds=bounds)
+        return False
+    offsets = [reader.zone.guess(created), LOWEST]
+    for offset in offsets:
+        section = yield from reader.list(bounds={"created_at_max": local_time(created, offset + TICK)})
         if any(ticket_id < last["id"] for ticket_id in section.ids):
             return True
         if section.room and last["id"] in section.ids:
             return False
-    return None
+    if not reader.counts_exactly or (yield from reader.count()) <= reader.seen:
+        return False
+    detected = yield from detect_offset(reader, [last])
+    if detected is None:
+        return True
+    section = yield from reader.list(bounds={"created_at_max": local_time(created, detected + TICK)})
+    return any(ticket_id < last["id"] for ticket_id in section.ids)
 
 
 def _read_top(reader: ListReader, first: Section, count: int | None, below: int) -> Walk[None]:

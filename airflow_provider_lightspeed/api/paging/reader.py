@@ -71,13 +71,23 @@ class Section:
     :param rows: its tickets, each once.
     :param start: position of the first one in the list.
     :param size: rows of the response, repeated ones included.
-    :param room: whether the response had room for more: a longer one was seen.
+    :param limit: rows that the response may have had.
     """
 
     rows: list[Ticket]
     start: int
     size: int
-    room: bool
+    limit: int
+
+    @property
+    def room(self) -> bool:
+        """Whether more rows would have fit: a longer response was seen."""
+        return self.size < self.limit
+
+    @property
+    def half_empty(self) -> bool:
+        """Whether so many more would have fit that rows left out of it can't be the reason."""
+        return self.size <= self.limit // 2
 
     @property
     def ids(self) -> list[int]:
@@ -168,11 +178,10 @@ class ListReader:
                 raise
             raise NotInOrder from error
         self.longest = max(self.longest, min(len(rows), limit))
-        room = len(rows) < min(limit, max(self.longest, SMALLEST_PAGE))
         once: dict[int, Ticket] = {}
         for row in rows:
             once.setdefault(row["id"], row)
-        return Section([*once.values()], (page - 1) * limit, len(rows), room)
+        return Section([*once.values()], (page - 1) * limit, len(rows), min(limit, self.limit))
 
     def count(self, bounds: Bounds | None = None) -> Walk[int]:
         """Ask how many tickets the filtered list holds. A count proves nothing by itself."""

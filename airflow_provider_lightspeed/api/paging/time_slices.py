@@ -117,7 +117,7 @@ class _Pass:
         self.depth = section.start + section.size
         self.ids.extend(row["id"] for row in rows)
         self._idle = 0 if rows else self._idle + 1
-        self.ended = section.room and shows_last and not rows
+        self.ended = section.half_empty and shows_last and not rows
         self.regular = (
             self.regular
             and len(section.rows) == section.size
@@ -276,25 +276,26 @@ def _read_twice(reader: ListReader, earlier: _Pass, already: IdSet) -> Walk[bool
 
     :param already: ids that were yielded before.
     """
-    count = (yield from reader.count()) if reader.counts_exactly else None
+    count = yield from reader.count()
     later = _Pass(reader)
     yielded: set[int] = set()
     while (rows := (yield from later.read())) is not None:
         fresh = [row for row in rows if row["id"] not in already and row["id"] not in yielded]
         yielded.update(row["id"] for row in fresh)
         yield reader.emit(fresh)
-    return _agree(earlier, later, count) and set(earlier.ids) <= set(later.ids)
+    return _agree(earlier, later, count, reader.limit) and set(earlier.ids) <= set(later.ids)
 
 
-def _agree(earlier: _Pass, later: _Pass, count: int | None) -> bool:
+def _agree(earlier: _Pass, later: _Pass, count: int, limit: int) -> bool:
     """Return whether two passes prove a list complete.
 
-    What both have seen existed between them. If as many were counted then, it is all there was. Without
-    such a count, nothing may have moved.
+    What both have seen existed between them. If as many were counted then, it is all there was. A count
+    that lags may say less, if nothing has moved. If it says more, there may be tickets that no page shows.
     """
     if not (earlier.whole and later.whole):
         return False
-    return earlier.ids == later.ids or count == len(set(earlier.ids) & set(later.ids))
+    both = len(set(earlier.ids) & set(later.ids))
+    return count == both or (earlier.ids == later.ids and count < both < count + limit)
 
 
 def _plan(seconds: Sequence[int], page_size: int) -> list[PlannedSlice]:
@@ -400,11 +401,11 @@ def _denser_end(ids: Sequence[int]) -> float:
 def _confirm_by_second_pass(reader: ListReader, bounds: Bounds) -> Walk[list[Ticket]]:
     """Read a slice that no page holds, until two passes agree."""
     earlier, rows = yield from _all_pages(reader, bounds)
-    count: int | None = None
+    count = 0
     for _ in range(_TRIES):
-        count = (yield from reader.count(bounds)) if reader.counts_exactly else None
+        count = yield from reader.count(bounds)
         later, more = yield from _all_pages(reader, bounds)
-        if _agree(earlier, later, count):
+        if _agree(earlier, later, count, reader.limit):
             return [*(rows | more).values()]
         earlier, rows = later, more
     raise reader.incomplete(

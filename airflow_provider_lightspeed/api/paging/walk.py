@@ -15,6 +15,7 @@ from airflow_provider_lightspeed.api.paging.detect_offset import detect_offset
 from airflow_provider_lightspeed.api.paging.newest_first import newest_first
 from airflow_provider_lightspeed.api.paging.oldest_first import oldest_first
 from airflow_provider_lightspeed.api.paging.reader import (
+    SMALLEST_PAGE,
     ListReader,
     NotInOrder,
     Section,
@@ -53,13 +54,7 @@ def walk(
         yield from _resume(ListReader.resumed(filter, cursor.reader, page_size), cursor)
         return
     reader = ListReader(filter, FilterZone(named=filter_timezone), page_size)
-    first = yield from reader.list()
-    if not first.rows:
-        # One empty response proves nothing. Another limit is another question, for caches too.
-        first = yield from reader.list(limit=page_size - 1)
-        if not first.rows:
-            yield reader.emit([])
-            return
+    first = yield from _first_page(reader)
     in_order = _guess_order(first)
     # Slices need no zone: without order it is worth its calls only if it is named.
     if first.size >= page_size and reader.zone_matters and (in_order or filter_timezone):
@@ -68,12 +63,16 @@ def walk(
             longest = reader.longest
             reader = ListReader(filter, FilterZone(offset, filter_timezone), page_size)
             reader.longest = longest
-            first = yield from reader.list()
+            first = yield from _first_page(reader)
             in_order = _guess_order(first)
+    if not first.rows:
+        yield reader.emit([])
+        return
     reader.boundary = max(first.ids, default=0)
     reader.track_updated_at(first.rows, newest_first=in_order is newest_first)
     ordered_by_id = in_order is not None and not reader.maybe_ordered_by_update
-    if first.size < page_size and not ordered_by_id and (yield from _is_whole(reader, first)):
+    is_tiny = first.size < SMALLEST_PAGE
+    if (is_tiny or (first.size < page_size and not ordered_by_id)) and (yield from _is_whole(reader, first)):
         yield reader.emit(first.rows)
         return
     if in_order is not None:
@@ -83,7 +82,18 @@ def walk(
             pass
         else:
             return
-    yield from time_slices(reader)
+    try:
+        yield from time_slices(reader)
+    except NotInOrder:
+        raise reader.incomplete("the list is in no order, and the shop refuses its pages") from None
+
+
+def _first_page(reader: ListReader) -> Walk[Section]:
+    section = yield from reader.list()
+    if not section.rows:
+        # One empty response proves nothing. Another limit is another question, for caches too.
+        section = yield from reader.list(limit=reader.page_size - 1)
+    return section
 
 
 def _guess_order(first: Section) -> Callable[[ListReader, Section], Walk[None]] | None:
@@ -96,9 +106,12 @@ def _is_whole(reader: ListReader, first: Section) -> Walk[bool]:
     The next question starts at its last row: it must show that row, alone, and have room for more.
     If the page is as long as pages of some shops are, the list must not have moved meanwhile either.
     """
+    if first.size < SMALLEST_PAGE:
+        behind = yield from reader.list(page=2, limit=SMALLEST_PAGE)
+        return not behind.rows
     page, limit = overlapping(first.size - 1, reader.limit)
-    end = yield from reader.list(page=page, limit=limit if page > 1 else reader.page_size - 1)
-    if not end.room or end.rows != first.rows[end.start :]:
+    end = yield from reader.list(page=page, limit=limit)
+    if not end.room or end.rows != first.rows[-1:]:
         return False
     if first.size % _ROUND == 0:
         again = yield from reader.list()
