@@ -86,6 +86,7 @@ class PlannedSlice(msgspec.Struct, frozen=True, array_like=True):
 class SliceCursor(msgspec.Struct, frozen=True, tag="slices"):
     """Resume at a slice of creation time.
 
+    :param regular: whether all pages of the sample were full.
     :param slices: those to come.
     :param start: local time at which the next slice starts.
     :param offset: seconds by which the filters' local time is ahead of UTC, as assumed.
@@ -93,6 +94,7 @@ class SliceCursor(msgspec.Struct, frozen=True, tag="slices"):
     """
 
     reader: ReaderState
+    regular: bool
     slices: list[PlannedSlice]
     start: int | None
     offset: int

@@ -100,12 +100,13 @@ def newest_first(
             yield page_of(fresh)
         if not section.room:
             continue
+        shows_end = section.half_empty and not fresh
         # A list of one page needs no date: what follows its last row was just asked for.
         is_short = first is not None and reader.seen == in_first and page > 1
         older = None if is_short or last is None else (yield from _has_older(reader, last))
-        if older is False or (is_short and section.half_empty):
+        if older is False or (older is None and shows_end):
             break
-        if not fresh and section.half_empty:
+        if shows_end:
             raise NotInOrder  # there are older tickets, but no page shows them
         if not fresh:
             # Rows are left out of this page, so the chain's lowest one is further down.
@@ -114,28 +115,27 @@ def newest_first(
         yield from _read_top(reader, first, count, reader.seen - in_first)
 
 
-def _has_older(reader: ListReader, last: Ticket) -> Walk[bool]:
-    """Ask by date whether a ticket follows the last one.
+def _has_older(reader: ListReader, last: Ticket) -> Walk[bool | None]:
+    """Ask by date whether a ticket follows the last one; None: neither dates nor a count contradict that none does.
 
-    If the likeliest offset of the filters does not tell, the lowest one hides the last ticket; if that shows
-    none, and the shop counts no more than were read, there is none. If it counts more, the offset is detected.
+    The likeliest offset of the filters shows the last ticket, and none after it. If it is not the right one, the
+    lowest offset hides the last ticket. If the shop counts more than were read, the offset is detected.
     """
     try:
         created = created_at(last)
     except LightspeedMalformedAnswerError:
-        return False
-    offsets = [reader.zone.guess(created), LOWEST]
-    for offset in offsets:
+        return None
+    for offset in (reader.zone.guess(created), LOWEST):
         section = yield from reader.list(bounds={"created_at_max": local_time(created, offset + TICK)})
         if any(ticket_id < last["id"] for ticket_id in section.ids):
             return True
         if section.room and last["id"] in section.ids:
             return False
     if not reader.counts_exactly or (yield from reader.count()) <= reader.seen:
-        return False
+        return None
     detected = yield from detect_offset(reader, [last])
     if detected is None:
-        return True
+        return None
     section = yield from reader.list(bounds={"created_at_max": local_time(created, detected + TICK)})
     return any(ticket_id < last["id"] for ticket_id in section.ids)
 

@@ -153,12 +153,12 @@ def time_slices(reader: ListReader, cursor: SampleCursor | SliceCursor | None = 
     """
     already = reader.sorted_ids()
     if isinstance(cursor, SliceCursor):
-        slices, start, offset = list(cursor.slices), cursor.start, cursor.offset
+        slices, start, offset, regular = list(cursor.slices), cursor.start, cursor.offset, cursor.regular
         recent = {pair[0]: pair[1] for pair in cursor.recent}
     else:
         sample = yield from _sample_pages(reader, cursor, resumable=len(already) == 0)
-        seconds = sample.seconds
-        slices = _plan(seconds, reader.limit if sample.regular else reader.limit // 2)
+        seconds, regular = sample.seconds, sample.regular
+        slices = _plan(seconds, reader.limit if regular else reader.limit // 2)
         ends = [planned.end for planned in slices if planned.end is not None]
         pages = -(-len(seconds) // reader.limit)
         crowded = _cost(seconds, ends, reader.limit) > _WORTH_A_PAGE * pages + 1
@@ -192,11 +192,8 @@ def time_slices(reader: ListReader, cursor: SampleCursor | SliceCursor | None = 
         forgotten = max(recent.values(), default=0) - _CLOCK_CHANGE
         offset = _corrected_offset(reader, offset, start, end, moments, forgotten)
         is_full = not section.room
-        if (
-            not is_full
-            and len(created.keys() - recent.keys()) < planned.tickets
-            and len(rows) > reader.limit // 2
-        ):
+        is_short = not regular or len(created.keys() - recent.keys()) < planned.tickets
+        if section.room and not section.half_empty and is_short:
             # Rows may be left out of the response, and others behind it.
             more = yield from reader.list(page=2, limit=reader.limit, bounds=bounds)
             is_full = bool(more.rows)
@@ -223,7 +220,9 @@ def time_slices(reader: ListReader, cursor: SampleCursor | SliceCursor | None = 
             offset: int = offset,
             recent: dict[int, int] = recent,
         ) -> SliceCursor:
-            return SliceCursor(state, [*slices], start, offset, [list(pair) for pair in recent.items()])
+            return SliceCursor(
+                state, regular, [*slices], start, offset, [list(pair) for pair in recent.items()]
+            )
 
         yield reader.emit(fresh, position if slices and not len(already) else None)
 
