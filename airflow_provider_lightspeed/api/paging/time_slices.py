@@ -89,6 +89,7 @@ class _Pass:
         self._reader = reader
         self._bounds = bounds
         self._idle = 0
+        self._short = False
 
     @property
     def whole(self) -> bool:
@@ -118,11 +119,10 @@ class _Pass:
         self.ids.extend(row["id"] for row in rows)
         self._idle = 0 if rows else self._idle + 1
         self.ended = section.half_empty and shows_last and not rows
-        self.regular = (
-            self.regular
-            and len(section.rows) == section.size
-            and (section.size == limit or not rows or section.room)
-        )
+        if rows and self._short:
+            self.regular = False  # that page was not the last
+        self._short = section.size < limit
+        self.regular = self.regular and len(section.rows) == section.size
         return rows
 
 
