@@ -89,9 +89,9 @@ def newest_first(
             margin = ceil(drift)
         if section.rows and section.ids[-1] > bottom:
             # New tickets have moved the chain down: its lowest one is further down than this page.
-            depth = max(depth, section.start + section.size) + 1
+            depth = max(depth, section.start + len(section.rows)) + 1
         else:
-            depth = section.start + section.size
+            depth = section.start + len(section.rows)
             if section.rows:
                 last, bottom = section.rows[-1], section.ids[-1]
         if fresh:

@@ -177,10 +177,11 @@ class ListReader:
             if page == 1:
                 raise
             raise NotInOrder from error
-        self.longest = max(self.longest, min(len(rows), limit))
         once: dict[int, Ticket] = {}
         for row in rows:
             once.setdefault(row["id"], row)
+        # A repeated row may have been added to a full page.
+        self.longest = max(self.longest, min(len(once), limit))
         return Section([*once.values()], (page - 1) * limit, len(rows), min(limit, self.limit))
 
     def count(self, bounds: Bounds | None = None) -> Walk[int]:

@@ -68,7 +68,7 @@ _SAMPLE = 2048
 #: It takes up to ten calls to detect the zone: too many for a list of fewer pages.
 _PAGES_WORTH_A_ZONE = 8
 #: Pages in a row that show nothing new: the shop ignores the page number.
-_MAX_IDLE_PAGES = 2
+_MAX_IDLE_PAGES = 4
 
 
 class _Pass:
@@ -115,7 +115,10 @@ class _Pass:
             rows = rows[ids.index(self.ids[-1]) + 1 :]
         elif self.ids or page > 1:
             self.unbroken = False
-        self.depth = section.start + section.size
+        self.depth = section.start + len(section.rows)
+        if not rows:
+            # Rows are left out of this page: the last one is further down.
+            self.depth += (section.limit - section.size) // 2 + 1
         self.ids.extend(row["id"] for row in rows)
         self._idle = 0 if rows else self._idle + 1
         self.ended = section.half_empty and shows_last and not rows
@@ -257,7 +260,9 @@ def _sample_pages(reader: ListReader, cursor: SampleCursor | None, *, resumable:
 
             yield reader.emit([], position)
     unbroken = order if cursor is None else None
-    return _Sample(count, newest, unbroken, array("q", sorted(seconds)), regular and order.regular)
+    return _Sample(
+        count, newest, unbroken, array("q", sorted(seconds)), regular and order.regular and order.ended
+    )
 
 
 def _interpolate(seconds: Sequence[int], count: int) -> array[int]:
