@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
-from airflow_provider_lightspeed.api.tickets import TicketFilter, ticket_number
+from airflow_provider_lightspeed.api.tickets import TicketFilter, parse_ticket_id
 
 #: What a window that is empty after rendering means.
 NO_DATA_INTERVAL = (
@@ -127,7 +127,7 @@ def parse_ticket_ids(value: Any) -> list[int]:
     wrong: list[str] = []
     for item in value:
         try:
-            ids[ticket_number(item)] = None
+            ids[parse_ticket_id(item)] = None
         except LightspeedConfigurationError:
             wrong.append(repr(item))
     if wrong:

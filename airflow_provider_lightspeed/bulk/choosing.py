@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterable
 from math import inf
 
 from airflow_provider_lightspeed.api.client import LightspeedClient
-from airflow_provider_lightspeed.api.errors import LightspeedIncompleteListError, LightspeedQuotaExhausted
+from airflow_provider_lightspeed.api.errors import (
+    LightspeedIncompleteListError,
+    LightspeedQuotaExhaustedError,
+)
 from airflow_provider_lightspeed.api.paging import Page
 from airflow_provider_lightspeed.api.tickets import TicketFilter
 from airflow_provider_lightspeed.bulk.actions import Action
@@ -34,7 +37,7 @@ def make_plan(
     :param max_share: part of the open tickets that may be chosen; ``job.open_tickets`` tells at least whether it is
         kept to. With 1.0, fewer may be counted than there are.
     :param save: keeps the job.
-    :raises LightspeedQuotaExhausted: to go on later with the same job.
+    :raises LightspeedQuotaExhaustedError: to go on later with the same job.
     """
     begun_at = job.cursor
     max_wait = inf if job.is_stuck else None
@@ -48,7 +51,7 @@ def make_plan(
         if of_one and capped:
             open_tickets = client.iter_pages(TicketFilter(), max_wait=max_wait)
             job.open_tickets = _count_open(open_tickets, enough=len(job.left) / max_share)
-    except LightspeedQuotaExhausted:
+    except LightspeedQuotaExhaustedError:
         job.stalls = job.stalls + 1 if job.cursor == begun_at else 0
         raise
     except LightspeedIncompleteListError:

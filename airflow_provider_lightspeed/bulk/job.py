@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from airflow_provider_lightspeed.api.answers import NOT_JSON
 from airflow_provider_lightspeed.api.paging import Cursor
+from airflow_provider_lightspeed.api.responses import NOT_JSON
 from airflow_provider_lightspeed.bulk.plan import Plan
 
 #: So often in a row may the quota end a walk that has to begin again, before another way is taken.

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 
 from airflow_provider_lightspeed.api.client import LightspeedClient
 from airflow_provider_lightspeed.api.errors import (
-    LightspeedAuthenticationError,
-    LightspeedConfigurationError,
     LightspeedError,
     LightspeedIncompleteListError,
     LightspeedNotFoundError,
-    LightspeedQuotaExhausted,
+    LightspeedPermanentError,
+    LightspeedQuotaExhaustedError,
 )
 from airflow_provider_lightspeed.api.paging import Cursor
 from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Ticket, TicketFilter, count_tickets, get_ticket
@@ -71,7 +70,7 @@ def survey(client: LightspeedClient, job: Job) -> None:
     A short list needs none: its tickets are changed as soon as they are seen. Nor does one whose tickets lie so far
     apart that a call for each would be needed: that would double what the job costs.
 
-    :raises LightspeedQuotaExhausted: to go on later with the same job.
+    :raises LightspeedQuotaExhaustedError: to go on later with the same job.
     """
     unknown = sum(change is None for change in job.plan.values())
     if unknown <= PAGE_SIZE or job.is_stuck or not _walk_is_cheaper(client, job):
@@ -112,7 +111,7 @@ def _by_page(client: LightspeedClient, job: Job) -> Iterator[Look]:
     except LightspeedIncompleteListError:
         # What the walk could not show is asked for by id: nothing rests on the list being complete here.
         pass
-    except LightspeedQuotaExhausted:
+    except LightspeedQuotaExhaustedError:
         job.stalls = job.stalls + 1 if _state(job) == begun_at else 0
         raise
 
@@ -145,7 +144,7 @@ def _by_id(client: LightspeedClient, ids: list[int], each: Each) -> Look:
 def meets_all(error: LightspeedError) -> bool:
     """Say whether every other ticket would meet this error too."""
     return isinstance(
-        error, LightspeedAuthenticationError | LightspeedConfigurationError | LightspeedQuotaExhausted
+        error, LightspeedPermanentError | LightspeedQuotaExhaustedError
     )
 
 

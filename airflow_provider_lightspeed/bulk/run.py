@@ -17,10 +17,10 @@ from typing import Any, Literal
 from airflow_provider_lightspeed.api.client import LightspeedClient
 from airflow_provider_lightspeed.api.errors import (
     LightspeedError,
-    LightspeedQuotaExhausted,
-    LightspeedTooLate,
+    LightspeedQuotaExhaustedError,
+    LightspeedTooLateError,
 )
-from airflow_provider_lightspeed.api.quota import in_words
+from airflow_provider_lightspeed.api.rate_limit import humanize
 from airflow_provider_lightspeed.api.tickets import Ticket, get_ticket
 from airflow_provider_lightspeed.bulk.actions import Action
 from airflow_provider_lightspeed.bulk.job import Job, Result, Status
@@ -81,7 +81,7 @@ class Run:
         job = self._job
         left = len(job.left)
         if left and not self._dry_run:
-            self._client.announce(left, f"Changing {left} tickets")
+            self._client.log_estimate(left, f"Changing {left} tickets")
         pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="lightspeed-bulk")
         try:
             for look in looks(self._client, job, self._each_in(pool)):
@@ -157,7 +157,7 @@ class Run:
             self._stop.check()
             try:
                 answer = self._write(ticket, seen_at + _FRESH)
-            except LightspeedTooLate:
+            except LightspeedTooLateError:
                 seen_at = time.monotonic()
                 ticket = self._client.call(get_ticket(ticket_id))
                 if (settled := self._settle(ticket)) is not None:
@@ -176,7 +176,7 @@ class Run:
         self._maybe_done.add(ticket_id)
         try:
             return self._client.call(request, send_before=send_before)
-        except (LightspeedTooLate, LightspeedQuotaExhausted) as error:
+        except (LightspeedTooLateError, LightspeedQuotaExhaustedError) as error:
             if was_sure and not error.sent:
                 self._maybe_done.discard(ticket_id)
             raise
@@ -211,6 +211,6 @@ class Run:
             "%d of %d tickets settled; the rest takes about %s; %s",
             len(self._job.plan) - left,
             len(self._job.plan),
-            in_words(self._client.plan(left)),
+            humanize(self._client.estimate(left)),
             self._client.quota,
         )

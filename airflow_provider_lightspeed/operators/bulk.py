@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import msgspec
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedQuotaExhausted
+from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedQuotaExhaustedError
 from airflow_provider_lightspeed.arguments import (
     given,
     parse_instant,
@@ -186,7 +186,7 @@ class BulkTicketsOperator(BaseOperator):
                 self._carry_out(client, job, keep)
             self._write_receipt(job)
             self._complain(job)
-        except LightspeedQuotaExhausted as wait:
+        except LightspeedQuotaExhaustedError as wait:
             keep()
             self._report(job, client)
             self.log.info("Going on at %s: %s", wait.until, wait)

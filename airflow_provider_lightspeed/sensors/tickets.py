@@ -23,7 +23,7 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedConfigurationError,
     LightspeedError,
 )
-from airflow_provider_lightspeed.api.retries import may_pass
+from airflow_provider_lightspeed.api.retry import is_transient
 from airflow_provider_lightspeed.api.tickets import Ticket
 from airflow_provider_lightspeed.arguments import given, parse_ticket_filter, refuse_unrendered
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, fail_without_retry
@@ -159,14 +159,14 @@ class NewTicketSensor(BaseSensorOperator):
             answer = PokeReturnValue(False)
         if not answer:
             # A look before the quota allows it would be at the cost of the other programs on the key.
-            until_quota = self._hook.get_conn().plan(1).total_seconds()
+            until_quota = self._hook.get_conn().estimate(1).total_seconds()
             self.poke_interval = max(self._interval, min(until_quota, self.timeout))
             if self.deferrable:
                 self._let_go()
         return answer
 
     def _goes_on_after(self, error: Exception) -> bool:
-        if isinstance(error, LightspeedError) and may_pass(error):
+        if isinstance(error, LightspeedError) and is_transient(error):
             return True
         # What Airflow does of itself in the other modes; here it would sleep on the worker.
         return self.deferrable and self.silent_fail and not isinstance(error, _FINAL)

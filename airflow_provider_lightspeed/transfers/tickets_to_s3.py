@@ -22,7 +22,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_lightspeed.api.errors import (
     LightspeedConfigurationError,
     LightspeedIncompleteListError,
-    LightspeedQuotaExhausted,
+    LightspeedQuotaExhaustedError,
 )
 from airflow_provider_lightspeed.arguments import (
     NO_DATA_INTERVAL,
@@ -352,7 +352,7 @@ class LightspeedTicketsToS3Operator(BaseOperator):
             try:
                 with place.while_exporting(told):
                     return progress, running.run()
-            except LightspeedQuotaExhausted as error:
+            except LightspeedQuotaExhaustedError as error:
                 if running.can_go_on:
                     self.log.info("%s. The worker is free until then", error)
                     place.lease.hold(error.until)

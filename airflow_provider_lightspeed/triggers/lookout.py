@@ -62,7 +62,7 @@ class _Lookout:
 
     async def _run(self, look_at: float) -> None:
         # The modules of triggers are loaded with DAG files too, which look at no shop.
-        from airflow_provider_lightspeed.hooks.asynchronous import open_client
+        from airflow_provider_lightspeed.hooks.connection import open_client
 
         rhythm = Rhythm(self._view.interval)
         await asyncio.sleep(look_at - time.time())
@@ -83,7 +83,7 @@ class _Lookout:
 
     async def _look(self, client: AsyncLightspeedClient) -> None:
         if any(watch.since_id is None for watch in self.watches):
-            newest = await client.find_out(newest_ticket())
+            newest = await client.run(newest_ticket())
             for watch in self.watches:
                 watch.since_id = newest if watch.since_id is None else watch.since_id
         # Whoever joins from now on may have a lower id than this look begins at.

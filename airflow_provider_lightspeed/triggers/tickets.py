@@ -14,7 +14,7 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedConfigurationError,
     LightspeedError,
 )
-from airflow_provider_lightspeed.api.retries import may_pass
+from airflow_provider_lightspeed.api.retry import is_transient
 from airflow_provider_lightspeed.new_tickets import GiveUp, LookAgain, digest
 from airflow_provider_lightspeed.triggers.lookout import View, watching
 
@@ -102,7 +102,7 @@ class NewTicketTrigger(BaseTrigger):
                     if self._is_news(await watch.look()):
                         return
                 except LightspeedError as error:
-                    if not may_pass(error):
+                    if not is_transient(error):
                         raise
                     self.log.warning("No answer this time: %s", error)
 
