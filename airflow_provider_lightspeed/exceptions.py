@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
-
+from airflow_provider_lightspeed._airflow import AirflowException, AirflowFailException
 from airflow_provider_lightspeed.api.errors import (
     LightspeedAPIError,
     LightspeedAuthenticationError,

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 try:
-    from airflow.providers.common.compat.sdk import RetryDecision, RetryPolicy
+    from airflow.sdk import RetryDecision, RetryPolicy
 except ImportError as error:
     raise ImportError(
         "LightspeedRetryPolicy needs Airflow 3.3 or newer, which brought retry policies. On older versions wrong "
@@ -21,7 +21,7 @@ from airflow_provider_lightspeed.api.errors import (
 )
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow_provider_lightspeed._airflow import Context
 
 # Another try would end the same way, or write a second time.
 _FINAL = (

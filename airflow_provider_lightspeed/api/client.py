@@ -192,7 +192,7 @@ class AsyncLightspeedClient(_Client):
         if isinstance(effect, Sleep):
             return await asyncio.sleep(effect.seconds)
         if isinstance(effect, Decode):
-            large = len(effect.answer.body) > _LARGE_BODY or "content-encoding" in effect.answer.headers
+            large = len(effect.response.body) > _LARGE_BODY or "content-encoding" in effect.response.headers
             return await asyncio.to_thread(effect.perform) if large else effect.perform()
         try:
             return await self._transport.send(effect)

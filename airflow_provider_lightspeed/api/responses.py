@@ -196,9 +196,9 @@ def _error_for(request: Request, status: int, error: Any) -> LightspeedAPIError:
         kind = LightspeedServerError
     else:
         kind = LightspeedInvalidRequestError
-    error = kind(status=status, message=message, method=request.method, path=f"/{request.path}", hint=hint)
-    if isinstance(error, LightspeedNotFoundError) and not isinstance(error, LightspeedUnknownLanguageError):
+    raised = kind(status=status, message=message, method=request.method, path=f"/{request.path}", hint=hint)
+    if isinstance(raised, LightspeedNotFoundError) and not isinstance(raised, LightspeedUnknownLanguageError):
         # The list of all tickets is always there, and gateways know nothing of a ticket: they response with pages,
         # or with objects whose ``error`` is a text.
-        error.gone = isinstance(error, dict) and request.path not in _ALWAYS_THERE
-    return error
+        raised.gone = isinstance(error, dict) and request.path not in _ALWAYS_THERE
+    return raised

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import mask_secret
-
+from airflow_provider_lightspeed._airflow import get_async_connection, mask_secret
 from airflow_provider_lightspeed.api.client import AsyncLightspeedClient
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.api.settings import CLUSTERS, ClientSettings
@@ -15,7 +14,7 @@ from airflow_provider_lightspeed.hooks.metrics import AirflowMetrics
 from airflow_provider_lightspeed.provider_info import CONNECTION_FIELDS, CONNECTION_TYPE
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Connection
+    from airflow_provider_lightspeed._airflow import Connection
 
 _TEXTS = ("cluster", "language", "filter_timezone", "app_token")
 _NUMBERS = ("quota_reserve", "timeout", "max_wait", "calls_per_second")
@@ -134,11 +133,9 @@ async def open_client(conn_id: str) -> AsyncLightspeedClient:
 
 async def read_connection(conn_id: str) -> ClientSettings:
     """Look a connection up and read it."""
-    from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
     from asgiref.sync import sync_to_async
 
-    connection = await get_async_connection(conn_id)
-    settings = read_settings(connection, await get_async_extra_dejson(connection))
+    settings = read_settings(*await get_async_connection(conn_id))
     # Masking tells the process above, and waits for it.
     await sync_to_async(mask_credentials)(settings)
     return settings

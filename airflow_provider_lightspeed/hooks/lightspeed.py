@@ -7,14 +7,12 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow.providers.common.compat.sdk import BaseHook, mask_secret
-
+from airflow_provider_lightspeed._airflow import BaseHook, mask_secret
+from airflow_provider_lightspeed._arguments import parse_ticket_filter
 from airflow_provider_lightspeed.api import tickets as api
 from airflow_provider_lightspeed.api.errors import LightspeedError
-from airflow_provider_lightspeed.api.messages import ticket_messages
-from airflow_provider_lightspeed.api.newest import newest_ticket
+from airflow_provider_lightspeed.api.queries import newest_ticket, ticket_messages
 from airflow_provider_lightspeed.api.tickets import Ticket, TicketMessage
-from airflow_provider_lightspeed.arguments import parse_ticket_filter
 from airflow_provider_lightspeed.provider_info import (
     CONNECTION_FIELDS,
     CONNECTION_TYPE,
@@ -122,8 +120,8 @@ class LightspeedHook(BaseHook):
     def _client(self) -> LightspeedClient:
         # Loaded here: DAG files are parsed every few seconds, and make no calls.
         from airflow_provider_lightspeed.api.client import LightspeedClient
-        from airflow_provider_lightspeed.hooks.metrics import AirflowMetrics
         from airflow_provider_lightspeed.hooks.connection import mask_credentials, read_settings
+        from airflow_provider_lightspeed.hooks.metrics import AirflowMetrics
 
         connection = self.get_connection(self.lightspeed_conn_id)
         settings = read_settings(connection, connection.extra_dejson, self._arguments)

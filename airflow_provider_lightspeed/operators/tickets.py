@@ -6,18 +6,16 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from airflow.providers.common.compat.sdk import BaseOperator
-
+from airflow_provider_lightspeed._airflow import BaseOperator
+from airflow_provider_lightspeed._arguments import passed_names, require_rendered
+from airflow_provider_lightspeed._checkpoint import SendGuard
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedUnknownOutcomeError
-from airflow_provider_lightspeed.arguments import given, refuse_unrendered
-from airflow_provider_lightspeed.checkpoint import SentMark
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, fail_without_retry
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.operators.bulk import BulkTicketsOperator
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
-
+    from airflow_provider_lightspeed._airflow import Context
     from airflow_provider_lightspeed.api.tickets import Ticket
     from airflow_provider_lightspeed.bulk.actions import Delete, Update
 
@@ -71,8 +69,8 @@ class CreateTicketOperator(BaseOperator):
     @fail_without_retry()
     def execute(self, context: Context) -> dict[str, Any]:
         """Create the ticket."""
-        refuse_unrendered(self, ["subject"])
-        refuse_unrendered(self, ["memo"], empty_is_meant=True)
+        require_rendered(self, ["subject"])
+        require_rendered(self, ["memo"], empty_is_meant=True)
         if not str(self.customer_id).strip().isdecimal():
             raise LightspeedConfigurationError(
                 f"customer_id must be a customer's id, got {self.customer_id!r}"
@@ -82,7 +80,7 @@ class CreateTicketOperator(BaseOperator):
                 f"on_unknown_outcome must be 'fail' or 'search', got {self.on_unknown_outcome!r}"
             )
         hook = LightspeedHook(self.lightspeed_conn_id)
-        mark = SentMark(context)
+        mark = SendGuard(context)
         if (earlier := mark.earlier()) is not None:
             ticket = self._find(hook, earlier.get("newest"), _sent_before("the ticket", "in the shop"))
         else:
@@ -169,8 +167,8 @@ class ReplyToTicketOperator(BaseOperator):
     @fail_without_retry()
     def execute(self, context: Context) -> dict[str, Any]:
         """Post the message."""
-        refuse_unrendered(self, ["message"])
-        hook, mark = LightspeedHook(self.lightspeed_conn_id), SentMark(context)
+        require_rendered(self, ["message"])
+        hook, mark = LightspeedHook(self.lightspeed_conn_id), SendGuard(context)
         hook.get_conn()  # a connection that is missing must not count as sent
         try:
             if mark.earlier() is not None:
@@ -188,8 +186,8 @@ def _sent_before(what: str, where: str) -> LightspeedUnknownOutcomeError:
     """Say that an earlier try may have sent something, and how to go on."""
     return LightspeedUnknownOutcomeError(
         f"an earlier try of this task has sent {what}, and ended before Airflow knew how that went: it may or may not "
-        f"exist now. Look {where}. If it is not there, clear the task, and it is sent again (or delete the task's "
-        f"state {SentMark.KEY!r}); if it is, mark the task as successful."
+        f"exist now. Snapshot {where}. If it is not there, clear the task, and it is sent again (or delete the task's "
+        f"state {SendGuard.KEY!r}); if it is, mark the task as successful."
     )
 
 
@@ -222,8 +220,8 @@ class UpdateTicketsOperator(BulkTicketsOperator):
     :param memo: their note for the merchant (templated).
     :param max_tickets: refuse to touch any if more than this are planned (default, and meant by None: 1000).
     :param max_share: refuse to touch any if criteria choose more than this part of the open tickets (default 0.5).
-    :param if_changed: what to do with a ticket that was changed after it was planned: ``skip`` it, change (``close``)
-        it all the same, or skip it and ``fail`` at the end. The plan is as old as the receipt or export that it is
+    :param if_changed: what to do with a ticket that was changed after it was planned: ``skip`` it, ``overwrite`` (or
+        delete) it all the same, or skip it and ``fail`` at the end. The plan is as old as the receipt or export that it is
         read from; bare ids are planned when the task starts, if they are more than a page, and else when they are
         seen.
     :param on_failure: whether tickets that failed ``fail`` the task at the end, or ``warn`` in its log.
@@ -256,7 +254,7 @@ class UpdateTicketsOperator(BulkTicketsOperator):
         self.do_notify_answered = do_notify_answered
         self.subject = subject
         self.memo = memo
-        self._texts_given = given(self, "subject", "memo")
+        self._texts_given = passed_names(self, "subject", "memo")
 
     def _action(self) -> Update:
         from airflow_provider_lightspeed.bulk.actions import Update
@@ -278,7 +276,7 @@ class UpdateTicketsOperator(BulkTicketsOperator):
                 raise LightspeedConfigurationError(
                     f"{name} must be True or False, got {getattr(self, name)!r}"
                 )
-        refuse_unrendered(self, self._texts_given, empty_is_meant=True)
+        require_rendered(self, self._texts_given, empty_is_meant=True)
         if not self._action().wanted:
             raise LightspeedConfigurationError("nothing to change was given, such as is_todo=True")
 

@@ -1,11 +1,11 @@
-"""What is done in each world."""
+"""The tasks of each scenario."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from airflow.providers.common.compat.sdk import dag
 from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import dag
 
 from airflow_provider_lightspeed.assets import new_tickets_asset
 from airflow_provider_lightspeed.operators.tickets import CloseTicketsOperator

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import TaskDeferred
 
+from airflow_provider_lightspeed._airflow import TaskDeferred
 from airflow_provider_lightspeed.api import retry
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, LightspeedTicketsFailed
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
@@ -127,6 +127,7 @@ def test_a_plan_too_large_touches_nothing(sandbox: Sandbox) -> None:
         {"created_before": "2026-01-01"},
         {"created_before": ""},
         {"ticket_ids": [1], "if_changed": "maybe"},
+        {"ticket_ids": [1], "if_changed": "close"},
         {"ticket_ids": [1], "on_failure": "cry"},
         {"only_answered": True, "max_share": 0},
         {"ticket_ids": [1], "receipt_s3_key": "no/address"},
@@ -184,7 +185,7 @@ def test_changed_after_the_plan_is_left_alone(sandbox: Sandbox, s3_bucket: str, 
     # Another try would find the same.
     with pytest.raises(LightspeedTaskFailed, match="changed since the plan"):
         close(ticket_ids=receipt, if_changed="fail")
-    assert close(ticket_ids=receipt, if_changed="close")["closed"] == [ids[2]]
+    assert close(ticket_ids=receipt, if_changed="overwrite")["closed"] == [ids[2]]
 
 
 def test_changed_while_a_long_list_of_ids_waits(sandbox: Sandbox) -> None:
@@ -210,7 +211,7 @@ def test_changed_while_a_long_list_of_ids_waits(sandbox: Sandbox) -> None:
 
 
 def test_no_call_is_sent_that_has_waited_for_long(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_lightspeed.bulk.run._FRESH", 1.0)
+    monkeypatch.setattr("airflow_provider_lightspeed.bulk.run._MAX_AGE", 1.0)
     ids = sandbox.add_tickets(3, isClosed=False, createdAt="2026-06-01T00:00:00+00:00")
     # The shop is busy for a while, in which a customer writes. Bare ids are planned as they are seen first.
     sandbox.inject(Fault("429", method="PUT", path=str(ids[1]), retry_after="3"))
@@ -240,8 +241,8 @@ def test_what_others_do_while_it_is_deferred_is_not_counted_as_ours(monkeypatch:
         assert 0 < len(theirs) < 30
         for number in theirs:
             sandbox.update_ticket(number, isClosed=True)
-        sandbox.desk.reset_quota()
-        outcome = operator.resume({}, None, **json.loads(json.dumps(deferred.value.kwargs)))
+        sandbox.backend.reset_quota()
+        outcome = operator.execute_complete({}, None, **json.loads(json.dumps(deferred.value.kwargs)))
         assert set(outcome["already"]) == set(theirs)
         assert set(outcome["closed"]) == set(ids) - set(theirs)
 
@@ -351,12 +352,12 @@ def test_what_was_done_in_one_shop_is_nothing_to_another(
 ) -> None:
     other = ShopConfig(key="other" * 6, tickets=9, end=END, limits=NO_LIMITS)
     with Sandbox(ShopConfig(tickets=9, end=END, limits=NO_LIMITS), other) as sandbox:
-        first, second = sandbox.desks
+        first, second = sandbox.backends
         ids = first.shop.ids()
         assert ids == second.shop.ids()
-        for desk in (first, second):
+        for backend in (first, second):
             for ticket_id in ids:
-                desk.update_ticket(ticket_id, isClosed=False)
+                backend.update_ticket(ticket_id, isClosed=False)
         sandbox.inject(Fault("500", method="PUT", path=str(ids[-1]), times=0))
         monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", sandbox.airflow_connection(first))
         operator, store = CloseTicketsOperator(task_id="close", ticket_ids=ids), Store()
@@ -365,7 +366,7 @@ def test_what_was_done_in_one_shop_is_nothing_to_another(
         monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", sandbox.airflow_connection(second))
         if deferred:  # before Airflow 3.3, where the state travels with the deferral
             (state,) = store.values()
-            outcome = operator.resume({}, None, state)  # type: ignore[typeddict-item]
+            outcome = operator.execute_complete({}, None, state)  # type: ignore[typeddict-item]
         else:
             outcome = run(operator, store)
         assert outcome["closed"] == ids

@@ -22,7 +22,7 @@ import pytest
 from airflow_provider_lightspeed.api.client import LightspeedClient
 from airflow_provider_lightspeed.api.errors import LightspeedError
 from airflow_provider_lightspeed.api.tickets import Request
-from airflow_provider_lightspeed.bulk.stop import Stopped
+from airflow_provider_lightspeed.bulk.cancellation import Cancelled
 from airflow_provider_lightspeed.exceptions import LightspeedTicketsFailed
 from airflow_provider_lightspeed.operators.bulk import BulkTicketsOperator
 from airflow_provider_lightspeed.operators.tickets import (
@@ -32,7 +32,7 @@ from airflow_provider_lightspeed.operators.tickets import (
 )
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Change, Churn, Fault, Sandbox, ShopConfig, email_of
 from airflow_provider_lightspeed.transfers.s3_files import S3Files
-from chaos.calls import made_again
+from chaos.calls import repeated_writes
 from tests.integration.bulk_runs import Store, lines, run
 
 END = datetime(2026, 6, 1, tzinfo=UTC)
@@ -53,7 +53,7 @@ _TRIES = 12
 #: So many calls are on their way when a worker is killed.
 _AT_ONCE = 8
 #: Seconds for which a ticket that was seen is believed to be as it was; 30 in earnest, longer than these runs.
-_FRESH = 0.5
+_MAX_AGE = 0.5
 #: A call may take so long, and the shop's clock tells whole seconds only.
 _SLACK = 3.0
 
@@ -160,7 +160,7 @@ _KINDS = (
 @pytest.mark.parametrize("seed", _seeds())
 def test_random_runs(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, seed: int) -> None:
     monkeypatch.setattr("airflow_provider_lightspeed.api.retry.FIRST_BACKOFF", 0.01)
-    monkeypatch.setattr("airflow_provider_lightspeed.bulk.run._FRESH", _FRESH)
+    monkeypatch.setattr("airflow_provider_lightspeed.bulk.run._MAX_AGE", _MAX_AGE)
     scenario = Scenario(seed)
     chance = scenario.chance
     with Sandbox(scenario.shop()) as sandbox:
@@ -201,11 +201,11 @@ def test_random_runs(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureReq
             try:
                 outcome = one_try()
             except LightspeedTicketsFailed:
-                sandbox.desk.clear_faults()
+                sandbox.backend.clear_faults()
                 outcome = None
             except LightspeedError:
                 # A list that moves too fast; answers that break again and again. Airflow tries again.
-                sandbox.desk.clear_faults()
+                sandbox.backend.clear_faults()
                 outcome = None
             if outcome is not None:
                 break
@@ -252,7 +252,7 @@ def _ended(
         patched.setattr(S3Files, "write", write)
         try:
             yield
-        except (Killed, Stopped):
+        except (Killed, Cancelled):
             store.dead = False
 
 
@@ -288,7 +288,7 @@ def _outcome_is_the_truth(
         assert all(kind.is_one(change) for change in changes)
     touched = {number for number, changes in by_us.items() if changes}
     # Nor was anything sent again that had been answered.
-    assert made_again(sandbox.calls) <= _AT_ONCE * cuts
+    assert repeated_writes(sandbox.calls) <= _AT_ONCE * cuts
 
     # A lost answer to a call whose next try finds the ticket gone says "missing", and so it is.
     # Nor can anybody say who has deleted a ticket that is gone after a DELETE that seemed to fail, or when the next
@@ -319,7 +319,7 @@ def _outcome_is_the_truth(
     for number in touched if planned else ():
         ours = datetime.fromisoformat(by_us[number][0].at).timestamp()
         others = [datetime.fromisoformat(c.at).timestamp() for c in histories[number] if c.by != sandbox.key]
-        assert not [at for at in others if writes[0] + 1 < at < ours - _FRESH - _SLACK], number
+        assert not [at for at in others if writes[0] + 1 < at < ours - _MAX_AGE - _SLACK], number
 
 
 def _receipt_is_the_outcome(kind: Kind, outcome: dict[str, Any], receipt: str) -> None:

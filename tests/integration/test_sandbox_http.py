@@ -446,7 +446,7 @@ def test_several_shops_are_told_apart_by_their_credentials() -> None:
         ]
         assert counts == [10, 11, 5]
         assert len(SandboxControl(sandbox.url, key="other").tickets()) == 5
-        connection = json.loads(sandbox.airflow_connection(sandbox.desks[2]))
+        connection = json.loads(sandbox.airflow_connection(sandbox.backends[2]))
         assert (connection["login"], connection["host"]) == ("other", sandbox.url)
     with pytest.raises(ValueError, match="of its own"):
         Sandbox(config(), config())
@@ -508,7 +508,9 @@ def test_the_command_says_how_to_reach_it_and_ends_cleanly(end: signal.Signals) 
         (["--fault", "oops"], "Unknown fault|Invalid enum value"),
         (["--fault", "503,times"], "503,times"),
         (["--filter-timezone", "Mars"], "Unknown time zone 'Mars'"),
-        (["--quota", "5"], "--quota"),
+        (["--limits", "5"], "--limits"),
+        (["--order", "random"], "--order"),
+        (["--churn", "births=1"], "births"),
     ],
 )
 def test_the_command_refuses_what_it_does_not_understand(arguments: list[str], complaint: str) -> None:

@@ -11,13 +11,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import (
+
+from airflow_provider_lightspeed._airflow import (
     AirflowException,
     AirflowSensorTimeout,
     AirflowSkipException,
     TaskDeferred,
 )
-
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed
 from airflow_provider_lightspeed.sandbox import Fault, Sandbox, email_of
 from airflow_provider_lightspeed.sensors.tickets import NewTicketSensor

@@ -9,13 +9,13 @@ import time
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import (
+from airflow.triggers.base import BaseTrigger
+
+from airflow_provider_lightspeed._airflow import (
     AirflowSensorTimeout,
     AirflowSkipException,
     TaskDeferred,
 )
-from airflow.triggers.base import BaseTrigger
-
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed
 from airflow_provider_lightspeed.sandbox import Fault, Sandbox
 from airflow_provider_lightspeed.sensors.tickets import NewTicketSensor

@@ -11,7 +11,7 @@ from demo.airflow_home import AirflowHome
 from tests.airflow_with import airflow_with
 
 _DAGS = """
-from airflow.providers.common.compat.sdk import DAG, task
+from airflow_provider_lightspeed._airflow import DAG, task
 
 from airflow_provider_lightspeed.operators.tickets import (
     CloseTicketsOperator,

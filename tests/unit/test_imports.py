@@ -30,7 +30,7 @@ _LOADED_BY_AIRFLOW = {"2.11": {"requests"}, "3.0": {"aiohttp"}}.get(
 
 #: Modules (and what is below them) that no DAG file imports: where the first call is made, in the triggerer of
 #: Airflow 3.3, and in tests.
-_EXEMPT = ["api.transport", "api.async_transport", "triggers.deliveries", "sandbox", "pytest_plugin"]
+_EXEMPT = ["api.transport", "api.async_transport", "triggers.stream", "sandbox", "pytest_plugin"]
 if Version("3.3") > _VERSION:
     _EXEMPT.append("retry_policy")
 
@@ -54,22 +54,20 @@ _LATER = (
     "api.rate_limit",
     "api.settings",
     "bulk.actions",
-    "bulk.choosing",
     "bulk.job",
-    "bulk.looks",
+    "bulk.refresh",
     "bulk.plan",
     "bulk.run",
     "bulk.targets",
     "formats",
     "hooks.connection",
     "hooks.metrics",
-    "hooks.connection",
-    "privacy",
     "transfers.conversations",
     "transfers.destination",
     "transfers.export",
     "transfers.lease",
     "transfers.lineage",
+    "transfers.redaction",
     "transfers.s3_object",
     "transfers.staging",
 )

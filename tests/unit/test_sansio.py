@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from airflow_provider_lightspeed.api import errors, retry
+from airflow_provider_lightspeed.api.client import AsyncLightspeedClient, LightspeedClient
 from airflow_provider_lightspeed.api.paging import Page
 from airflow_provider_lightspeed.api.responses import Response
 from airflow_provider_lightspeed.api.sansio import Decode, Metrics, SansIOClient, Send, Sleep

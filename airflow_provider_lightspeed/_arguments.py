@@ -20,17 +20,17 @@ NO_DATA_INTERVAL = (
 _SHOWN = 5
 
 
-def given(operator: object, *names: str) -> tuple[str, ...]:
+def passed_names(operator: object, *names: str) -> tuple[str, ...]:
     """Name the arguments that an operator was given, for its constructor to remember.
 
     A native template may render to None, which must not turn a narrow choice into a wide one: so see before whether
-    an argument was given, and :func:`refuse_unrendered` after.
+    an argument was given, and :func:`require_rendered` after.
     """
     values = {name: getattr(operator, name) for name in names}
     return tuple(name for name, value in values.items() if value is not None and value is not False)
 
 
-def refuse_unrendered(
+def require_rendered(
     operator: object, names: Iterable[str], *, hint: str = "", empty_is_meant: bool = False
 ) -> None:
     """Refuse arguments of which a template has made nothing.

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowSensorTimeout, TaskDeferred
 
+from airflow_provider_lightspeed._airflow import AirflowSensorTimeout, TaskDeferred
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.sandbox import Sandbox
 from airflow_provider_lightspeed.sensors.tickets import NewTicketSensor
@@ -36,7 +36,7 @@ class _Variables:
 @pytest.fixture(autouse=True)
 def variables(monkeypatch: pytest.MonkeyPatch) -> _Variables:
     variables = _Variables()
-    monkeypatch.setattr("airflow_provider_lightspeed.sensors.cursor.Variable", variables)
+    monkeypatch.setattr("airflow_provider_lightspeed.sensors.state.Variable", variables)
     return variables
 
 
