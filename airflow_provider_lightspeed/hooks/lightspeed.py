@@ -11,8 +11,7 @@ from airflow_provider_lightspeed._airflow import BaseHook, mask_secret
 from airflow_provider_lightspeed._arguments import parse_ticket_filter
 from airflow_provider_lightspeed.api import tickets as api
 from airflow_provider_lightspeed.api.errors import LightspeedError
-from airflow_provider_lightspeed.api.messages import ticket_messages
-from airflow_provider_lightspeed.api.newest import newest_ticket
+from airflow_provider_lightspeed.api.queries import newest_ticket, ticket_messages
 from airflow_provider_lightspeed.api.tickets import Ticket, TicketMessage
 from airflow_provider_lightspeed.provider_info import (
     CONNECTION_FIELDS,

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
-from airflow_provider_lightspeed.api.newest import newest_ticket
+from airflow_provider_lightspeed.api.queries import newest_ticket
 from airflow_provider_lightspeed.api.tickets import TicketFilter
 from airflow_provider_lightspeed.new_tickets import PollSchedule, fingerprint
 

@@ -26,7 +26,7 @@ import pytest
 
 from airflow_provider_lightspeed.api import errors, retries
 from airflow_provider_lightspeed.api.client import AsyncLightspeedClient, ClientSettings, LightspeedClient
-from airflow_provider_lightspeed.api.messages import ticket_messages
+from airflow_provider_lightspeed.api.queries import ticket_messages
 from airflow_provider_lightspeed.api.tickets import (
     Request,
     TicketFilter,
