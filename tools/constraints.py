@@ -41,13 +41,8 @@ def _with_all_extras(wheel: Path) -> str:
 
 def _resolve(requirements: str, pins: Path, python: str) -> subprocess.CompletedProcess[str]:
     uv = Path(sys.executable).with_name("uv")
-    return subprocess.run(
-        [uv, "pip", "compile", "--quiet", "--no-config", "-", "--constraints", pins, "--python-version", python],
-        input=requirements,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [uv, "pip", "compile", "--quiet", "--constraints", pins, "--python-version", python, "-"]
+    return subprocess.run(command, input=requirements, capture_output=True, text=True, check=False)
 
 
 if __name__ == "__main__":
