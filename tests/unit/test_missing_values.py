@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -94,7 +94,7 @@ def no_shop(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def dag(**options: Any) -> Iterator[DAG]:
+def dag(**options: Any) -> Generator[DAG]:
     with DAG("missing", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC), **options) as made:
         yield made
 
