@@ -40,8 +40,8 @@ def _with_all_extras(wheel: Path) -> str:
 
 
 def _resolve(requirements: str, pins: Path, python: str) -> subprocess.CompletedProcess[str]:
-    uv = Path(sys.executable).with_name("uv")
-    command = [uv, "pip", "compile", "--quiet", "--constraints", pins, "--python-version", python, "-"]
+    uv = str(Path(sys.executable).with_name("uv"))
+    command = [uv, "pip", "compile", "--quiet", "--constraints", str(pins), "--python-version", python, "-"]
     return subprocess.run(command, input=requirements, capture_output=True, text=True, check=False)
 
 
