@@ -1,4 +1,4 @@
-"""Snapshot at planned tickets shortly before they are changed, with few calls.
+"""Read planned tickets again shortly before they are changed, with few calls.
 
 One page of a list shows up to 250 tickets in one call, so where the planned tickets lie close together the list is
 walked again, and the tickets of each page are changed before the next one is read. Where they lie far apart, they
@@ -53,7 +53,7 @@ class Snapshot:
 
 
 def snapshots(client: LightspeedClient, job: Job, each: Each) -> Iterator[Snapshot]:
-    """Snapshot at all tickets that are left.
+    """Yield what all remaining tickets are like now.
 
     :param each: for those that are asked for one by one.
     """

@@ -17,7 +17,7 @@ from airflow_provider_lightspeed._airflow import (
     PokeReturnValue,
     conf,
 )
-from airflow_provider_lightspeed._arguments import parse_ticket_filter, passed_names, require_rendered
+from airflow_provider_lightspeed._arguments import parse_ticket_filter, record_passed, require_rendered
 from airflow_provider_lightspeed.api.errors import (
     LightspeedAuthenticationError,
     LightspeedConfigurationError,
@@ -84,6 +84,7 @@ class NewTicketSensor(BaseSensorOperator):
     template_fields: Sequence[str] = ("since_id", "customer_email", "lightspeed_conn_id")
     ui_color = "#e9f9e3"
 
+    @record_passed
     def __init__(
         self,
         *,
@@ -107,7 +108,6 @@ class NewTicketSensor(BaseSensorOperator):
         self.start = start
         self.deferrable = deferrable
         self.lightspeed_conn_id = lightspeed_conn_id
-        self._given = passed_names(self, "since_id", "customer_email")
         self._interval = self.poke_interval
         self._deadline: float | None = None
         self._new_since: int | None = None
@@ -195,7 +195,14 @@ class NewTicketSensor(BaseSensorOperator):
     def _poll_once(self, context: Context) -> PokeReturnValue:
         if self.start not in {"latest", "earliest"}:
             raise LightspeedConfigurationError(f"start must be 'latest' or 'earliest', got {self.start!r}")
-        require_rendered(self, self._given, hint="leave it out if it is not wanted")
+        require_rendered(
+            self,
+            "since_id",
+            "customer_email",
+            "where",
+            "lightspeed_conn_id",
+            hint="leave it out if it is not wanted",
+        )
         tickets = parse_ticket_filter(since_id=self.since_id, email=self.customer_email)
         if tickets.since_id is not None:
             return self._to_poke_value(self._poll(tickets.since_id))
