@@ -260,7 +260,7 @@ def script(text: str) -> tuple[int, dict[str, str], bytes]:
     message = "Unknown or inactive language." if kind == "language" else "No."
     document = {"error": {"code": int(status), "method": "GET", "request": "/", "message": message}}
     body = b"<html>no</html>" if kind == "html" else json.dumps(document).encode()
-    headers = {"Location": "http://localhost:1/en/tickets.json"} if status == "301" else {}
+    headers = {"Location": "http://localhost:1/en/tickets.json"} if status.startswith("3") else {}
     return int(status), headers, body
 
 
