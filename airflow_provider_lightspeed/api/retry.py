@@ -48,8 +48,8 @@ class Failure(Enum):
     WRONG_TICKET = "a success that is about another ticket than the request"
     RATE_LIMITED = "429"
     SERVER = "5xx or 408, or a success with an error object that names none or such a code"
-    NOT_FOUND_FOR_NOW = "404 where it can't be the truth: see LightspeedNotFoundError.gone"
-    GATEWAY = "403 without the API's own error object"
+    NOT_FOUND_FOR_NOW = "404 with the API's own error object for a list or a count, which always exist"
+    GATEWAY = "403 or 404 without the API's own error object"
     REDIRECTED = "3xx"
     UNEXPLAINED = "any other 4xx but 401 without the API's own error object"
     REFUSED = "401, and any other 4xx with the API's own error object"
@@ -70,20 +70,19 @@ _ALWAYS = {
     Failure.RATE_LIMITED: Decision.WAIT,
     Failure.REFUSED: Decision.RAISE,
 }
-_TRANSIENT = (
-    Failure.DROPPED,
-    Failure.MALFORMED,
-    Failure.SERVER,
-    Failure.GATEWAY,
-    Failure.NOT_FOUND_FOR_NOW,
-)
+_TRANSIENT = (Failure.DROPPED, Failure.MALFORMED, Failure.SERVER, Failure.GATEWAY)
 _LASTING = (Failure.TOO_LARGE, Failure.WRONG_TICKET, Failure.REDIRECTED, Failure.UNEXPLAINED)
 _REPEATABLE = {
     **_ALWAYS,
     **dict.fromkeys(_TRANSIENT, Decision.RETRY),
     **dict.fromkeys(_LASTING, Decision.RAISE),
+    Failure.NOT_FOUND_FOR_NOW: Decision.RETRY,
 }
-_ONCE_ONLY = {**_ALWAYS, **dict.fromkeys((*_TRANSIENT, *_LASTING), Decision.UNKNOWN)}
+_ONCE_ONLY = {
+    **_ALWAYS,
+    **dict.fromkeys((*_TRANSIENT, *_LASTING), Decision.UNKNOWN),
+    Failure.NOT_FOUND_FOR_NOW: Decision.RAISE,
+}
 
 #: GET, PUT and DELETE may be repeated. A POST is repeated, or fails for good, only if that proves that it did not happen.
 POLICY = {"GET": _REPEATABLE, "PUT": _REPEATABLE, "DELETE": _REPEATABLE, "POST": _ONCE_ONLY}
@@ -105,7 +104,7 @@ def classify(error: LightspeedError) -> Failure:
         if error.status >= 500 or error.status == 408:
             return Failure.SERVER
         if isinstance(error, LightspeedNotFoundError) and not error.gone:
-            return Failure.NOT_FOUND_FOR_NOW
+            return Failure.NOT_FOUND_FOR_NOW if error.explained else Failure.GATEWAY
         if isinstance(error, LightspeedGatewayError):
             return Failure.GATEWAY
         if isinstance(error, LightspeedRedirectError):

@@ -31,7 +31,13 @@ def test_a_creation_is_sent_again_only_where_it_surely_did_not_happen() -> None:
 
 def test_a_creation_fails_for_good_only_where_it_surely_did_not_happen() -> None:
     surely = {failure for failure, decision in POLICY["POST"].items() if decision is not Decision.UNKNOWN}
-    assert surely == {Failure.NOT_CONNECTED, Failure.UNTRUSTED, Failure.RATE_LIMITED, Failure.REFUSED}
+    assert surely == {
+        Failure.NOT_CONNECTED,
+        Failure.UNTRUSTED,
+        Failure.RATE_LIMITED,
+        Failure.REFUSED,
+        Failure.NOT_FOUND_FOR_NOW,
+    }
 
 
 @pytest.mark.parametrize(
