@@ -63,6 +63,7 @@ _LATER = (
     "hooks.asynchronous",
     "hooks.metrics",
     "hooks.settings",
+    "probe",
     "transfers.conversations",
     "transfers.destination",
     "transfers.export",
