@@ -17,7 +17,7 @@ from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Ticket, created_a
 MAX_PAUSE = 600.0
 #: Maximum number of delivered tickets that a cursor knows by id.
 LOOK_BACK = 100
-#: Age in seconds of the youngest delivered ticket up to which a poll looks back for tickets that appear late.
+#: A ticket may appear so many seconds later than one with a greater id, and is delivered all the same.
 LOOK_BACK_AGE = 15 * 60
 # Tickets by which a shop is recognised: more than a replica may lack.
 _WITNESSES = 5
@@ -51,14 +51,14 @@ class Poll:
 
     :param known: the newest id known before the poll. Not enough, if the poll finds many tickets above it.
     :param newest: the newest id, asked for right before the poll: enough in any case.
-    :param where: which tickets count.
+    :param counts: which tickets count.
     """
 
     def __init__(
-        self, known: int, newest: int | None = None, where: Callable[[Ticket], bool] | None = None
+        self, known: int, newest: int | None = None, counts: Callable[[Ticket], bool] = lambda _: True
     ) -> None:
         self.tickets: dict[int, Seen] = {}
-        self._known, self._newest, self._where = known, newest, where
+        self._known, self._newest, self._counts = known, newest, counts
         self._sizes: list[int] = []
         self._new = 0
 
@@ -68,8 +68,7 @@ class Poll:
             self._sizes.append(len(page))
         for ticket in page:
             if self._newest is None or ticket["id"] <= self._newest:
-                counts = self._where is None or self._where(ticket)
-                self.tickets[ticket["id"]] = Seen.of(ticket, counts)
+                self.tickets[ticket["id"]] = Seen.of(ticket, bool(self._counts(ticket)))
         self._new += sum(ticket["id"] > self._known for ticket in page)
         is_one_response = len(self._sizes) <= 1 and self._new < _FEW
         return self._newest is not None or self._new == 0 or is_one_response
@@ -108,17 +107,15 @@ _Id = Annotated[int, msgspec.Meta(ge=0)]
 class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
     """Which tickets of a shop are done.
 
-    :param since_id: all tickets up to this id are done.
-    :param known: the tickets above it that are done, ascending: the look-back.
+    :param since_id: all tickets up to this id are done. A poll asks for those above.
+    :param known: the tickets above it that are done, ascending: the look-back. It is open while there are any.
     :param witnesses: id and creation time (seconds since 1970) of the newest of them, by which the shop is recognised.
-    :param has_rest: whether a limit has cut a delivery within the look-back.
     :param shop: hash of the shop's address and key (``ClientSettings.shop``).
     """
 
     since_id: _Id
     known: tuple[_Id, ...] = ()
     witnesses: tuple[tuple[_Id, int], ...] = ()
-    has_rest: bool = False
     shop: str | None = None
 
     @classmethod
@@ -130,14 +127,6 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
     def max_id(self) -> int:
         """The greatest id that is done."""
         return max((self.since_id, *self.known))
-
-    def poll_from(self, now: float) -> int:
-        """Return the id above which to ask for tickets.
-
-        :param now: seconds since 1970.
-        """
-        youngest = max((created for _, created in self.witnesses), default=0)
-        return self.since_id if self.has_rest or now - youngest < LOOK_BACK_AGE else self.max_id
 
     def is_new(self, ticket_id: int) -> bool:
         """Return whether a ticket is not done yet."""
@@ -171,10 +160,21 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
             floor,
             tuple(ticket_id for ticket_id in known if ticket_id > floor),
             tuple(sorted(witnesses)[-_WITNESSES:]),
-            bool(rest) and rest[0] < max([floor, *known]),
             self.shop,
         )
         return PollResult(self.max_id, delivered, after.max_id), after
+
+    def settled(self, tickets: Mapping[int, Seen], now: float) -> Cursor:
+        """Return the cursor after a poll: without the look-back, if nothing can appear late any more.
+
+        :param tickets: what the poll read. A list that shows none of the known tickets may come from a shop that fails.
+        :param now: seconds since 1970, before the poll.
+        """
+        youngest = max((created for _, created in self.witnesses), default=0)
+        is_over = now - youngest >= LOOK_BACK_AGE
+        if not is_over or self.new(tickets) or tickets.keys().isdisjoint(self.known):
+            return self
+        return msgspec.structs.replace(self, since_id=self.max_id, known=())
 
 
 def created_second(ticket: Ticket) -> int | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from contextlib import closing
 from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -161,7 +161,7 @@ class AsyncLightspeedClient(Conversation):
         except LightspeedError as error:
             return error
 
-    async def iter_pages(self, tickets: TicketFilter, cursor: Cursor | None = None) -> AsyncIterator[Page]:
+    async def iter_pages(self, tickets: TicketFilter, cursor: Cursor | None = None) -> AsyncGenerator[Page]:
         """Walk over all tickets that match. See `LightspeedClient.iter_pages`."""
         with closing(self.pages(tickets, cursor)) as steps:
             reply: Any = None

@@ -123,6 +123,14 @@ class SensorState:
         self._stored = _Stored(user=self._user)
         self._save()
 
+    def settle(self, polled: Cursor, after: Cursor) -> None:
+        """Record the cursor after a poll that delivers nothing, unless another run has delivered since."""
+        if polled != after:
+            self._read()
+            if self.cursor == polled:
+                self._stored.cursor = after
+                self._save()
+
     def advance(self, result: PollResult, polled: Cursor, after: Cursor) -> bool:
         """Record what this run delivers, and return True: unless another run has done so since the poll.
 

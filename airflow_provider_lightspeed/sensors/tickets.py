@@ -218,8 +218,8 @@ class NewTicketSensor(BaseSensorOperator):
         tickets = parse_ticket_filter(since_id=self.since_id, email=self.customer_email)
         if tickets.since_id is None:
             return self._poll_from_state(context)
-        found = self._poll(Cursor(tickets.since_id))
-        return found and found[0]
+        result, _ = self._poll(Cursor(tickets.since_id))
+        return result
 
     def _check_arguments(self) -> None:
         if self.start not in {"latest", "earliest"}:
@@ -236,16 +236,16 @@ class NewTicketSensor(BaseSensorOperator):
             conn_id=self.lightspeed_conn_id,
             email=self.customer_email,
             state_name=self.state_name,
-            is_cleared=(getattr(context["ti"], "max_tries", None) or 0) > self.retries,
+            is_cleared=(getattr(context["ti"], "max_tries", None) or 0) > (self.retries or 0),
         )
         self._check_shop(state)
         if (before := state.delivered()) is not None:
             return self._replay(before)
         cursor = state.cursor or state.initialise(self._first_cursor())
-        found = self._poll(cursor)
-        if found is None:
+        result, after = self._poll(cursor)
+        if result is None:
+            state.settle(cursor, after)
             return None
-        result, after = found
         if not state.advance(result, cursor, after):
             self.log.info("Another run has delivered tickets meanwhile: polling again")
             return None
@@ -301,8 +301,10 @@ class NewTicketSensor(BaseSensorOperator):
         tickets = self._hook.iter_tickets(since_id=before.read_from, email=self.customer_email)
         return {ticket["id"] for ticket in tickets if before.includes(ticket["id"])}
 
-    def _poll(self, cursor: Cursor) -> tuple[PollResult, Cursor] | None:
+    def _poll(self, cursor: Cursor) -> tuple[PollResult | None, Cursor]:
+        """Return what to deliver, if it is enough, and the cursor after the poll."""
         self._cursor, self._seen = cursor, None
+        now = time.time()
         poll = self._read(cursor)
         new = cursor.new(poll.tickets)
         # Without `where`, only their number counts.
@@ -310,7 +312,8 @@ class NewTicketSensor(BaseSensorOperator):
         count = sum(seen.counts for seen in new.values())
         self.log.info("%d new tickets after id %d; %s", count, cursor.max_id, self._hook.get_conn().quota)
         if count < self.min_tickets:
-            return None
+            self._cursor = cursor.settled(poll.tickets, now)
+            return None, self._cursor
         if count > self.max_tickets:
             self.log.warning(
                 "Returning the first %d of %d new tickets (max_tickets); the next runs return the others. To read many "
@@ -322,12 +325,15 @@ class NewTicketSensor(BaseSensorOperator):
 
     def _read(self, cursor: Cursor) -> Poll:
         client = self._hook.get_conn()
-        tickets = TicketFilter(cursor.poll_from(time.time()), email=self.customer_email)
-        where = self.where and (lambda ticket: cursor.is_new(ticket["id"]) and self.where(ticket))
-        poll = Poll(cursor.max_id, where=where)
+        tickets = TicketFilter(cursor.since_id, email=self.customer_email)
+
+        def counts(ticket: Ticket) -> bool:
+            return self.where is None or (cursor.is_new(ticket["id"]) and self.where(ticket))
+
+        poll = Poll(cursor.max_id, counts=counts)
         if all(poll.add(page.tickets) for page in client.iter_pages(tickets)):
             return poll
-        poll = Poll(cursor.max_id, client.find_out(newest_ticket()), where)
+        poll = Poll(cursor.max_id, client.find_out(newest_ticket()), counts)
         for page in client.iter_pages(tickets):
             poll.add(page.tickets)
         return poll

@@ -41,22 +41,25 @@ class PollKey(msgspec.Struct, frozen=True):
     interval: float
 
 
+_Waiter = asyncio.Future[tuple[Poll, Cursor]]
+
+
 class _SharedPoller:
     """Polls one key while it has subscriptions."""
 
     def __init__(self, key: PollKey, first_poll_at: float) -> None:
         self._key = key
         self.subscriptions = 0
-        self._waiting: list[tuple[Subscription, asyncio.Future[Poll]]] = []
+        self._waiting: list[tuple[Subscription, _Waiter]] = []
         self._is_awaited = asyncio.Event()
         # The newest id that any poll has shown.
         self._newest = 0
         # Without the context of the first trigger: its log belongs to one task.
         self.task = asyncio.get_running_loop().create_task(self._run(first_poll_at), context=Context())
 
-    def next_poll(self, subscription: Subscription) -> asyncio.Future[Poll]:
+    def next_poll(self, subscription: Subscription) -> _Waiter:
         """Return what the next poll that starts from now on will find."""
-        waiter: asyncio.Future[Poll] = asyncio.get_running_loop().create_future()
+        waiter: _Waiter = asyncio.get_running_loop().create_future()
         self._waiting.append((subscription, waiter))
         self._is_awaited.set()
         return waiter
@@ -84,21 +87,24 @@ class _SharedPoller:
                     error,
                 )
                 for _, waiter in self._take(len(self._waiting)):
-                    waiter.set_exception(error)
+                    if not waiter.done():
+                        waiter.set_exception(error)
             await asyncio.sleep(pause)
 
     async def _poll(self, client: AsyncLightspeedClient) -> None:
         # A subscription that joins from now on may have a lower id than this poll starts from.
-        joined = len(self._waiting)
-        cursors = [await subscription.cursor_for(client) for subscription, _ in self._waiting[:joined]]
-        now = time.time()
+        joined, now = len(self._waiting), time.time()
+        first = _FirstCursors(client)
+        cursors = [await subscription.cursor_in(client, first) for subscription, _ in self._waiting[:joined]]
         # The tickets above the lowest id include those above each of the others.
-        since_id = min((cursor.poll_from(now) for cursor in cursors), default=self._newest)
+        since_id = min((cursor.since_id for cursor in cursors), default=self._newest)
         self._newest = max([self._newest, *(cursor.max_id for cursor in cursors)])
         poll = await self._read(client, TicketFilter(since_id, email=self._key.email))
         self._newest = max([self._newest, *poll.tickets])
-        for _, waiter in self._take(joined):
-            waiter.set_result(poll)
+        for cursor, (subscription, waiter) in zip(cursors, self._take(joined), strict=True):
+            subscription.cursor = cursor.settled(poll.tickets, now)
+            if not waiter.done():
+                waiter.set_result((poll, subscription.cursor))
 
     async def _read(self, client: AsyncLightspeedClient, tickets: TicketFilter) -> Poll:
         poll = Poll(self._newest)
@@ -113,12 +119,12 @@ class _SharedPoller:
             poll.add(page.tickets)
         return poll
 
-    def _take(self, joined: int) -> list[tuple[Subscription, asyncio.Future[Poll]]]:
+    def _take(self, joined: int) -> list[tuple[Subscription, _Waiter]]:
         taken = self._waiting[:joined]
         del self._waiting[:joined]
         if not self._waiting:
             self._is_awaited.clear()
-        return [(subscription, waiter) for subscription, waiter in taken if not waiter.done()]
+        return taken
 
 
 class Subscription:
@@ -138,17 +144,15 @@ class Subscription:
 
         :raises Exception: if that poll failed. The next one does not come sooner.
         """
-        poll = await self._poller.next_poll(self)
-        assert self.cursor is not None  # set before the poll
-        return poll, self.cursor
+        return await self._poller.next_poll(self)
 
-    async def cursor_for(self, client: AsyncLightspeedClient) -> Cursor:
+    async def cursor_in(self, client: AsyncLightspeedClient, first: _FirstCursors) -> Cursor:
         """Set and return the cursor in the client's shop."""
         shop = client.settings.shop
         if self.cursor is not None and self.cursor.shop not in {None, shop}:
             self.cursor = await self._recognise(client, self.cursor)
         if self.cursor is None:
-            self.cursor = await self._first_cursor(client)
+            self.cursor = await first.get(self.start)
         elif self.cursor.shop is None:
             self.cursor = msgspec.structs.replace(self.cursor, shop=shop)
         return self.cursor
@@ -163,9 +167,26 @@ class Subscription:
         )
         return None
 
-    async def _first_cursor(self, client: AsyncLightspeedClient) -> Cursor:
-        shop = client.settings.shop
-        if self.start == "earliest":
+
+class _FirstCursors:
+    """The cursors of subscriptions that have none, found once for all of them."""
+
+    def __init__(self, client: AsyncLightspeedClient) -> None:
+        self._client = client
+        self._found: dict[str, Cursor] = {}
+
+    async def get(self, start: str) -> Cursor:
+        """Return where tickets begin to be new.
+
+        :param start: ``latest`` or ``earliest``.
+        """
+        if start not in self._found:
+            self._found[start] = await self._find(start)
+        return self._found[start]
+
+    async def _find(self, start: str) -> Cursor:
+        client, shop = self._client, self._client.settings.shop
+        if start == "earliest":
             return Cursor(0, shop=shop)
         # An empty list is asked for twice: believed by mistake, it would make every ticket new.
         newest = await client.find_out(newest_ticket()) or await client.find_out(newest_ticket())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import threading
 import time
@@ -24,13 +23,14 @@ class _Variables:
     def __init__(self) -> None:
         self.texts: dict[str, str] = {}
 
-    def get(self, name: str, default: Any, *, deserialize_json: bool) -> Any:
-        assert deserialize_json
-        return json.loads(self.texts[name]) if name in self.texts else default
+    def get(self, name: str, default: Any) -> Any:
+        return self.texts.get(name, default)
 
-    def set(self, name: str, value: Any, *, serialize_json: bool) -> None:
-        assert serialize_json
-        self.texts[name] = json.dumps(value)
+    def set(self, name: str, value: str) -> None:
+        self.texts[name] = value
+
+    def delete(self, name: str) -> None:
+        del self.texts[name]
 
 
 @pytest.fixture(autouse=True)
