@@ -18,7 +18,7 @@ from airflow_provider_lightspeed._airflow import (
     PokeReturnValue,
     conf,
 )
-from airflow_provider_lightspeed._arguments import parse_ticket_filter, passed_names, require_rendered
+from airflow_provider_lightspeed._arguments import parse_ticket_filter, record_passed, require_rendered
 from airflow_provider_lightspeed.api.errors import (
     LightspeedAuthenticationError,
     LightspeedConfigurationError,
@@ -26,7 +26,7 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedNotFoundError,
 )
 from airflow_provider_lightspeed.api.queries import newest_ticket
-from airflow_provider_lightspeed.api.retries import may_pass
+from airflow_provider_lightspeed.api.retry import is_transient
 from airflow_provider_lightspeed.api.tickets import Ticket, TicketFilter
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, fail_without_retry
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
@@ -104,6 +104,7 @@ class NewTicketSensor(BaseSensorOperator):
     template_fields: Sequence[str] = ("since_id", "customer_email", "state_name", "lightspeed_conn_id")
     ui_color = "#e9f9e3"
 
+    @record_passed
     def __init__(
         self,
         *,
@@ -131,7 +132,6 @@ class NewTicketSensor(BaseSensorOperator):
         self.state_name = state_name
         self.deferrable = deferrable
         self.lightspeed_conn_id = lightspeed_conn_id
-        self._given = passed_names(self, "since_id", "customer_email", "state_name")
         self._interval = self.poke_interval
         self._deadline: float | None = None
         self._cursor: Cursor | None = None
@@ -180,14 +180,14 @@ class NewTicketSensor(BaseSensorOperator):
         if delivered is not None:
             return PokeReturnValue(True, delivered.result())
         # A poll before the quota allows it would be at the cost of the other programs on the key.
-        until_quota = self._hook.get_conn().plan(1).total_seconds()
+        until_quota = self._hook.get_conn().estimate(1).total_seconds()
         self.poke_interval = max(self._interval, min(until_quota, self.timeout))
         if self.deferrable:
             self._defer(self._deadline)
         return PokeReturnValue(False)
 
     def _waits_after(self, error: Exception) -> bool:
-        if isinstance(error, LightspeedError) and may_pass(error):
+        if isinstance(error, LightspeedError) and is_transient(error):
             return True
         # Airflow itself does this in the other modes; here it would sleep on the worker.
         return self.deferrable and self.silent_fail and not isinstance(error, _FINAL)
@@ -228,7 +228,15 @@ class NewTicketSensor(BaseSensorOperator):
             raise LightspeedConfigurationError(
                 f"max_tickets ({self.max_tickets}) must be at least 1 and at least min_tickets ({self.min_tickets})"
             )
-        require_rendered(self, self._given, hint="leave it out if it is not wanted")
+        require_rendered(
+            self,
+            "since_id",
+            "customer_email",
+            "where",
+            "state_name",
+            "lightspeed_conn_id",
+            hint="leave it out if you do not need it",
+        )
 
     def _poll_from_state(self, context: Context) -> PollResult | None:
         state = SensorState(
@@ -333,7 +341,7 @@ class NewTicketSensor(BaseSensorOperator):
         poll = Poll(cursor.max_id, counts=counts)
         if all(poll.add(page.tickets) for page in client.iter_pages(tickets)):
             return poll
-        poll = Poll(cursor.max_id, client.find_out(newest_ticket()), counts)
+        poll = Poll(cursor.max_id, client.run(newest_ticket()), counts)
         for page in client.iter_pages(tickets):
             poll.add(page.tickets)
         return poll

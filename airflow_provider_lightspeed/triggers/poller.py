@@ -66,7 +66,7 @@ class _SharedPoller:
 
     async def _run(self, first_poll_at: float) -> None:
         # The modules of triggers are loaded with DAG files too, which poll no shop.
-        from airflow_provider_lightspeed.hooks.asynchronous import open_client
+        from airflow_provider_lightspeed.hooks.connection import open_client
 
         schedule = PollSchedule(self._key.interval)
         await asyncio.sleep(first_poll_at - time.time())
@@ -114,7 +114,7 @@ class _SharedPoller:
                     break
             else:
                 return poll
-        poll = Poll(self._newest, await client.find_out(newest_ticket()))
+        poll = Poll(self._newest, await client.run(newest_ticket()))
         async for page in client.iter_pages(tickets):
             poll.add(page.tickets)
         return poll
@@ -189,7 +189,7 @@ class _FirstCursors:
         if start == "earliest":
             return Cursor(0, shop=shop)
         # An empty list is asked for twice: believed by mistake, it would make every ticket new.
-        newest = await client.find_out(newest_ticket()) or await client.find_out(newest_ticket())
+        newest = await client.run(newest_ticket()) or await client.run(newest_ticket())
         return Cursor.starting_after(newest, await _created(client, newest) if newest else None, shop)
 
 
