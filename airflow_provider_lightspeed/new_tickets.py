@@ -101,7 +101,7 @@ class PollResult(msgspec.Struct, frozen=True):
         }
 
 
-_Id = Annotated[int, msgspec.Meta(ge=0)]
+TicketId = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -113,9 +113,9 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
     :param shop: hash of the shop's address and key (``ClientSettings.shop``).
     """
 
-    since_id: _Id
-    known: tuple[_Id, ...] = ()
-    witnesses: tuple[tuple[_Id, int], ...] = ()
+    since_id: TicketId
+    known: tuple[TicketId, ...] = ()
+    witnesses: tuple[tuple[TicketId, int], ...] = ()
     shop: str | None = None
 
     @classmethod

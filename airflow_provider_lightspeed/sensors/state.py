@@ -9,7 +9,7 @@ import msgspec
 
 from airflow_provider_lightspeed._airflow import Variable
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
-from airflow_provider_lightspeed.new_tickets import Cursor, PollResult
+from airflow_provider_lightspeed.new_tickets import Cursor, PollResult, TicketId
 
 if TYPE_CHECKING:
     from airflow_provider_lightspeed._airflow import Context
@@ -51,7 +51,7 @@ class _Stored(msgspec.Struct, omit_defaults=True):
     """
 
     cursor: Cursor | None = None
-    since_id: int | None = None
+    since_id: TicketId | None = None
     runs: dict[str, DeliveredRun] = {}
     user: tuple[str, int] | None = None
 
