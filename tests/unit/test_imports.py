@@ -64,12 +64,12 @@ _LATER = (
     "hooks.asynchronous",
     "hooks.metrics",
     "hooks.settings",
-    "privacy",
     "transfers.conversations",
     "transfers.destination",
     "transfers.export",
     "transfers.lease",
     "transfers.lineage",
+    "transfers.redaction",
     "transfers.s3_object",
     "transfers.staging",
 )
