@@ -41,7 +41,7 @@ MOST_MEMORY = 300.0
 # A DAG for each shop. One large DAG would measure how long Airflow takes to read it, for each sensor anew.
 _DAGS = """
 from datetime import UTC, datetime
-from airflow.providers.common.compat.sdk import dag
+from airflow.sdk import dag
 from airflow.providers.standard.operators.empty import EmptyOperator
 
 for shop in range({dags}):
@@ -172,7 +172,7 @@ def sensors(shop: int, number: int, interval: float, since_id: int) -> list[Base
             customer_email=None,
             min_tickets=1,
             poke_interval=interval,
-            look_at=now + interval,
+            first_poll_at=now + interval,
             deadline=now + 3_600,
         )
         for _ in range(number)

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from airflow_provider_lightspeed._checkpoint import Checkpoint
 from airflow_provider_lightspeed.api.errors import (
     LightspeedConfigurationError,
     LightspeedIncompleteListError,
-    LightspeedQuotaExhausted,
+    LightspeedQuotaExhaustedError,
 )
 from airflow_provider_lightspeed.api.tickets import TicketFilter
-from airflow_provider_lightspeed.checkpoint import Checkpoint
 from airflow_provider_lightspeed.exceptions import (
     LightspeedStagingLostError,
     LightspeedStorageError,
@@ -122,7 +122,7 @@ class ExportAttempt:
 
         :param state: what an earlier try has saved.
         :param max_wait: seconds to wait for quota; None: as the connection says.
-        :raises LightspeedQuotaExhausted: when the quota needs longer. `resumable_state` is for the next try.
+        :raises LightspeedQuotaExhaustedError: when the quota needs longer. `resumable_state` is for the next try.
         """
         uri = self._job.uri
         with s3_errors(f"write {uri}", "No ticket was fetched"):
@@ -193,7 +193,7 @@ class ExportAttempt:
 
         try:
             return self._read_list(max_wait)
-        except LightspeedQuotaExhausted:
+        except LightspeedQuotaExhaustedError:
             raise
         except (BotoCoreError, ClientError) as error:
             self._stop()
@@ -222,7 +222,7 @@ class ExportAttempt:
             )
             try:
                 size = export.run()
-            except LightspeedQuotaExhausted as error:
+            except LightspeedQuotaExhaustedError as error:
                 if export.can_resume:
                     self._saved.note_quota(error.until)
                     raise

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import msgspec
 
-from airflow_provider_lightspeed.checkpoint import Checkpoint
+from airflow_provider_lightspeed._checkpoint import Checkpoint
 from airflow_provider_lightspeed.s3.staging import Chunk
 
 #: Airflow takes some seconds to start a task again; they pass while the quota is still used up.
@@ -103,7 +103,7 @@ class SavedProgress:
     @property
     def is_useful(self) -> bool:
         """Whether the next try has less to do."""
-        return self._checkpoint.is_kept and bool(self.state["chunks"] or self.state["cursor"])
+        return self._checkpoint.is_persistent and bool(self.state["chunks"] or self.state["cursor"])
 
     @property
     def summary(self) -> str:

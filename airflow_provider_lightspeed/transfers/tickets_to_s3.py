@@ -9,29 +9,28 @@ from datetime import datetime
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import (
+from airflow_provider_lightspeed._airflow import (
     AirflowSkipException,
     BaseOperator,
     Variable,
     conf,
     mask_secret,
 )
-
-from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedQuotaExhausted
-from airflow_provider_lightspeed.arguments import (
+from airflow_provider_lightspeed._arguments import (
     NO_DATA_INTERVAL,
-    given,
     parse_ticket_filter,
-    refuse_unrendered,
+    record_passed,
+    require_rendered,
 )
-from airflow_provider_lightspeed.checkpoint import Checkpoint, defer_until, life_of
+from airflow_provider_lightspeed._checkpoint import Checkpoint, clear_generation, defer_until
+from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedQuotaExhaustedError
 from airflow_provider_lightspeed.exceptions import fail_without_retry
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
     from airflow.providers.openlineage.extractors import OperatorLineage
 
+    from airflow_provider_lightspeed._airflow import Context
     from airflow_provider_lightspeed.formats import Format
     from airflow_provider_lightspeed.transfers.attempt import ExportJob
     from airflow_provider_lightspeed.transfers.lineage import Exported
@@ -40,6 +39,18 @@ if TYPE_CHECKING:
 
 # What carries an export out is loaded where that begins: DAG files are parsed every few seconds.
 
+#: None or an empty text must not stand for their absence: more tickets, or fields, would leave the shop.
+_OPTIONS = (
+    "since_id",
+    "customer_email",
+    "s3_bucket",
+    "exclude_fields",
+    "hash_fields",
+    "hash_key_variable",
+    "encrypt",
+    "kms_key_id",
+    "acl_policy",
+)
 _HASH_KEY_VARIABLE = "lightspeed_hash_key"
 
 
@@ -65,7 +76,9 @@ class LightspeedTicketsToS3Operator(BaseOperator):
     :param compression: ``gzip``, ``zstd`` or ``none``; by the key's ending (``.gz``, ``.zst``) if not given.
         Parquet compresses inside the file, with ``zstd`` if not given (templated).
     :param flatten: columns with types in place of the API's own objects. CSV and Parquet always have them.
-    :param escape_formulas: whether a CSV cell that a spreadsheet would run gets an apostrophe before it.
+    :param escape_formulas: whether CSV gets an apostrophe before what a spreadsheet would run as a formula
+        (default). Texts with lines that start with ``-`` or ``+`` get one too; turn it off for a warehouse.
+    :param csv_bom: whether CSV starts with a byte order mark, so that Excel reads it as UTF-8 (default: no).
     :param replace: whether an object that is there may be replaced. If not, the task fails, and of two runs at
         once only one wins.
     :param skip_if_empty: whether the task is skipped, and no object written, when no ticket matches.
@@ -107,6 +120,7 @@ class LightspeedTicketsToS3Operator(BaseOperator):
     )
     ui_color = "#f9e3e3"
 
+    @record_passed
     def __init__(
         self,
         *,
@@ -120,6 +134,7 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         compression: str | None = None,
         flatten: bool = False,
         escape_formulas: bool = True,
+        csv_bom: bool = False,
         replace: bool = False,
         skip_if_empty: bool = False,
         include_messages: bool = False,
@@ -145,6 +160,7 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         self.compression = compression
         self.flatten = flatten
         self.escape_formulas = escape_formulas
+        self.csv_bom = csv_bom
         self.replace = replace
         self.skip_if_empty = skip_if_empty
         self.include_messages = include_messages
@@ -158,10 +174,6 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         self.lightspeed_conn_id = lightspeed_conn_id
         self.aws_conn_id = aws_conn_id
         self._exported: Exported | None = None
-        self._window_given = given(self, "created_from", "created_to")
-        self._options_given = given(
-            self, "since_id", "customer_email", "hash_key_variable", "kms_key_id", "acl_policy"
-        )
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Export the tickets, from where the last try of this task has stopped."""
@@ -199,11 +211,11 @@ class LightspeedTicketsToS3Operator(BaseOperator):
             owner=owner,
             # Between the last thing that a try does and Airflow's noting its success, it may be killed. To the next
             # try all looks as after a success, but for this.
-            generation=_digest(owner, self.retries, *life_of(context)) if owner else "",
+            generation=_digest(owner, self.retries, *clear_generation(context)) if owner else "",
         )
         try:
             size = attempt.run(state, max_wait=None if self.deferrable else inf)
-        except LightspeedQuotaExhausted as error:
+        except LightspeedQuotaExhaustedError as error:
             self.log.info("%s. The worker slot is free until then", error)
             defer_until(
                 self, error.until - RESTART_MARGIN, self.execute_complete.__name__, attempt.resumable_state
@@ -298,15 +310,16 @@ class LightspeedTicketsToS3Operator(BaseOperator):
                     exclude=redaction.exclude,
                     text=redaction.text_columns,
                     escape_formulas=self.escape_formulas,
+                    csv_bom=self.csv_bom,
                 )
             )
         except (FormatError, ModuleNotFoundError) as error:
             raise LightspeedConfigurationError(str(error)) from error
 
     def _check_options(self) -> None:
-        refuse_unrendered(self, ["s3_key"])
-        refuse_unrendered(self, self._window_given, hint=NO_DATA_INTERVAL)
-        refuse_unrendered(self, self._options_given, hint="leave it out if it is not wanted")
+        require_rendered(self, "s3_key", "lightspeed_conn_id")
+        require_rendered(self, "created_from", "created_to", hint=NO_DATA_INTERVAL)
+        require_rendered(self, *_OPTIONS, hint="leave it out if it is not wanted")
 
 
 def _owner(context: Context) -> str:

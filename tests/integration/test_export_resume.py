@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowSkipException, TaskDeferred
 
+from airflow_provider_lightspeed._airflow import AirflowSkipException, TaskDeferred
 from airflow_provider_lightspeed.exceptions import LightspeedStagingLostError
 from airflow_provider_lightspeed.s3 import target as s3_target
 from airflow_provider_lightspeed.s3.staging import Staging

@@ -30,7 +30,7 @@ _LOADED_BY_AIRFLOW = {"2.11": {"requests"}, "3.0": {"aiohttp"}}.get(
 
 #: Modules (and what is below them) that no DAG file imports: where the first call is made, in the triggerer of
 #: Airflow 3.3, and in tests.
-_EXEMPT = ["api.transport", "api.async_transport", "triggers.deliveries", "sandbox", "pytest_plugin"]
+_EXEMPT = ["api.transport", "api.async_transport", "triggers.stream", "sandbox", "pytest_plugin"]
 if Version("3.3") > _VERSION:
     _EXEMPT.append("retry_policy")
 
@@ -48,22 +48,20 @@ _PUBLIC = (
 )
 #: Modules (and what is below them) that are needed once a task runs, a trigger looks, or a connection is read.
 _LATER = (
-    "api.answers",
+    "api.responses",
     "api.client",
     "api.paging",
-    "api.quota",
+    "api.rate_limit",
     "api.settings",
     "bulk.actions",
-    "bulk.choosing",
     "bulk.job",
-    "bulk.looks",
+    "bulk.refresh",
     "bulk.plan",
     "bulk.run",
     "bulk.targets",
     "formats",
-    "hooks.asynchronous",
+    "hooks.connection",
     "hooks.metrics",
-    "hooks.settings",
     "s3.staging",
     "s3.target",
     "transfers.attempt",

@@ -1,0 +1,199 @@
+"""Arguments as users and templates write them, read into values. Pure functions."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from functools import wraps
+from typing import Any, ParamSpec
+
+from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
+from airflow_provider_lightspeed.api.tickets import TicketFilter, parse_ticket_id
+
+#: What a window that is empty after rendering means.
+NO_DATA_INTERVAL = (
+    "this run has no data interval (manual and asset-triggered runs of Airflow 3 have none). "
+    "Use CronDataIntervalTimetable, or give explicit bounds"
+)
+_SHOWN = 5
+
+P = ParamSpec("P")
+
+
+def record_passed(init: Callable[P, None]) -> Callable[P, None]:
+    """Let a constructor of an operator note which arguments it was passed, for :func:`passed_names`.
+
+    An attribute alone does not show that: a native template, or an XCom that a mapped task gets, may be None.
+    """
+
+    @wraps(init)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
+        init(*args, **kwargs)
+        operator: Any = args[0]
+        # A mapped operator is constructed when it runs. None is then the value of an XCom, not a choice of the author.
+        # The attribute is Airflow's; if it is ever gone, None is refused everywhere.
+        is_mapped = getattr(operator, "_BaseOperator__from_mapped", True)
+        passed = {name for name, value in kwargs.items() if value is not None or is_mapped}
+        operator._passed_names = getattr(operator, "_passed_names", frozenset()) | passed
+
+    return wrapper
+
+
+def passed_names(operator: object, *names: str) -> tuple[str, ...]:
+    """Return those of the names that the operator was passed: as arguments, by default_args or by mapping.
+
+    A plain None means "not passed", but not in a mapped task.
+    """
+    passed: frozenset[str] = operator._passed_names  # type: ignore[attr-defined] # set by record_passed
+    return tuple(name for name in names if name in passed)
+
+
+def require_rendered(operator: object, *names: str, hint: str = "", may_be_empty: bool = False) -> None:
+    """Refuse arguments that were passed, but have no value: a missing value must not turn a narrow choice into a wide one.
+
+    :param names: attributes with the names of their arguments.
+    :param hint: what that means, or what to do.
+    :param may_be_empty: whether an empty text is a value.
+    :raises LightspeedConfigurationError: naming the first of them.
+    """
+    for name in passed_names(operator, *names):
+        value = getattr(operator, name)
+        if is_unrendered(value) and not (may_be_empty and _is_blank(value)):
+            raise LightspeedConfigurationError(
+                f"{name} is empty after rendering (got {value!r})" + (hint and f": {hint}")
+            )
+
+
+def parse_flag(name: str, value: Any) -> bool:
+    """Read a switch; a text such as a template, which is not rendered there, is none.
+
+    :raises LightspeedConfigurationError: if it is neither True nor False.
+    """
+    if not isinstance(value, bool):
+        raise LightspeedConfigurationError(f"{name} must be True or False, got {value!r}")
+    return value
+
+
+def is_unrendered(value: object) -> bool:
+    """Return whether a value is what a template renders to when the run has no such value."""
+    return value is None or (isinstance(value, str) and value.strip() in {"", "None"})
+
+
+def _is_blank(value: object) -> bool:
+    return isinstance(value, str) and not value.strip()
+
+
+def parse_instant(name: str, value: datetime | str | None) -> datetime | None:
+    """Read an instant from ISO 8601 text or a datetime (pendulum's are); None is no bound.
+
+    :param name: of the argument, for the error.
+    :raises LightspeedConfigurationError: if it has no zone, is no instant, or is what a template
+        renders to when a run has no data interval: that must not mean "no bound".
+    """
+    if value is None:
+        return None
+    if isinstance(value, datetime):
+        instant = value
+    else:
+        text = str(value).strip()
+        if is_unrendered(text):
+            raise LightspeedConfigurationError(f"{name} is empty after rendering: {NO_DATA_INTERVAL}")
+        try:
+            instant = datetime.fromisoformat(text)
+        except ValueError:
+            raise LightspeedConfigurationError(
+                f"{name} must be an ISO 8601 instant such as 2026-01-31T00:00:00+00:00, got {text!r}"
+            ) from None
+    if instant.utcoffset() is None:
+        raise LightspeedConfigurationError(
+            f"{name} must be an instant with a zone, got {instant.isoformat()!r}; add an offset such as +00:00"
+        )
+    # A plain one, of whatever kind it was: msgspec encodes no subclass of datetime.
+    return datetime.fromisoformat(instant.isoformat())
+
+
+def parse_ticket_filter(
+    *,
+    since_id: int | str | None = None,
+    created_from: datetime | str | None = None,
+    created_to: datetime | str | None = None,
+    email: str | None = None,
+) -> TicketFilter:
+    """Read which tickets are meant.
+
+    :raises LightspeedConfigurationError: if one of them cannot be read, or the window is empty or reversed.
+    """
+    if email is not None and (not isinstance(email, str) or is_unrendered(email) or email != email.strip()):
+        # The address itself is personal data, and stays out of logs.
+        raise LightspeedConfigurationError(
+            "the customer's e-mail address must be text without blanks around it, and not empty: leave it out for "
+            "every customer"
+        )
+    return TicketFilter(
+        since_id=None if since_id is None else _parse_since_id(since_id),
+        created_from=parse_instant("created_from", created_from),
+        created_to=parse_instant("created_to", created_to),
+        email=email,
+    )
+
+
+def parse_ticket_ids(value: Any) -> list[int]:
+    """Read ticket ids, each once, in the order given.
+
+    :param value: ids (ints or their decimal text), one id, text such as ``1,2,3`` or ``[1, 2]``, or a mapping
+        with ``ticket_ids``, as a sensor returns it; also as the text that a template makes of any of these.
+    :raises LightspeedConfigurationError: if anything in it is not an id, naming the first few.
+    """
+    if isinstance(value, str):
+        value = parse_text(value)
+    if isinstance(value, Mapping):
+        if "ticket_ids" not in value:
+            raise LightspeedConfigurationError(
+                f"a mapping of ticket ids needs the key 'ticket_ids', got {sorted(map(str, value))}"
+            )
+        value = value["ticket_ids"]
+    if isinstance(value, int):
+        value = [value]
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise LightspeedConfigurationError(f"ticket_ids must be a list of ticket ids, got {value!r}")
+    ids: dict[int, None] = {}
+    wrong: list[str] = []
+    for item in value:
+        try:
+            ids[parse_ticket_id(item)] = None
+        except LightspeedConfigurationError:
+            wrong.append(repr(item))
+    if wrong:
+        shown = ", ".join(wrong[:_SHOWN]) + (", …" if len(wrong) > _SHOWN else "")
+        raise LightspeedConfigurationError(
+            f"{len(wrong)} of the ticket ids are not positive whole numbers: {shown}. No ticket was touched"
+        )
+    return list(ids)
+
+
+def _parse_since_id(value: int | str) -> int:
+    text = str(value).strip()
+    if not (text.isascii() and text.isdigit()):
+        raise LightspeedConfigurationError(f"since_id must be a ticket id (or 0), got {value!r}")
+    return int(text)
+
+
+def parse_text(text: str) -> Any:
+    """Read what a template has made of ticket ids: ``1,2,3``, or a list or mapping as JSON or Python write it.
+
+    :raises LightspeedConfigurationError: if it is empty or no such text.
+    """
+    text = text.strip()
+    if is_unrendered(text):
+        raise LightspeedConfigurationError("ticket_ids is empty after rendering; an empty list is written []")
+    if not text.startswith(("[", "(", "{")):
+        return [part.strip() for part in text.split(",")]
+    # A template writes a list as Python does, with single quotes.
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(text)
+        except (ValueError, SyntaxError):
+            continue
+    raise LightspeedConfigurationError(f"ticket_ids cannot be read as a list: {text[:80]!r}")
