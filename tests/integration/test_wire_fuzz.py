@@ -343,9 +343,9 @@ def test_interim_responses_are_skipped(kind: str, before: str, method: str) -> N
 )
 def test_the_outcome_of_a_post_is_unknown(kind: str, framing: str, status: int) -> None:
     call = _call_sync if kind == "sync" else _call_async
-    with serving(Case("nothing", framing, status, "POST", 0, drop=True)) as wire:
-        with pytest.raises(LightspeedUnknownOutcomeError):
-            call(wire.url, request_of("POST", 11))
+    case = Case("nothing", framing, status, "POST", 0, drop=True)
+    with serving(case) as wire, pytest.raises(LightspeedUnknownOutcomeError):
+        call(wire.url, request_of("POST", 11))
     assert len(wire.posts) == 1
 
 
