@@ -35,7 +35,7 @@ $(READY): pyproject.toml $(LOCK)
 demo: $(READY) ## a day at the support desk on real Airflow, told and checked
 	@$(BIN)/python -m demo
 
-ui: $(READY) ## the same world in Airflow's web interface, until Ctrl-C (PORT=8080)
+ui: $(READY) ## the same in Airflow's web interface, until Ctrl-C (PORT=8080)
 	@$(BIN)/python -m demo.ui --port $(PORT)
 
 # Most of it is waiting, for windows of quota above all.
@@ -52,8 +52,8 @@ matrix: $(OLDER:%=install-%) install-3.3 $(OLDER:%=test-%) test-lowest test ## t
 bench: $(READY) ## exports by this provider and by others, side by side, into docs/benchmarks.md (ARGS="--full")
 	@$(BIN)/python -m benchmarks.compare $(ARGS)
 
-chaos: $(READY) ## random worlds where things break, on real Airflow (MINUTES=10 SEED=1 WORLDS=1)
-	@$(BIN)/python -m chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(WORLDS),--worlds $(WORLDS))
+chaos: $(READY) ## random scenarios where things break, on real Airflow (MINUTES=10 SEED=1 SCENARIOS=1)
+	@$(BIN)/python -m chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(SCENARIOS),--scenarios $(SCENARIOS))
 
 # Each change is tried by itself, so tests that draw examples draw few.
 mutants: .matrix/quality/.ready ## change the client's pure code in every small way: do its unit tests notice? (ARGS="*quota*")

@@ -1,4 +1,4 @@
-"""What counts as new, when to look again, and what triggers say to tasks. Pure functions and values."""
+"""What counts as new, when to poll again, and the events that triggers send to tasks. Pure functions and values."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import msgspec
 from airflow_provider_lightspeed.api.errors import LightspeedQuotaExhausted
 from airflow_provider_lightspeed.api.tickets import Ticket
 
-#: While the shop fails, looks get rarer up to this many seconds (or the poke interval, if that is longer).
-LONGEST_PAUSE = 600.0
+#: Maximum seconds between polls while the shop fails (or the poke interval, if that is longer).
+MAX_PAUSE = 600.0
 
 
-class Look(msgspec.Struct, frozen=True):
-    """What one look at the shop has shown.
+class PollResult(msgspec.Struct, frozen=True):
+    """What one poll of the shop found.
 
-    :param since_id: tickets with a greater id were looked at.
+    :param since_id: tickets with a greater id were polled.
     :param ticket_ids: those that count, ascending.
-    :param max_id: the greatest id that was looked at, whether it counts or not: all up to it is dealt with.
+    :param max_id: the greatest id that was seen, whether it counts or not: all up to it is done.
     """
 
     since_id: int
@@ -30,10 +30,10 @@ class Look(msgspec.Struct, frozen=True):
     max_id: int
 
     @classmethod
-    def at(
+    def of(
         cls, tickets: Sequence[Ticket], since_id: int, where: Callable[[Ticket], bool] | None = None
-    ) -> Look:
-        """Judge the tickets of one look.
+    ) -> PollResult:
+        """Judge the tickets of one poll.
 
         :param where: which tickets count.
         """
@@ -44,7 +44,7 @@ class Look(msgspec.Struct, frozen=True):
         )
 
     def result(self) -> dict[str, Any]:
-        """Return what a task hands over."""
+        """Return the result of a task."""
         return {
             "ticket_ids": self.ticket_ids,
             "count": len(self.ticket_ids),
@@ -54,7 +54,7 @@ class Look(msgspec.Struct, frozen=True):
 
 
 def fingerprint(ticket: Ticket) -> int:
-    """Return a number that stands for a ticket as it is now, and tells nothing of it."""
+    """Return a number that stands for a ticket as it is now, and reveals nothing of it."""
     content = msgspec.json.encode(ticket, order="sorted")
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest())
 
@@ -68,48 +68,48 @@ def digest(fingerprints: Mapping[int, int]) -> str:
 
 
 @dataclass
-class Rhythm:
-    """How long to wait from one look to the next.
+class PollSchedule:
+    """How long to wait from one poll to the next.
 
-    :param interval: seconds between two looks that went well.
+    :param interval: seconds between two polls that succeed.
     """
 
     interval: float
-    _faults: int = 0
+    _failures: int = 0
 
-    def after_look(self) -> float:
-        """Return the pause after a look that went well."""
-        self._faults = 0
+    def after_success(self) -> float:
+        """Return the pause after a poll that succeeded."""
+        self._failures = 0
         return self.interval
 
     def after_error(self, error: Exception, now: datetime) -> float:
         """Return the pause after one that failed: until the quota is back, else longer each time."""
         if isinstance(error, LightspeedQuotaExhausted):
             return max(0.0, (error.until - now).total_seconds())
-        self._faults += 1
-        longest = max(self.interval, LONGEST_PAUSE)
-        return min(self.interval * 2.0 ** min(self._faults - 1, 20), longest)
+        self._failures += 1
+        longest = max(self.interval, MAX_PAUSE)
+        return min(self.interval * 2.0 ** min(self._failures - 1, 20), longest)
 
 
-class LookAgain(msgspec.Struct, frozen=True):
-    """The trigger's word that the task should look: something is new, or it is time for the last look.
+class PollEvent(msgspec.Struct, frozen=True):
+    """The trigger asks the task to poll: something is new, or it is time for the last poll.
 
-    :param deadline: when the sensor times out, in seconds since 1970. It takes this way because a task that was
-        deferred knows nothing of the time before.
+    :param deadline: when the sensor times out, in seconds since 1970. A task that was deferred knows nothing of the
+        time before, so the event brings it.
     """
 
     deadline: float
 
     def payload(self) -> dict[str, Any]:
         """Return it as an event carries it."""
-        return {"status": "look", "deadline": self.deadline}
+        return {"status": "poll", "deadline": self.deadline}
 
 
-class GiveUp(msgspec.Struct, frozen=True):
-    """The trigger's word that no further look can go well: the credentials or the arguments are wrong.
+class FailedEvent(msgspec.Struct, frozen=True):
+    """The trigger reports that no further poll can succeed: the credentials or the arguments are wrong.
 
     :param kind: class of the error.
-    :param message: what it says.
+    :param message: its text.
     """
 
     kind: str
@@ -120,16 +120,16 @@ class GiveUp(msgspec.Struct, frozen=True):
         return {"status": "failed", "kind": self.kind, "message": self.message}
 
 
-def read_event(payload: object) -> LookAgain | GiveUp:
-    """Read what the trigger says.
+def read_event(payload: object) -> PollEvent | FailedEvent:
+    """Read the event of a trigger.
 
-    :raises ValueError: if it is none of the above, as when triggerer and worker run different versions.
+    :raises ValueError: if it is neither of the two, as when triggerer and worker run different versions.
     """
     match payload:
-        case {"status": "look", "deadline": float() | int() as deadline}:
-            return LookAgain(float(deadline))
+        case {"status": "poll", "deadline": float() | int() as deadline}:
+            return PollEvent(float(deadline))
         case {"status": "failed", "kind": str(kind), "message": str(message)}:
-            return GiveUp(kind, message)
+            return FailedEvent(kind, message)
     shape = sorted(map(str, payload)) if isinstance(payload, Mapping) else type(payload).__name__
     raise ValueError(
         f"The trigger sent an event that this version of the provider does not know ({shape}): "

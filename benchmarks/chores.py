@@ -68,7 +68,7 @@ def watch(watchers: int, intervals: int, seconds: float = 1.0) -> int:
             customer_email=None,
             min_tickets=1,
             poke_interval=seconds,
-            look_at=time.time(),
+            first_poll_at=time.time(),
             deadline=time.time() + 3_600,
         )
         async for _ in trigger.run():

@@ -1,9 +1,9 @@
 """The same shop exported by this provider and by what one would take instead, side by side.
 
-    make bench                                  # the default worlds, ten minutes or so
+    make bench                                  # the default scenarios, ten minutes or so
     make bench ARGS="--full"                    # up to a million tickets, with latency too; more than an hour
     make bench ARGS="--full --go-on"            # what an interrupted run has not measured yet
-    make bench ARGS="--full --latency 0"        # only the worlds without
+    make bench ARGS="--full --latency 0"        # only the scenarios without
     make bench ARGS="--tickets 10000 --rounds 1 --only bare_loop lightspeed_provider --output /dev/stdout"
 
 Shop and S3 server are real ones on this machine; each contender (`benchmarks/contenders/`) is a process of its own,
@@ -59,7 +59,7 @@ _GIVE_UP_AFTER = 3_600
 
 
 @dataclass(frozen=True)
-class World:
+class Scenario:
     """A shop to export."""
 
     tickets: int
@@ -98,18 +98,18 @@ class World:
 
 
 DEFAULT = [
-    World(10_000, latency=0.1),
-    World(10_000, churning=True),
-    World(10_000, "oldest", churning=True),
-    World(100_000),
-    World(100_000, "oldest"),
-    World(100_000, churning=True),
+    Scenario(10_000, latency=0.1),
+    Scenario(10_000, churning=True),
+    Scenario(10_000, "oldest", churning=True),
+    Scenario(100_000),
+    Scenario(100_000, "oldest"),
+    Scenario(100_000, churning=True),
 ]
 
 
-def _newest_first(tickets: int) -> list[World]:
+def _newest_first(tickets: int) -> list[Scenario]:
     return [
-        World(tickets, latency=latency, churning=churning)
+        Scenario(tickets, latency=latency, churning=churning)
         for latency in (0.0, 0.1)
         for churning in (False, True)
     ]
@@ -118,7 +118,7 @@ def _newest_first(tickets: int) -> list[World]:
 FULL = [
     *_newest_first(10_000),
     *_newest_first(100_000),
-    *(World(100_000, "oldest", churning=churning) for churning in (False, True)),
+    *(Scenario(100_000, "oldest", churning=churning) for churning in (False, True)),
     *_newest_first(1_000_000),
 ]
 
@@ -149,16 +149,16 @@ def exported(s3: Any, prefix: str) -> list[int]:
     return ids
 
 
-def run(contender: str, world: World, s3: S3Server, home: Path) -> Row | None:
+def run(contender: str, scenario: Scenario, s3: S3Server, home: Path) -> Row | None:
     """Let a contender export a new shop; None where it ends with an error."""
     prefix = f"{contender}-{uuid4().hex}"
-    with world.shop() as shop:
+    with scenario.shop() as shop:
         before = set(shop.shop.ids())
         told = {
             "shop": shop.url,
             "key": shop.key,
             "secret": shop.secret,
-            "order": world.order,
+            "order": scenario.order,
             "s3": s3.endpoint,
             "access-key": s3.access_key,
             "secret-key": s3.secret_key,
@@ -219,9 +219,9 @@ def middle(rows: list[Row]) -> Row:
 
 
 def compare(
-    worlds: list[World], contenders: list[str], rounds: int | None
-) -> Generator[tuple[World, Measured]]:
-    """Let all contenders export all worlds, one world after another."""
+    scenarios: list[Scenario], contenders: list[str], rounds: int | None
+) -> Generator[tuple[Scenario, Measured]]:
+    """Let all contenders export all scenarios, one scenario after another."""
     for needed in {CONTENDERS[name] for name in contenders}:
         python(needed)
     with tempfile.TemporaryDirectory() as directory, S3Server(Path(directory)) as s3:
@@ -229,17 +229,17 @@ def compare(
         s3.client().create_bucket(Bucket=BUCKET)
         home = Path(directory) / "airflow"
         for contender in contenders:  # the disk's cache, and what tools write at their first start
-            run(contender, World(300), s3, home)
-        for world in worlds:
-            print(f"\n{world}", flush=True)
-            times, load, found = rounds or world.rounds, os.getloadavg()[0], []
+            run(contender, Scenario(300), s3, home)
+        for scenario in scenarios:
+            print(f"\n{scenario}", flush=True)
+            times, load, found = rounds or scenario.rounds, os.getloadavg()[0], []
 
-            def measure(name: str, world: World = world) -> Row | None:
-                row = run(name, world, s3, home)
+            def measure(name: str, scenario: Scenario = scenario) -> Row | None:
+                row = run(name, scenario, s3, home)
                 print(f"  {name:22}{row or 'failed'}", flush=True)
                 return row
 
-            with ThreadPoolExecutor(world.side_by_side) as pool:
+            with ThreadPoolExecutor(scenario.side_by_side) as pool:
                 for _ in range(times):
                     found.append(list(pool.map(measure, contenders)))
             rows = {
@@ -247,7 +247,7 @@ def compare(
                 for name, of_name in zip(contenders, zip(*found, strict=True), strict=True)
             }
             yield (
-                world,
+                scenario,
                 Measured(rows=rows, rounds=times, date=f"{datetime.now(UTC):%Y-%m-%d}", load=load),
             )
 
@@ -306,9 +306,9 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--full", action="store_true", help="all sizes, orders, latencies")
-    parser.add_argument("--tickets", type=int, help="worlds of this size only")
-    parser.add_argument("--latency", type=float, help="worlds with this latency only, in seconds")
-    parser.add_argument("--rounds", type=int, help="of each world (default: 3; 1 where it takes long)")
+    parser.add_argument("--tickets", type=int, help="scenarios of this size only")
+    parser.add_argument("--latency", type=float, help="scenarios with this latency only, in seconds")
+    parser.add_argument("--rounds", type=int, help="of each scenario (default: 3; 1 where it takes long)")
     parser.add_argument(
         "--go-on", action="store_true", help=f"keep what {RESULTS.name} holds of earlier runs"
     )
@@ -316,23 +316,23 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "benchmarks.md")
     options = parser.parse_args()
     end_in_order_on_signals()
-    worlds = FULL if options.full else DEFAULT
+    scenarios = FULL if options.full else DEFAULT
     if options.tickets:
-        worlds = [World(options.tickets, churning=churning) for churning in (False, True)]
+        scenarios = [Scenario(options.tickets, churning=churning) for churning in (False, True)]
     if options.latency is not None:
-        worlds = [world for world in worlds if world.latency == options.latency]
+        scenarios = [scenario for scenario in scenarios if scenario.latency == options.latency]
     done: dict[str, Measured] = {}
     if options.go_on and RESULTS.exists():
         done = msgspec.json.decode(RESULTS.read_bytes(), type=dict[str, Measured])
-    to_do = [world for world in worlds if str(world) not in done]
-    for world, measured in compare(to_do, options.only, options.rounds):
-        done[str(world)] = measured
+    to_do = [scenario for scenario in scenarios if str(scenario) not in done]
+    for scenario, measured in compare(to_do, options.only, options.rounds):
+        done[str(scenario)] = measured
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_bytes(msgspec.json.encode(done))
     with tempfile.TemporaryDirectory() as home:
         os.environ.update(AIRFLOW_HOME=home, AIRFLOW__LOGGING__LOGGING_LEVEL="ERROR")
         texts = chore_texts(options.only)
-    names = dict.fromkeys(str(world) for world in FULL + DEFAULT + worlds)
+    names = dict.fromkeys(str(scenario) for scenario in FULL + DEFAULT + scenarios)
     exports = {name: done[name] for name in names if name in done}
     options.output.write_text(page(environment(versions()), exports, texts), encoding="utf-8")
     ours = [measured.rows.get(OURS) for measured in done.values()]

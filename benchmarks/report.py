@@ -37,7 +37,7 @@ a list has no link to its next page.
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One contender in one world."""
+    """One contender in one scenario."""
 
     seconds: float
     cpu: float
@@ -58,7 +58,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """All contenders in one world."""
+    """All contenders in one scenario."""
 
     rows: dict[str, Row | None]
     """By contender; None where it has failed."""
@@ -89,16 +89,16 @@ def environment(versions: Mapping[str, str]) -> str:
 def page(where: str, exports: Mapping[str, Measured], chores: Sequence[tuple[str, str]]) -> str:
     """Write the whole page.
 
-    :param exports: by world.
+    :param exports: by scenario.
     :param chores: title and text of what is not an export.
     """
     parts = [_INTRODUCTION, where, "## Exports"]
-    for world, measured in exports.items():
+    for scenario, measured in exports.items():
         times = "one round" if measured.rounds == 1 else f"{measured.rounds} rounds"
         told = f"{measured.date}, {times}; load before the start {measured.load:.1f}."
         if losses := _losses(measured.rows):
             told += f" Better than the provider here: {losses}."
-        parts += [f"### {world}", _table(measured.rows), told]
+        parts += [f"### {scenario}", _table(measured.rows), told]
     for title, text in chores:
         parts += [f"## {title}", text]
     return "\n\n".join(part.strip() for part in parts) + "\n"

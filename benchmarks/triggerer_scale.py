@@ -172,7 +172,7 @@ def sensors(shop: int, number: int, interval: float, since_id: int) -> list[Base
             customer_email=None,
             min_tickets=1,
             poke_interval=interval,
-            look_at=now + interval,
+            first_poll_at=now + interval,
             deadline=now + 3_600,
         )
         for _ in range(number)
@@ -196,7 +196,8 @@ def main(number: int, shops: int, interval: float) -> int:
                 directory / "airflow",
                 dags=directory / "dags",
                 connections={
-                    f"shop_{i}": sandbox.airflow_connection(desk) for i, desk in enumerate(sandbox.desks)
+                    f"shop_{i}": sandbox.airflow_connection(backend)
+                    for i, backend in enumerate(sandbox.backends)
                 },
                 settings={
                     "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_ports(1)[0]),
@@ -211,7 +212,7 @@ def _measure(home: AirflowHome, sandbox: Sandbox, number: int, interval: float) 
     file = home.directory / "probe.jsonl"
     file.touch()
     since_id = max(sandbox.shop.ids())
-    shops = len(sandbox.desks)
+    shops = len(sandbox.backends)
 
     def ask(*what: object) -> None:
         command = [sys.executable, "-m", "benchmarks.triggerer_scale", "--defer", json.dumps(what)]
@@ -244,8 +245,8 @@ def _measure(home: AirflowHome, sandbox: Sandbox, number: int, interval: float) 
         sandbox.reset_calls()
         time.sleep(4 * interval)
         calls, waited = len(sandbox.calls), time.time()
-        for desk in sandbox.desks:
-            desk.add_tickets(1)
+        for backend in sandbox.backends:
+            backend.add_tickets(1)
         wait_for_tasks(0, before + shops)
         time.sleep(2)
         seen = lines()

@@ -1,1 +1,1 @@
-"""Exports, bulk changes and watchers in random worlds where things break, on real Airflow: `make chaos`."""
+"""Exports, bulk changes and watchers in random scenarios where things break, on real Airflow: `make chaos`."""

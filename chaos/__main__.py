@@ -1,4 +1,4 @@
-"""Play random worlds for a time: `python -m chaos --minutes 60 --seed 1`."""
+"""Run random scenarios for a time: `python -m chaos --minutes 60 --seed 1`."""
 
 from __future__ import annotations
 
@@ -13,27 +13,29 @@ from pathlib import Path
 
 import requests
 
-from chaos.play import play
-from chaos.promises import keep
-from chaos.stage import Stage, stage
-from chaos.worlds import draw
+from chaos.environment import Environment, environment
+from chaos.invariants import require
+from chaos.run import run
+from chaos.scenarios import draw
 from demo.airflow_api import wait_until
 from demo.isolation import stay_on_this_machine
 from demo.processes import end_in_order_on_signals
 
-_TOLD_WITHIN = 120.0
-#: Lies in each directory that may be emptied.
+_REPORTED_WITHIN = 120.0
+#: A file that marks directories which this program may empty.
 _MARK = "made-by-chaos"
 
 
 def main() -> int:
-    """Play until the time is up, or until a promise is broken."""
+    """Run until the time is up, or until an invariant is broken."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10, help="begin no world after these")
+    parser.add_argument("--minutes", type=float, default=10, help="start no scenario after these")
     parser.add_argument(
-        "--seed", type=int, help="of the first world; the next one has the next (default: a new one)"
+        "--seed",
+        type=int,
+        help="of the first scenario; each next scenario takes the next seed (default: random)",
     )
-    parser.add_argument("--worlds", type=int, default=10**6, help="at most so many")
+    parser.add_argument("--scenarios", type=int, default=10**6, help="run at most this many")
     parser.add_argument("--directory", type=Path, default=Path(".chaos"))
     options = parser.parse_args()
     end_in_order_on_signals()
@@ -41,50 +43,50 @@ def main() -> int:
     first = random.randrange(10**6) if options.seed is None else options.seed
     directory: Path = options.directory.absolute()
     if directory.exists() and not (directory / _MARK).exists():
-        parser.error(f"{directory} exists and is not from here: remove it, or name another one")
+        parser.error(f"{directory} exists and was not made by chaos: remove it, or name another one")
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     (directory / _MARK).touch()
     give_up = time.monotonic() + options.minutes * 60
-    played = 0
+    done = 0
     ends: Counter[str] = Counter()
-    with stage(directory) as made:
+    with environment(directory) as made:
         print(f"Airflow, S3 and a shop are up; all logs are below {directory}", flush=True)
-        while played < options.worlds and (not played or time.monotonic() < give_up):
-            seed = first + played
-            world = draw(seed)
-            print(f"{seed}: {world}", flush=True)
-            begun = time.monotonic()
+        while done < options.scenarios and (not done or time.monotonic() < give_up):
+            seed = first + done
+            scenario = draw(seed)
+            print(f"{seed}: {scenario}", flush=True)
+            started = time.monotonic()
             try:
-                told = play(world, made)
+                report = run(scenario, made)
             except BaseException:
-                print(f"Again: make chaos SEED={seed} WORLDS=1    Logs: {directory}", flush=True)
+                print(f"Repeat with: make chaos SEED={seed} SCENARIOS=1    Logs: {directory}", flush=True)
                 raise
-            print(f"{seed}: {told.line}; {time.monotonic() - begun:.0f} s", flush=True)
-            played += 1
-            ends.update(told.states.values())
-        _asset_has_told_of_all(made)
-    print(f"{ends['success']} tasks green, {ends.total() - ends['success']} red, as they had to be")
-    print(f"{played} worlds, all promises kept")
+            print(f"{seed}: {report.line}; {time.monotonic() - started:.0f} s", flush=True)
+            done += 1
+            ends.update(report.states.values())
+        _asset_has_reported_all(made)
+    print(f"{ends['success']} tasks green, {ends.total() - ends['success']} red, as expected")
+    print(f"{done} scenarios, all invariants hold")
     shutil.rmtree(directory, ignore_errors=True)
     return 0
 
 
-def _asset_has_told_of_all(made: Stage) -> None:
-    """Each ticket that came to the watched shop is in an event: at least once, since triggerers were killed."""
+def _asset_has_reported_all(made: Environment) -> None:
+    """Each new ticket of the watched shop is in an event: at least once, since triggerers were killed."""
     new = {number for number in made.watched.shop.ids() if made.watched.shop.history(number)}
 
-    told: set[int] = set()
+    reported: set[int] = set()
 
-    def has_told() -> bool:
+    def has_reported() -> bool:
         # Airflow's own server may be late on a busy machine.
         with suppress(requests.RequestException):
             for event in made.airflow.asset_events():
-                told.update(event["extra"].get("payload", {}).get("ticket_ids", ()))
-        return new <= told
+                reported.update(event["extra"].get("payload", {}).get("ticket_ids", ()))
+        return new <= reported
 
-    wait_until(has_told, _TOLD_WITHIN, lambda: f"the asset has not told of {sorted(new - told)}")
-    keep(told <= new, f"the asset has told of {sorted(told - new)}, which are not new")
+    wait_until(has_reported, _REPORTED_WITHIN, lambda: f"the asset has not reported {sorted(new - reported)}")
+    require(reported <= new, f"the asset has reported {sorted(reported - new)}, which are not new")
 
 
 if __name__ == "__main__":

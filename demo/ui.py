@@ -15,7 +15,7 @@ from demo.isolation import stay_on_this_machine
 from demo.ports import is_free
 from demo.processes import end_in_order_on_signals
 from demo.screen import heading, paint, say
-from demo.story import short, tell_world
+from demo.story import print_addresses, short
 from demo.support_desk import CUSTOMERS_ASK
 from demo.world import BUCKET, World, world
 
@@ -41,10 +41,10 @@ def main(port: int, directory: Path = DIRECTORY) -> int:
             world(directory, poll_seconds=15, settings=_settings(port)) as here,
             here.airflow.standalone() as airflow,
         ):
-            tell_world(here)
+            print_addresses(here)
             say("\n  Airflow starts, which takes a minute …")
             _start_dags(here, AirflowApi(port), airflow)
-            _tell_way_on(here, port)
+            _print_addresses(here, port)
             _live(here, airflow)
     except RuntimeError as error:
         say(paint(f"\n✗ {error}", "red"))
@@ -82,7 +82,7 @@ def _start_dags(here: World, api: AirflowApi, airflow: subprocess.Popen[bytes]) 
     raise RuntimeError(f"Airflow does not start. {here.airflow.last_error()}\nThe log: {here.airflow.log}")
 
 
-def _tell_way_on(here: World, port: int) -> None:
+def _print_addresses(here: World, port: int) -> None:
     heading(f"Open http://127.0.0.1:{port}  (no password is asked)")
     say("  Dags          the example DAGs have begun: yesterday's export, closing, waiting for new tickets")
     say("  Connections   Admin → Connections → Add: choose the type Lightspeed eCom")

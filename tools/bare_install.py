@@ -14,7 +14,7 @@ from pathlib import Path
 
 _PROJECT = Path(__file__).resolve().parent.parent
 _NEEDS_PYTEST = "airflow_provider_lightspeed.pytest_plugin"
-_NEEDS_3_3 = "airflow_provider_lightspeed.triggers.deliveries"
+_NEEDS_3_3 = "airflow_provider_lightspeed.triggers.stream"
 
 _IMPORT_ALL = """
 import importlib, json, pkgutil, sys

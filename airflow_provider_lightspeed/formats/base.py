@@ -24,7 +24,7 @@ class Layout:
     :param include_messages: whether there is a column for each ticket's conversation.
     :param exclude: the API's properties that are left out; ``messages.NAME`` are those of messages.
     :param text: columns that hold text, whatever they are by nature (their values were hashed).
-    :param neutralise_formulas: whether a CSV cell that a spreadsheet would run is made harmless.
+    :param escape_formulas: whether a CSV cell that a spreadsheet would run is made harmless.
     """
 
     file_format: str = "jsonl"
@@ -33,7 +33,7 @@ class Layout:
     include_messages: bool = False
     exclude: frozenset[str] = frozenset()
     text: frozenset[str] = frozenset()
-    neutralise_formulas: bool = True
+    escape_formulas: bool = True
 
 
 class Format(ABC):

@@ -23,7 +23,7 @@ class Csv(LineFormat):
     def __init__(self, layout: Layout) -> None:
         super().__init__(layout)
         self._columns = Columns(layout)
-        self._neutralise = layout.neutralise_formulas
+        self._escape_formulas = layout.escape_formulas
 
     def head(self) -> bytes:
         """Return the line of column names."""
@@ -50,6 +50,6 @@ class Csv(LineFormat):
         if isinstance(value, datetime):
             return f"{value:%Y-%m-%dT%H:%M:%S.%f}Z"
         text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-        if self._neutralise and text.startswith(_FORMULA_STARTS):
+        if self._escape_formulas and text.startswith(_FORMULA_STARTS):
             text = f"'{text}"
         return '"' + text.replace('"', '""') + '"'

@@ -3,9 +3,9 @@
 It knows nothing of the provider's client: it is written from the API's documents alone.
 """
 
+from airflow_provider_lightspeed.sandbox.backend import ShopBackend
 from airflow_provider_lightspeed.sandbox.calls import Call
 from airflow_provider_lightspeed.sandbox.config import NO_LIMITS, Churn, Order, ShopConfig
-from airflow_provider_lightspeed.sandbox.desk import Desk
 from airflow_provider_lightspeed.sandbox.faults import Fault, FaultKind
 from airflow_provider_lightspeed.sandbox.remote import SandboxControl
 from airflow_provider_lightspeed.sandbox.server import Sandbox
@@ -17,7 +17,6 @@ __all__ = [
     "Call",
     "Change",
     "Churn",
-    "Desk",
     "Fault",
     "FaultKind",
     "Order",
@@ -25,6 +24,7 @@ __all__ = [
     "Sandbox",
     "SandboxControl",
     "Shop",
+    "ShopBackend",
     "ShopConfig",
     "email_of",
 ]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import accumulate, repeat
 
-from airflow_provider_lightspeed.sandbox.chance import generator, mix
 from airflow_provider_lightspeed.sandbox.config import ShopConfig
+from airflow_provider_lightspeed.sandbox.rng import generator, mix
 from airflow_provider_lightspeed.sandbox.tickets import Message, Oddity, Ticket
 
 _DAY = 86_400

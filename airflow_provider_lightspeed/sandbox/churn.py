@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airflow_provider_lightspeed.sandbox.chance import generator
+from airflow_provider_lightspeed.sandbox.rng import generator
 from airflow_provider_lightspeed.sandbox.shop import Shop
 
 _BY = "churn"

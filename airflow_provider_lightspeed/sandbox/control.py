@@ -11,7 +11,7 @@ from airflow_provider_lightspeed.sandbox.faults import Fault
 from airflow_provider_lightspeed.sandbox.wire import Reply, Request, error_reply
 
 if TYPE_CHECKING:
-    from airflow_provider_lightspeed.sandbox.desk import Desk
+    from airflow_provider_lightspeed.sandbox.backend import ShopBackend
     from airflow_provider_lightspeed.sandbox.gateway import Gateway
 
 PREFIX = "/_sandbox/"
@@ -40,7 +40,7 @@ class Control:
         if item is None:
             raise LookupError(request.path)
         what, number, part = item.groups()
-        desk = self._desk(request)
+        backend = self._backend(request)
         body: dict[str, Any] = msgspec.json.decode(request.body, type=dict[str, Any]) if request.body else {}
         ticket_id = int(number or 0)
         match request.method, what, number is not None, part:
@@ -49,49 +49,49 @@ class Control:
             case "GET", "calls", False, None:
                 return {"calls": self._gateway.calls.all()}
             case "GET", "tickets", False, None:
-                return {"tickets": list(desk.shop.tickets().values())}
+                return {"tickets": list(backend.shop.tickets().values())}
             case "POST", "tickets", False, None:
-                return {"ids": desk.add_tickets(body.get("count", 1), **body.get("properties", {}))}
+                return {"ids": backend.add_tickets(body.get("count", 1), **body.get("properties", {}))}
             case "GET", "deleted", False, None:
-                return {"tickets": list(desk.shop.deleted().values())}
+                return {"tickets": list(backend.shop.deleted().values())}
             case "GET", "tickets", True, None:
-                return {"ticket": desk.shop.ticket(ticket_id)}
+                return {"ticket": backend.shop.ticket(ticket_id)}
             case "PATCH", "tickets", True, None:
-                return {"ticket": desk.update_ticket(ticket_id, **body)}
+                return {"ticket": backend.update_ticket(ticket_id, **body)}
             case "DELETE", "tickets", True, None:
-                desk.delete_ticket(ticket_id)
+                backend.delete_ticket(ticket_id)
             case "GET", "history", True, None:
-                return {"history": desk.shop.history(ticket_id)}
+                return {"history": backend.shop.history(ticket_id)}
             case "POST", "tickets", True, "messages":
-                return {"message": desk.add_message(ticket_id, **body)}
+                return {"message": backend.add_message(ticket_id, **body)}
             case "POST", "faults", False, None:
-                desk.inject(*msgspec.convert(body.get("faults"), list[Fault]))
+                backend.inject(*msgspec.convert(body.get("faults"), list[Fault]))
             case "POST", "quota", False, None:
-                desk.use_quota(int(body["calls"]))
+                backend.use_quota(int(body["calls"]))
             case "POST", "reset", False, None:
                 self._gateway.reset()
             case _:
                 raise LookupError(f"{request.method} {request.path}")
         return {}
 
-    def _desk(self, request: Request) -> Desk:
+    def _backend(self, request: Request) -> ShopBackend:
         key = request.query.get("key")
-        for desk in self._gateway.desks:
-            if key in {None, desk.config.key}:
-                return desk
+        for backend in self._gateway.backends:
+            if key in {None, backend.config.key}:
+                return backend
         raise LookupError(f"shop with the key {key}")
 
     def _state(self) -> dict[str, Any]:
         return {
             "shops": [
                 {
-                    "key": desk.config.key,
-                    "tickets": len(desk.shop),
-                    "deleted": len(desk.shop.deleted()),
-                    "order": desk.config.order,
-                    "quota": desk.quota.document(),
+                    "key": backend.config.key,
+                    "tickets": len(backend.shop),
+                    "deleted": len(backend.shop.deleted()),
+                    "order": backend.config.order,
+                    "quota": backend.quota.document(),
                 }
-                for desk in self._gateway.desks
+                for backend in self._gateway.backends
             ],
             "calls": self._gateway.calls.count(),
         }

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from airflow_provider_lightspeed.sandbox.chance import generator
+from airflow_provider_lightspeed.sandbox.rng import generator
 from airflow_provider_lightspeed.sandbox.wire import HTML, Reply, Request, error_reply
 
 FaultKind = Literal[
@@ -29,7 +29,7 @@ FaultKind = Literal[
     "slow",
 ]
 
-# These spoil a real answer, so there has to be one.
+# These apply_fault a real answer, so there has to be one.
 _NEED_AN_ANSWER = frozenset({"cut-off", "broken-json", "no-key", "slow"})
 
 _MESSAGES = {
@@ -120,31 +120,31 @@ class _Tally(msgspec.Struct):
     hit: int = 0
 
 
-def spoil(fault: Fault, reply: Reply, request: Request) -> Reply:
+def apply_fault(fault: Fault, reply: Reply, request: Request) -> Reply:
     """Return what the client gets to see instead of the reply."""
     headers = {"Retry-After": fault.retry_after} if fault.retry_after else {}
     match fault.kind:
         case "429" | "500" | "503" | "504":
-            spoilt = error_reply(
+            changed = error_reply(
                 int(fault.kind), _MESSAGES[fault.kind], method=request.method, path=request.path
             )
         case "502":
-            spoilt = Reply(status=502, body=_HTML, content_type=HTML)
+            changed = Reply(status=502, body=_HTML, content_type=HTML)
         case "drop":
-            spoilt = msgspec.structs.replace(reply, connection="dropped")
+            changed = msgspec.structs.replace(reply, connection="dropped")
         case "cut-off":
-            spoilt = msgspec.structs.replace(reply, connection="cut")
+            changed = msgspec.structs.replace(reply, connection="cut")
         case "error-200":
             refusal = error_reply(500, "Internal server error.", method=request.method, path=request.path)
-            spoilt = msgspec.structs.replace(refusal, status=200)
+            changed = msgspec.structs.replace(refusal, status=200)
         case "broken-json":
-            spoilt = msgspec.structs.replace(reply, body=reply.body[: len(reply.body) // 2])
+            changed = msgspec.structs.replace(reply, body=reply.body[: len(reply.body) // 2])
         case "html-200":
-            spoilt = Reply(body=_HTML, content_type=HTML)
+            changed = Reply(body=_HTML, content_type=HTML)
         case "empty-200":
-            spoilt = Reply()
+            changed = Reply()
         case "no-key":
-            spoilt = Reply(status=reply.status, body=b"{}")
+            changed = Reply(status=reply.status, body=b"{}")
         case "slow":
-            spoilt = reply
-    return msgspec.structs.replace(spoilt, headers={**spoilt.headers, **headers})
+            changed = reply
+    return msgspec.structs.replace(changed, headers={**changed.headers, **headers})

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from airflow_provider_lightspeed.sandbox.backend import ShopBackend
 from airflow_provider_lightspeed.sandbox.calls import Call, CallLog, arrival
 from airflow_provider_lightspeed.sandbox.config import ShopConfig
-from airflow_provider_lightspeed.sandbox.desk import Desk
-from airflow_provider_lightspeed.sandbox.faults import Fault, spoil
+from airflow_provider_lightspeed.sandbox.faults import Fault, apply_fault
 from airflow_provider_lightspeed.sandbox.wire import ApiError, Reply, Request, error_reply
 
 # Two hosts in the real world; here each cluster is also a path, so that one port can stand in for both.
@@ -29,34 +29,34 @@ class Gateway:
         credentials = [(config.key, config.secret) for config in configs]
         if len(set(credentials)) < len(credentials):
             raise ValueError("Each shop needs a key and secret of its own")
-        self.desks = tuple(Desk(config, clock) for config in configs)
+        self.backends = tuple(ShopBackend(config, clock) for config in configs)
         self.calls = CallLog()
-        self._by_credentials = dict(zip(credentials, self.desks, strict=True))
-        self._by_key = {desk.config.key: desk for desk in self.desks}
+        self._by_credentials = dict(zip(credentials, self.backends, strict=True))
+        self._by_key = {backend.config.key: backend for backend in self.backends}
 
     def reset(self) -> None:
         """Forget calls and faults and give back the quota, in all shops; tickets stay."""
         self.calls.clear()
-        for desk in self.desks:
-            desk.clear_faults()
-            desk.reset_quota()
+        for backend in self.backends:
+            backend.clear_faults()
+            backend.reset_quota()
 
     def answer(self, request: Request, authorization: str) -> tuple[Reply, float]:
         """Return the answer to a call, and the seconds until it is due."""
         at, monotonic = arrival()
         key, secret = _read_credentials(authorization)
-        desk = self._by_credentials.get((key, secret))
+        backend = self._by_credentials.get((key, secret))
         fault = None
         delay = 0.0
-        if desk is None:
+        if backend is None:
             reply = self._refuse_stranger(request, key)
-        elif wait := desk.quota.take():
+        elif wait := backend.quota.take():
             message = "Too many requests in this time period. Try again later."
-            reply = _with_headers(_error(429, message, request), desk.quota.headers(refused_for=wait))
+            reply = _with_headers(_error(429, message, request), backend.quota.headers(refused_for=wait))
         else:
-            fault = desk.faults.pick(request.method, request.path)
-            reply = _with_headers(_serve(desk, request, fault), desk.quota.headers())
-            delay = desk.config.latency + (fault.delay if fault else 0.0)
+            fault = backend.faults.pick(request.method, request.path)
+            reply = _with_headers(_serve(backend, request, fault), backend.quota.headers())
+            delay = backend.config.latency + (fault.delay if fault else 0.0)
         self.calls.add(
             Call(
                 at=at,
@@ -74,24 +74,24 @@ class Gateway:
 
     def _refuse_stranger(self, request: Request, key: str) -> Reply:
         reply = _error(401, "Could not authenticate you.", request)
-        desk = self._by_key.get(key)
-        return _with_headers(reply, desk.quota.headers()) if desk else reply
+        backend = self._by_key.get(key)
+        return _with_headers(reply, backend.quota.headers()) if backend else reply
 
 
-def _serve(desk: Desk, request: Request, fault: Fault | None) -> Reply:
-    desk.churner.step()
+def _serve(backend: ShopBackend, request: Request, fault: Fault | None) -> Reply:
+    backend.churner.step()
     if fault is None:
-        return _carry_out(desk, request)
-    reply = _carry_out(desk, request) if fault.needs_answer else Reply()
-    return spoil(fault, reply, request)
+        return _carry_out(backend, request)
+    reply = _carry_out(backend, request) if fault.needs_answer else Reply()
+    return apply_fault(fault, reply, request)
 
 
-def _carry_out(desk: Desk, request: Request) -> Reply:
+def _carry_out(backend: ShopBackend, request: Request) -> Reply:
     address = _ADDRESS.fullmatch(request.path)
-    if address is None or address[1] not in desk.config.languages:
+    if address is None or address[1] not in backend.config.languages:
         return _error(404, "Unknown or inactive language.", request)
     try:
-        return desk.endpoints.answer(msgspec.structs.replace(request, path=address[2]))
+        return backend.endpoints.answer(msgspec.structs.replace(request, path=address[2]))
     except ApiError as error:
         return _error(error.status, error.message, request)
 

@@ -13,10 +13,10 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
+from airflow_provider_lightspeed.sandbox.backend import ShopBackend
 from airflow_provider_lightspeed.sandbox.calls import Call
 from airflow_provider_lightspeed.sandbox.config import ShopConfig
 from airflow_provider_lightspeed.sandbox.control import PREFIX, Control
-from airflow_provider_lightspeed.sandbox.desk import Desk
 from airflow_provider_lightspeed.sandbox.faults import Fault
 from airflow_provider_lightspeed.sandbox.gateway import Gateway
 from airflow_provider_lightspeed.sandbox.shop import Shop
@@ -34,7 +34,7 @@ class Sandbox:
             ...  # point a client at sandbox.url with sandbox.key and sandbox.secret
             assert sandbox.count_calls(method="GET") == 2
 
-    The methods that name no shop are about the first one; ``desks`` has them all, in the order given.
+    The methods that name no shop are about the first one; ``backends`` has them all, in the order given.
     """
 
     def __init__(
@@ -89,33 +89,33 @@ class Sandbox:
         return f"http://{self._host}:{self._port}"
 
     @property
-    def desk(self) -> Desk:
+    def backend(self) -> ShopBackend:
         """The first shop with its quota, faults and staff."""
-        return self._gateway.desks[0]
+        return self._gateway.backends[0]
 
     @property
-    def desks(self) -> tuple[Desk, ...]:
+    def backends(self) -> tuple[ShopBackend, ...]:
         """All shops."""
-        return self._gateway.desks
+        return self._gateway.backends
 
     @property
     def shop(self) -> Shop:
         """The first shop: the truth about its tickets."""
-        return self.desk.shop
+        return self.backend.shop
 
     @property
     def key(self) -> str:
         """The first shop's API key."""
-        return self.desk.config.key
+        return self.backend.config.key
 
     @property
     def secret(self) -> str:
         """The first shop's API secret."""
-        return self.desk.config.secret
+        return self.backend.config.secret
 
-    def airflow_connection(self, desk: Desk | None = None) -> str:
+    def airflow_connection(self, backend: ShopBackend | None = None) -> str:
         """Return the connection to a shop (default: the first), as ``AIRFLOW_CONN_<ID>`` takes it."""
-        config = (desk or self.desk).config
+        config = (backend or self.backend).config
         return json.dumps({
             "conn_type": "lightspeed",
             "login": config.key,
@@ -141,28 +141,28 @@ class Sandbox:
         self._gateway.reset()
 
     def add_tickets(self, count: int = 1, **properties: object) -> list[int]:
-        """See :meth:`Desk.add_tickets`."""
-        return self.desk.add_tickets(count, **properties)
+        """See :meth:`ShopBackend.add_tickets`."""
+        return self.backend.add_tickets(count, **properties)
 
     def update_ticket(self, ticket_id: int, **properties: object) -> Document:
-        """See :meth:`Desk.update_ticket`."""
-        return self.desk.update_ticket(ticket_id, **properties)
+        """See :meth:`ShopBackend.update_ticket`."""
+        return self.backend.update_ticket(ticket_id, **properties)
 
     def delete_ticket(self, ticket_id: int) -> None:
-        """See :meth:`Desk.delete_ticket`."""
-        self.desk.delete_ticket(ticket_id)
+        """See :meth:`ShopBackend.delete_ticket`."""
+        self.backend.delete_ticket(ticket_id)
 
     def add_message(self, ticket_id: int, text: str, author: Author = "customer") -> Document:
-        """See :meth:`Desk.add_message`."""
-        return self.desk.add_message(ticket_id, text, author)
+        """See :meth:`ShopBackend.add_message`."""
+        return self.backend.add_message(ticket_id, text, author)
 
     def inject(self, *faults: Fault) -> None:
-        """See :meth:`Desk.inject`."""
-        self.desk.inject(*faults)
+        """See :meth:`ShopBackend.inject`."""
+        self.backend.inject(*faults)
 
     def use_quota(self, calls: int) -> None:
-        """See :meth:`Desk.use_quota`."""
-        self.desk.use_quota(calls)
+        """See :meth:`ShopBackend.use_quota`."""
+        self.backend.use_quota(calls)
 
     def _run(self) -> None:
         try:

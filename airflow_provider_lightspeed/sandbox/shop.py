@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 
 from airflow_provider_lightspeed.sandbox.catalogue import MESSAGES_PER_TICKET, Catalogue
-from airflow_provider_lightspeed.sandbox.chance import mix
 from airflow_provider_lightspeed.sandbox.config import ShopConfig
 from airflow_provider_lightspeed.sandbox.index import Index, id_of, rank_of
+from airflow_provider_lightspeed.sandbox.rng import mix
 from airflow_provider_lightspeed.sandbox.tickets import (
     Author,
     Document,

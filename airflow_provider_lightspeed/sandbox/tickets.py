@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from airflow_provider_lightspeed.sandbox.chance import mix
+from airflow_provider_lightspeed.sandbox.rng import mix
 from airflow_provider_lightspeed.sandbox.zones import write_instant
 
 Document = dict[str, Any]

@@ -28,15 +28,15 @@ from airflow_provider_lightspeed.api.tickets import Ticket
 from airflow_provider_lightspeed.arguments import given, parse_ticket_filter, refuse_unrendered
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, fail_without_retry
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
-from airflow_provider_lightspeed.new_tickets import GiveUp, Look, digest, fingerprint, read_event
-from airflow_provider_lightspeed.sensors.cursor import HandedOver, SensorCursor
+from airflow_provider_lightspeed.new_tickets import FailedEvent, PollResult, digest, fingerprint, read_event
+from airflow_provider_lightspeed.sensors.state import DeliveredRun, SensorState
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 # The trigger ends by itself when the sensor's time is up. Airflow's own limit is for a triggerer that is down.
 _GRACE = 60.0
-# No further look can change these.
+# No further poll can change these.
 _FINAL = (
     LightspeedAuthenticationError,
     LightspeedConfigurationError,
@@ -48,7 +48,7 @@ _SOFT = (AirflowSensorTimeout, AirflowFailException, AirflowSkipException)
 
 
 class NewTicketSensor(BaseSensorOperator):
-    """Wait until there are new support tickets, and hand their ids over.
+    """Wait until there are new support tickets, and return their ids.
 
     It means the same in ``poke`` and ``reschedule`` mode and deferred. One call a look while nothing is new.
 
@@ -98,7 +98,7 @@ class NewTicketSensor(BaseSensorOperator):
         **kwargs: Any,
     ) -> None:
         if since_id is None:
-            # So that no two runs look at once: the state has no lock.
+            # So that no two runs poll at once: the state has no lock.
             kwargs.setdefault("max_active_tis_per_dag", 1)
         super().__init__(**kwargs)
         self.since_id = since_id
@@ -116,7 +116,7 @@ class NewTicketSensor(BaseSensorOperator):
 
     @cached_property
     def _hook(self) -> LightspeedHook:
-        # One for all looks: it remembers what is left of the quota.
+        # One for all polls: it remembers what is left of the quota.
         return LightspeedHook(self.lightspeed_conn_id)
 
     def execute(self, context: Context) -> Any:
@@ -125,7 +125,7 @@ class NewTicketSensor(BaseSensorOperator):
         return super().execute(context)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Go on after a deferral. ``soft_fail`` means what it means in the other modes."""
+        """Resume after a deferral. ``soft_fail`` means the same as in the other modes."""
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except AirflowSkipException as skip:
@@ -137,41 +137,41 @@ class NewTicketSensor(BaseSensorOperator):
 
     @fail_without_retry()
     def execute_complete(self, context: Context, event: Any) -> Any:
-        """Look again, as the trigger says.
+        """Poll again, as the trigger asks.
 
-        :raises ValueError: if the trigger says something else.
+        :raises ValueError: if the trigger sent something else.
         """
-        word = read_event(event)
-        if isinstance(word, GiveUp):
-            raise LightspeedTaskFailed(f"{word.kind}: {word.message}")
-        self._deadline = word.deadline
+        message = read_event(event)
+        if isinstance(message, FailedEvent):
+            raise LightspeedTaskFailed(f"{message.kind}: {message.message}")
+        self._deadline = message.deadline
         return super().execute(context)
 
     @fail_without_retry()
     def poke(self, context: Context) -> PokeReturnValue:
-        """Look for new tickets once; deferrable, let go of the worker if there are not enough."""
+        """Poll for new tickets once. A deferrable sensor defers if there are not enough."""
         try:
-            answer = self._look_once(context)
+            result = self._poll_once(context)
         except Exception as error:
-            if not self._goes_on_after(error):
+            if not self._waits_after(error):
                 raise
-            self.log.warning("No answer this time: %s", error)
-            answer = PokeReturnValue(False)
-        if not answer:
-            # A look before the quota allows it would be at the cost of the other programs on the key.
+            self.log.warning("No response to this poll: %s", error)
+            result = PokeReturnValue(False)
+        if not result:
+            # A poll before the quota allows it would be at the cost of the other programs on the key.
             until_quota = self._hook.get_conn().plan(1).total_seconds()
             self.poke_interval = max(self._interval, min(until_quota, self.timeout))
             if self.deferrable:
-                self._let_go()
-        return answer
+                self._defer()
+        return result
 
-    def _goes_on_after(self, error: Exception) -> bool:
+    def _waits_after(self, error: Exception) -> bool:
         if isinstance(error, LightspeedError) and may_pass(error):
             return True
-        # What Airflow does of itself in the other modes; here it would sleep on the worker.
+        # Airflow itself does this in the other modes; here it would sleep on the worker.
         return self.deferrable and self.silent_fail and not isinstance(error, _FINAL)
 
-    def _let_go(self) -> NoReturn:
+    def _defer(self) -> NoReturn:
         from airflow_provider_lightspeed.triggers.tickets import NewTicketTrigger
 
         now = time.time()
@@ -185,7 +185,7 @@ class NewTicketSensor(BaseSensorOperator):
                 customer_email=self.customer_email,
                 min_tickets=self.min_tickets,
                 poke_interval=self._interval,
-                look_at=now + self.poke_interval,
+                first_poll_at=now + self.poke_interval,
                 deadline=deadline,
                 seen=self._seen,
             ),
@@ -193,50 +193,50 @@ class NewTicketSensor(BaseSensorOperator):
             timeout=timedelta(seconds=deadline - now + _GRACE),
         )
 
-    def _look_once(self, context: Context) -> PokeReturnValue:
+    def _poll_once(self, context: Context) -> PokeReturnValue:
         if self.start not in {"latest", "earliest"}:
             raise LightspeedConfigurationError(f"start must be 'latest' or 'earliest', got {self.start!r}")
         refuse_unrendered(self, self._given, hint="leave it out if it is not wanted")
-        wanted = parse_ticket_filter(since_id=self.since_id, email=self.customer_email)
-        if wanted.since_id is not None:
-            return self._answer(self._look(wanted.since_id))
-        return self._go_on(context)
+        tickets = parse_ticket_filter(since_id=self.since_id, email=self.customer_email)
+        if tickets.since_id is not None:
+            return self._to_poke_value(self._poll(tickets.since_id))
+        return self._poll_from_state(context)
 
-    def _go_on(self, context: Context) -> PokeReturnValue:
-        cursor = SensorCursor(context)
-        if (before := cursor.handed_over()) is not None:
-            return self._again(before)
-        if cursor.since_id is None:
-            cursor.begin(self._hook.newest_ticket_id() if self.start == "latest" else 0)
-            self.log.info("First run: tickets with an id over %d are new", cursor.since_id)
-        look = self._look(cursor.since_id or 0)
-        answer = self._answer(look)
-        if answer and not cursor.move(look, keep_ids=self.where is not None):
-            self.log.info("Another run has handed tickets over meanwhile: looking again")
+    def _poll_from_state(self, context: Context) -> PokeReturnValue:
+        state = SensorState(context)
+        if (before := state.delivered()) is not None:
+            return self._replay(before)
+        if state.since_id is None:
+            state.initialise(self._hook.newest_ticket_id() if self.start == "latest" else 0)
+            self.log.info("First run: tickets after id %d count as new", state.since_id)
+        poll = self._poll(state.since_id or 0)
+        result = self._to_poke_value(poll)
+        if result and not state.advance(poll, keep_ids=self.where is not None):
+            self.log.info("Another run has delivered tickets meanwhile: polling again")
             return PokeReturnValue(False)
-        return answer
+        return result
 
-    def _again(self, before: HandedOver) -> PokeReturnValue:
-        self.log.info("This run has handed tickets over before: the same again, those that still exist")
-        there = [
+    def _replay(self, before: DeliveredRun) -> PokeReturnValue:
+        self.log.info("This run has delivered tickets before: returning those that still exist")
+        existing = [
             ticket["id"]
             for ticket in self._hook.iter_tickets(since_id=before.since_id, email=self.customer_email)
             if before.includes(ticket["id"])
         ]
-        return PokeReturnValue(True, Look(before.since_id, sorted(there), before.max_id).result())
+        return PokeReturnValue(True, PollResult(before.since_id, sorted(existing), before.max_id).result())
 
-    def _look(self, since_id: int) -> Look:
+    def _poll(self, since_id: int) -> PollResult:
         self._new_since, self._seen = since_id, None
         tickets = list(self._hook.iter_tickets(since_id=since_id, email=self.customer_email))
-        look = Look.at(tickets, since_id, self.where)
-        # Without a function to ask, their number is all that counts.
+        poll = PollResult.of(tickets, since_id, self.where)
+        # Without `where`, only their number counts.
         self._seen = digest({t["id"]: fingerprint(t) for t in tickets}) if self.where else None
-        return look
+        return poll
 
-    def _answer(self, look: Look) -> PokeReturnValue:
+    def _to_poke_value(self, poll: PollResult) -> PokeReturnValue:
         self.log.info(
-            "%d new tickets since %d; %s", len(look.ticket_ids), look.since_id, self._hook.get_conn().quota
+            "%d new tickets since %d; %s", len(poll.ticket_ids), poll.since_id, self._hook.get_conn().quota
         )
-        if len(look.ticket_ids) < self.min_tickets:
+        if len(poll.ticket_ids) < self.min_tickets:
             return PokeReturnValue(False)
-        return PokeReturnValue(True, look.result())
+        return PokeReturnValue(True, poll.result())

@@ -19,9 +19,9 @@ from airflow_provider_lightspeed.api.paging import Page
 from airflow_provider_lightspeed.api.quota import in_words
 from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Request, TicketFilter, count_tickets
 from airflow_provider_lightspeed.formats import Format
-from airflow_provider_lightspeed.privacy import Privacy
 from airflow_provider_lightspeed.transfers.conversations import with_messages
 from airflow_provider_lightspeed.transfers.lease import Lease
+from airflow_provider_lightspeed.transfers.redaction import Redaction
 from airflow_provider_lightspeed.transfers.s3_object import S3Object
 from airflow_provider_lightspeed.transfers.staging import Piece, Staging
 
@@ -111,7 +111,7 @@ class Export:
         wanted: TicketFilter,
         *,
         file_format: Format,
-        privacy: Privacy,
+        redaction: Redaction,
         fetch: Callable[[int], Iterable[Any]] | None,
         target: S3Object,
         staging: Staging,
@@ -124,7 +124,7 @@ class Export:
         self._client = client
         self._wanted = wanted
         self._format = file_format
-        self._privacy = privacy
+        self._redaction = redaction
         self._fetch = fetch
         self._target = target
         self._staging = staging
@@ -211,7 +211,7 @@ class Export:
         progress.tickets += len(ids)
         progress.min_id = min(ids) if progress.min_id is None else min(progress.min_id, *ids)
         progress.max_id = max(ids) if progress.max_id is None else max(progress.max_id, *ids)
-        self._buffer += self._format.encode([self._privacy.apply(ticket) for ticket in tickets])
+        self._buffer += self._format.encode([self._redaction.apply(ticket) for ticket in tickets])
         if self._is_resumable:
             self._shown += ids
             self._calls_moved = self._client.calls

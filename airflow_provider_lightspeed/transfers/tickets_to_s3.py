@@ -45,10 +45,10 @@ if TYPE_CHECKING:
 
     from airflow_provider_lightspeed.api.tickets import TicketFilter
     from airflow_provider_lightspeed.formats import Format
-    from airflow_provider_lightspeed.privacy import Privacy
     from airflow_provider_lightspeed.transfers.destination import Destination
     from airflow_provider_lightspeed.transfers.export import Export, Progress
     from airflow_provider_lightspeed.transfers.lineage import Exported
+    from airflow_provider_lightspeed.transfers.redaction import Redaction
 
 # What carries an export out is loaded where that begins: DAG files are parsed every few seconds.
 
@@ -86,7 +86,7 @@ class LightspeedTicketsToS3Operator(BaseOperator):
     :param compression: ``gzip``, ``zstd`` or ``none``; by the key's ending (``.gz``, ``.zst``) if not given.
         Parquet compresses inside the file, with ``zstd`` if not given (templated).
     :param flatten: columns with types in place of the API's own objects. CSV and Parquet always have them.
-    :param neutralise_formulas: whether a CSV cell that a spreadsheet would run gets an apostrophe before it.
+    :param escape_formulas: whether a CSV cell that a spreadsheet would run gets an apostrophe before it.
     :param replace: whether an object that is there may be replaced. If not, the task fails, and of two runs at
         once only one wins.
     :param skip_if_empty: whether the task is skipped, and no object written, when no ticket matches.
@@ -140,7 +140,7 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         file_format: str | None = None,
         compression: str | None = None,
         flatten: bool = False,
-        neutralise_formulas: bool = True,
+        escape_formulas: bool = True,
         replace: bool = False,
         skip_if_empty: bool = False,
         include_messages: bool = False,
@@ -165,7 +165,7 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         self.file_format = file_format
         self.compression = compression
         self.flatten = flatten
-        self.neutralise_formulas = neutralise_formulas
+        self.escape_formulas = escape_formulas
         self.replace = replace
         self.skip_if_empty = skip_if_empty
         self.include_messages = include_messages
@@ -206,11 +206,11 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         wanted = self._filters()
         bucket, key = _locate(self.s3_bucket, self.s3_key)
         hook = self._hook(patient=not self.deferrable)
-        privacy = self._privacy(hook)
-        file_format = self._format(key, privacy)
+        redaction = self._redaction(hook)
+        file_format = self._format(key, redaction)
         settings = hook.get_conn().settings
         shop = settings.base_url
-        job = _name_of(settings.shop, f"{bucket}/{key}", wanted, file_format, privacy)
+        job = _name_of(settings.shop, f"{bucket}/{key}", wanted, file_format, redaction)
         checkpoint = Checkpoint(context)
         place, progress, there = self._take_up(context, bucket, key, job, state, checkpoint)
         if there is not None:
@@ -223,7 +223,7 @@ class LightspeedTicketsToS3Operator(BaseOperator):
                 f"; {progress.tickets} are written already" if progress.tickets else "",
             )  # fmt: skip
             export = partial(
-                Export, wanted=wanted, file_format=file_format, privacy=privacy,
+                Export, wanted=wanted, file_format=file_format, redaction=redaction,
                 target=place.target, staging=place.staging, lease=place.lease,
                 skip_if_empty=self.skip_if_empty,
             )  # fmt: skip
@@ -374,22 +374,22 @@ class LightspeedTicketsToS3Operator(BaseOperator):
     def _hook(self, *, patient: bool) -> LightspeedHook:
         return LightspeedHook(self.lightspeed_conn_id, max_wait=_FOR_EVER if patient else None)
 
-    def _privacy(self, hook: LightspeedHook) -> Privacy:
-        from airflow_provider_lightspeed.privacy import Privacy
+    def _redaction(self, hook: LightspeedHook) -> Redaction:
+        from airflow_provider_lightspeed.transfers.redaction import Redaction
 
         key = ""
         if self.hash_fields:
             key = hook.get_hash_key() if self.hash_key_variable is None else ""
             key = key or Variable.get(self.hash_key_variable or _HASH_KEY_VARIABLE, None) or ""
             mask_secret(key)
-        privacy = Privacy(self.exclude_fields, self.hash_fields, key)
-        if self.include_messages and "messages" in privacy.exclude:
+        redaction = Redaction(self.exclude_fields, self.hash_fields, key)
+        if self.include_messages and "messages" in redaction.exclude:
             raise LightspeedConfigurationError(
                 "include_messages asks for what exclude_fields leaves out: messages"
             )
-        return privacy
+        return redaction
 
-    def _format(self, key: str, privacy: Privacy) -> Format:
+    def _format(self, key: str, redaction: Redaction) -> Format:
         from airflow_provider_lightspeed.formats import FormatError, Layout, choose, make_format
 
         try:
@@ -400,9 +400,9 @@ class LightspeedTicketsToS3Operator(BaseOperator):
                     compression=compression,
                     flatten=self.flatten,
                     include_messages=self.include_messages,
-                    exclude=privacy.exclude,
-                    text=privacy.text_columns,
-                    neutralise_formulas=self.neutralise_formulas,
+                    exclude=redaction.exclude,
+                    text=redaction.text_columns,
+                    escape_formulas=self.escape_formulas,
                 )
             )
         except (FormatError, ModuleNotFoundError) as error:
@@ -436,14 +436,14 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         return S3Hook(aws_conn_id=self.aws_conn_id).get_conn()
 
 
-def _name_of(shop: str, place: str, wanted: TicketFilter, file_format: Format, privacy: Privacy) -> str:
+def _name_of(shop: str, place: str, wanted: TicketFilter, file_format: Format, redaction: Redaction) -> str:
     """Name what is exported where and how: what another job has done so far is of no use for this one."""
     layout = asdict(file_format.layout) | {
-        "exclude": sorted(privacy.exclude),
-        "text": sorted(privacy.text_columns),
+        "exclude": sorted(redaction.exclude),
+        "text": sorted(redaction.text_columns),
     }
     return hashlib.sha256(
-        msgspec.json.encode([shop, place, asdict(wanted), layout, privacy.name])
+        msgspec.json.encode([shop, place, asdict(wanted), layout, redaction.name])
     ).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""What waits in the triggerer for new tickets."""
+"""The trigger behind the deferred sensor for new tickets."""
 
 from __future__ import annotations
 
@@ -15,26 +15,25 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedError,
 )
 from airflow_provider_lightspeed.api.retries import may_pass
-from airflow_provider_lightspeed.new_tickets import GiveUp, LookAgain, digest
-from airflow_provider_lightspeed.triggers.lookout import View, watching
+from airflow_provider_lightspeed.new_tickets import FailedEvent, PollEvent, digest
+from airflow_provider_lightspeed.triggers.poller import PollKey, subscribe
 
 
 class NewTicketTrigger(BaseTrigger):
-    """Wait until a new-ticket sensor has a reason to look again.
+    """Wait until a new-ticket sensor has a reason to poll again.
 
-    It hands no tickets over: the sensor looks for itself, by the code of its other modes, so that the result is
-    the same in all of them, and a ticket that is deleted in between is no surprise. One call a look, for all sensors
-    of a triggerer that wait for the same shop and customer at the same interval.
+    It delivers no tickets. The sensor polls with the code of its other modes, so that the result is the same in all
+    of them, and a ticket that is deleted in between does no harm. A poll is one call, for all sensors of a triggerer
+    that wait for the same shop and customer at the same interval.
 
     :param lightspeed_conn_id: connection to the shop.
-    :param since_id: tickets with a greater id are new; None if the sensor could not yet find that out, for which
-        it must look for itself.
+    :param since_id: tickets with a greater id are new; None if the sensor does not know yet, and has to poll itself.
     :param customer_email: only tickets of the customer with this e-mail address.
     :param min_tickets: how many tickets it takes.
-    :param poke_interval: seconds between two looks.
-    :param look_at: when to look first, in seconds since 1970, as is the next; where others look already, with them.
+    :param poke_interval: seconds between two polls.
+    :param first_poll_at: when to poll first, in seconds since 1970, unless others poll the same already.
     :param deadline: when the sensor times out.
-    :param seen: digest of what the sensor saw; it looks again only when that has changed. None: it looks
+    :param seen: digest of what the sensor saw; it polls again only when that has changed. None: it polls
         whenever there are enough tickets.
     """
 
@@ -46,7 +45,7 @@ class NewTicketTrigger(BaseTrigger):
         customer_email: str | None,
         min_tickets: int,
         poke_interval: float,
-        look_at: float,
+        first_poll_at: float,
         deadline: float,
         seen: str | None = None,
     ) -> None:
@@ -56,7 +55,7 @@ class NewTicketTrigger(BaseTrigger):
         self.customer_email = customer_email
         self.min_tickets = min_tickets
         self.poke_interval = poke_interval
-        self.look_at = look_at
+        self.first_poll_at = first_poll_at
         self.deadline = deadline
         self.seen = seen
 
@@ -70,41 +69,41 @@ class NewTicketTrigger(BaseTrigger):
                 "customer_email": self.customer_email,
                 "min_tickets": self.min_tickets,
                 "poke_interval": self.poke_interval,
-                "look_at": self.look_at,
+                "first_poll_at": self.first_poll_at,
                 "deadline": self.deadline,
                 "seen": self.seen,
             },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, and say how it ended."""
-        word: LookAgain | GiveUp = LookAgain(self.deadline)
+        """Wait, and send the event that ends the deferral."""
+        event: PollEvent | FailedEvent = PollEvent(self.deadline)
         try:
             async with asyncio.timeout(max(0.0, self.deadline - time.time())):
                 await self._wait()
         except TimeoutError:
-            self.log.info("The time is up; the sensor looks once more")
+            self.log.info("The time is up; the sensor polls once more")
         except (LightspeedAuthenticationError, LightspeedConfigurationError) as error:
-            word = GiveUp(type(error).__name__, str(error))
+            event = FailedEvent(type(error).__name__, str(error))
         except Exception:
             # The sensor meets it too, and Airflow then does what it does in the other modes: retry, silent_fail, …
-            self.log.exception("Cannot wait for new tickets; the sensor looks for itself")
-        yield TriggerEvent(word.payload())  # type: ignore[no-untyped-call]
+            self.log.exception("Cannot wait for new tickets; the sensor polls itself")
+        yield TriggerEvent(event.payload())  # type: ignore[no-untyped-call]
 
     async def _wait(self) -> None:
         if self.since_id is None:
-            await asyncio.sleep(self.look_at - time.time())
+            await asyncio.sleep(self.first_poll_at - time.time())
             return
-        view = View(self.lightspeed_conn_id, self.customer_email, self.poke_interval)
-        async with watching(view, since_id=self.since_id, look_at=self.look_at) as watch:
+        key = PollKey(self.lightspeed_conn_id, self.customer_email, self.poke_interval)
+        async with subscribe(key, since_id=self.since_id, first_poll_at=self.first_poll_at) as subscription:
             while True:
                 try:
-                    if self._is_news(await watch.look()):
+                    if self._has_news(await subscription.next_poll()):
                         return
                 except LightspeedError as error:
                     if not may_pass(error):
                         raise
-                    self.log.warning("No answer this time: %s", error)
+                    self.log.warning("No response to this poll: %s", error)
 
-    def _is_news(self, found: Mapping[int, int]) -> bool:
+    def _has_news(self, found: Mapping[int, int]) -> bool:
         return len(found) >= self.min_tickets and (self.seen is None or digest(found) != self.seen)

@@ -1,4 +1,4 @@
-"""What is done in each world."""
+"""The tasks of each scenario."""
 
 from __future__ import annotations
 

@@ -151,8 +151,8 @@ def _shops() -> list[ShopConfig]:
 @pytest.mark.timeout(3_600)
 def test_the_others_finish_and_another_worker_goes_on(fleet: Fleet) -> None:
     with Sandbox(*_shops(), port=fleet.shop_port) as shops:
-        desks = dict(zip(SHOPS, shops.desks, strict=True))
-        desks[USED_UP].use_quota(42)
+        backends = dict(zip(SHOPS, shops.backends, strict=True))
+        backends[USED_UP].use_quota(42)
         fleet.airflow.unpause(FLEET)
 
         def tasks() -> dict[str, dict[str, Any]]:
@@ -178,14 +178,14 @@ def test_the_others_finish_and_another_worker_goes_on(fleet: Fleet) -> None:
 
         (run,) = fleet.airflow.runs(FLEET)
         begin, end = (datetime.fromisoformat(run[f"data_interval_{name}"]) for name in ("start", "end"))
-        for shop, desk in desks.items():
+        for shop, backend in backends.items():
             statuses = {call.status for call in shops.calls if call.key == _key(shop)}
             if shop == WRONG_SECRET:
                 assert statuses == {401}
                 continue
             expected = [
                 number
-                for number, ticket in desk.shop.tickets().items()
+                for number, ticket in backend.shop.tickets().items()
                 if begin <= datetime.fromisoformat(str(ticket["createdAt"])) < end
             ]
             assert expected

@@ -33,7 +33,7 @@ class _Store:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_lightspeed.triggers.assets.APART", 0.05)
+    monkeypatch.setattr("airflow_provider_lightspeed.triggers.batches.EVENT_INTERVAL", 0.05)
     monkeypatch.setattr("airflow_provider_lightspeed.api.retries.MAX_TRIES", 1)
 
 
@@ -45,7 +45,7 @@ def _trigger(store: _Store | None = None, name: str = "my_shop", **options: Any)
     return trigger
 
 
-class _Watch:
+class _Triggerer:
     """What the triggerer does: it runs triggers, stores their events and tells them so."""
 
     def __init__(self, *triggers: NewTicketEventTrigger, stores_events: bool = True) -> None:
@@ -98,17 +98,17 @@ def test_events_name_new_tickets_in_batches(sandbox: Sandbox) -> None:
 
     async def story() -> None:
         store = _Store()
-        watch = _Watch(_trigger(store))
+        triggerer = _Triggerer(_trigger(store))
         await _first_look(sandbox)
         new = sandbox.add_tickets(1_201)
-        await watch.has(1_201)
-        await watch.is_quiet()
-        await watch.stop()
-        assert watch.ticket_ids == new
-        assert max(event["count"] for event in watch.events) <= 500
-        assert watch.events[0]["since_id"] == last
-        assert [event["since_id"] for event in watch.events[1:]] == [
-            event["max_id"] for event in watch.events[:-1]
+        await triggerer.has(1_201)
+        await triggerer.is_quiet()
+        await triggerer.stop()
+        assert triggerer.ticket_ids == new
+        assert max(event["count"] for event in triggerer.events) <= 500
+        assert triggerer.events[0]["since_id"] == last
+        assert [event["since_id"] for event in triggerer.events[1:]] == [
+            event["max_id"] for event in triggerer.events[:-1]
         ]
         assert store.state == {"lightspeed_max_id": new[-1]}
 
@@ -118,14 +118,14 @@ def test_events_name_new_tickets_in_batches(sandbox: Sandbox) -> None:
 def test_no_ticket_is_lost_or_repeated_over_a_restart(sandbox: Sandbox) -> None:
     async def story() -> None:
         store = _Store()
-        first = _Watch(_trigger(store))
+        first = _Triggerer(_trigger(store))
         await _first_look(sandbox)
         before = sandbox.add_tickets(2)
         await first.has(2)
         await first.is_quiet()
         await first.stop()
         meanwhile = sandbox.add_tickets(3)
-        second = _Watch(_trigger(store))
+        second = _Triggerer(_trigger(store))
         await second.has(3)
         after = sandbox.add_tickets(1)
         await second.has(4)
@@ -140,12 +140,12 @@ def test_no_ticket_is_lost_or_repeated_over_a_restart(sandbox: Sandbox) -> None:
 def test_what_comes_while_no_triggerer_runs_is_not_lost_even_before_the_first_event(sandbox: Sandbox) -> None:
     async def story() -> None:
         store = _Store()
-        first = _Watch(_trigger(store))
+        first = _Triggerer(_trigger(store))
         await _first_look(sandbox)
         await first.is_quiet()
         await first.stop()
         meanwhile = sandbox.add_tickets(2)
-        second = _Watch(_trigger(store))
+        second = _Triggerer(_trigger(store))
         await second.has(2)
         await second.stop()
         assert second.ticket_ids == meanwhile
@@ -156,13 +156,13 @@ def test_what_comes_while_no_triggerer_runs_is_not_lost_even_before_the_first_ev
 def test_a_triggerer_that_dies_before_an_event_is_stored_hands_it_over_again(sandbox: Sandbox) -> None:
     async def story() -> None:
         store = _Store()
-        first = _Watch(_trigger(store), stores_events=False)
+        first = _Triggerer(_trigger(store), stores_events=False)
         await _first_look(sandbox)
         new = sandbox.add_tickets(2)
         await first.has(2)
         await first.is_quiet(10)
         await first.stop()
-        second = _Watch(_trigger(store))
+        second = _Triggerer(_trigger(store))
         await second.has(2)
         await second.stop()
         assert first.events == second.events
@@ -175,21 +175,21 @@ def test_faults_and_wrong_credentials_are_outlived(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def story() -> None:
-        watch = _Watch(_trigger(_Store()))
+        triggerer = _Triggerer(_trigger(_Store()))
         await _first_look(sandbox)
         sandbox.inject(Fault("500"), Fault("drop"), Fault("html-200"))
         new = sandbox.add_tickets(1)
-        await watch.has(1)
+        await triggerer.has(1)
         wrong = {**json.loads(sandbox.airflow_connection()), "password": "not-the-secret-at-all"}
         monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", json.dumps(wrong))
         sandbox.inject(Fault("500"))  # after a failure, the connection is looked up again
         await asyncio.sleep(4 * _INTERVAL)
         new += sandbox.add_tickets(1)
-        await watch.is_quiet()
+        await triggerer.is_quiet()
         monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", sandbox.airflow_connection())
-        await watch.has(2)
-        await watch.stop()
-        assert watch.ticket_ids == new
+        await triggerer.has(2)
+        await triggerer.stop()
+        assert triggerer.ticket_ids == new
 
     asyncio.run(story())
     assert "401" in caplog.text
@@ -198,10 +198,10 @@ def test_faults_and_wrong_credentials_are_outlived(
 
 def test_the_start_may_be_the_earliest_ticket(sandbox: Sandbox) -> None:
     async def story() -> None:
-        watch = _Watch(_trigger(_Store(), start="earliest"))
-        await watch.has(600)
-        await watch.stop()
-        assert watch.ticket_ids == sorted(sandbox.shop.ids())
+        triggerer = _Triggerer(_trigger(_Store(), start="earliest"))
+        await triggerer.has(600)
+        await triggerer.stop()
+        assert triggerer.ticket_ids == sorted(sandbox.shop.ids())
 
     asyncio.run(story())
 
@@ -209,17 +209,19 @@ def test_the_start_may_be_the_earliest_ticket(sandbox: Sandbox) -> None:
 def test_many_watchers_share_one_look(sandbox: Sandbox) -> None:
     async def story() -> None:
         stores = [_Store() for _ in range(200)]
-        watch = _Watch(*(_trigger(store, name=f"shop_{number}") for number, store in enumerate(stores)))
+        triggerer = _Triggerer(
+            *(_trigger(store, name=f"shop_{number}") for number, store in enumerate(stores))
+        )
         await _first_look(sandbox)
         await asyncio.sleep(2 * _INTERVAL)
         sandbox.reset_calls()
         new = sandbox.add_tickets(3)
-        await watch.has(200 * 3)
+        await triggerer.has(200 * 3)
         await asyncio.sleep(10 * _INTERVAL)
         first, *_, last = sandbox.calls
         assert len(sandbox.calls) <= 2 + (last.monotonic - first.monotonic) / _INTERVAL  # a call an interval
-        await watch.stop()
-        assert all(event["ticket_ids"] == new for event in watch.events)
+        await triggerer.stop()
+        assert all(event["ticket_ids"] == new for event in triggerer.events)
         assert all(store.state == {"lightspeed_max_id": new[-1]} for store in stores)
 
     asyncio.run(story())

@@ -240,7 +240,7 @@ def test_what_others_do_while_it_is_deferred_is_not_counted_as_ours(monkeypatch:
         assert 0 < len(theirs) < 30
         for number in theirs:
             sandbox.update_ticket(number, isClosed=True)
-        sandbox.desk.reset_quota()
+        sandbox.backend.reset_quota()
         outcome = operator.resume({}, None, **json.loads(json.dumps(deferred.value.kwargs)))
         assert set(outcome["already"]) == set(theirs)
         assert set(outcome["closed"]) == set(ids) - set(theirs)
@@ -351,12 +351,12 @@ def test_what_was_done_in_one_shop_is_nothing_to_another(
 ) -> None:
     other = ShopConfig(key="other" * 6, tickets=9, end=END, limits=NO_LIMITS)
     with Sandbox(ShopConfig(tickets=9, end=END, limits=NO_LIMITS), other) as sandbox:
-        first, second = sandbox.desks
+        first, second = sandbox.backends
         ids = first.shop.ids()
         assert ids == second.shop.ids()
-        for desk in (first, second):
+        for backend in (first, second):
             for ticket_id in ids:
-                desk.update_ticket(ticket_id, isClosed=False)
+                backend.update_ticket(ticket_id, isClosed=False)
         sandbox.inject(Fault("500", method="PUT", path=str(ids[-1]), times=0))
         monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", sandbox.airflow_connection(first))
         operator, store = CloseTicketsOperator(task_id="close", ticket_ids=ids), Store()

@@ -32,7 +32,7 @@ from airflow_provider_lightspeed.operators.tickets import (
 )
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Change, Churn, Fault, Sandbox, ShopConfig, email_of
 from airflow_provider_lightspeed.transfers.s3_files import S3Files
-from chaos.calls import made_again
+from chaos.calls import repeated_writes
 from tests.integration.bulk_runs import Store, lines, run
 
 END = datetime(2026, 6, 1, tzinfo=UTC)
@@ -201,11 +201,11 @@ def test_random_runs(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureReq
             try:
                 outcome = one_try()
             except LightspeedTicketsFailed:
-                sandbox.desk.clear_faults()
+                sandbox.backend.clear_faults()
                 outcome = None
             except LightspeedError:
                 # A list that moves too fast; answers that break again and again. Airflow tries again.
-                sandbox.desk.clear_faults()
+                sandbox.backend.clear_faults()
                 outcome = None
             if outcome is not None:
                 break
@@ -288,7 +288,7 @@ def _outcome_is_the_truth(
         assert all(kind.is_one(change) for change in changes)
     touched = {number for number, changes in by_us.items() if changes}
     # Nor was anything sent again that had been answered.
-    assert made_again(sandbox.calls) <= _AT_ONCE * cuts
+    assert repeated_writes(sandbox.calls) <= _AT_ONCE * cuts
 
     # A lost answer to a call whose next try finds the ticket gone says "missing", and so it is.
     # Nor can anybody say who has deleted a ticket that is gone after a DELETE that seemed to fail, or when the next

@@ -417,7 +417,7 @@ def test_a_long_wait_is_an_error_that_says_until_when() -> None:
             errors.LightspeedQuotaExhausted, match="the quota of 5 minutes is used up"
         ) as raised:
             client.call(list_tickets(limit=1))
-        reset = sandbox.desk.quota.windows()[0].reset
+        reset = sandbox.backend.quota.windows()[0].reset
         assert abs((raised.value.until - datetime.now(UTC)).total_seconds() - reset) < 2
         assert len(sandbox.calls) == 3
 

@@ -178,10 +178,10 @@ def test_what_was_exported_of_one_shop_is_nothing_to_another(
     with Sandbox(first, second) as sandbox:
         monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", sandbox.airflow_connection())
         killed_half_way(monkeypatch, context, **target)
-        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", sandbox.airflow_connection(sandbox.desks[1]))
+        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", sandbox.airflow_connection(sandbox.backends[1]))
         assert export(context, **target)["tickets"] == 600
         rows = read(s3_server, s3_bucket, "t.jsonl")
-        assert [row["id"] for row in rows] == sandbox.desks[1].shop.ids()[::-1]
+        assert [row["id"] for row in rows] == sandbox.backends[1].shop.ids()[::-1]
         assert keys(s3_server, s3_bucket) == ["t.jsonl"]
 
 

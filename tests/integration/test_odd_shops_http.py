@@ -20,7 +20,7 @@ from airflow_provider_lightspeed.operators.tickets import (
     UpdateTicketsOperator,
 )
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Fault, Order, Sandbox, ShopConfig
-from chaos.calls import made_again
+from chaos.calls import repeated_writes
 from demo.s3_server import S3Server
 from tests.integration.bulk_runs import run
 from tests.integration.exporting import export, new_task, read
@@ -89,10 +89,10 @@ def test_stale_tickets_are_closed_though_answers_are_lost(odd: Sandbox) -> None:
     expected = {n for n, t in before.items() if t["isAnswered"] and not t["isClosed"] and not t["isTodo"]}
     assert set(outcome["closed"]) == expected
     assert all(odd.shop.ticket(number)["isClosed"] for number in expected)
-    assert made_again(odd.calls) == 0
+    assert repeated_writes(odd.calls) == 0
     again = run(CloseTicketsOperator(task_id="close", ticket_ids=sorted(expected)))
     assert set(again["already"]) == expected
-    assert made_again(odd.calls) == 0
+    assert repeated_writes(odd.calls) == 0
 
 
 @pytest.mark.parametrize("odd", ["newest"], indirect=True)

@@ -446,7 +446,7 @@ def test_several_shops_are_told_apart_by_their_credentials() -> None:
         ]
         assert counts == [10, 11, 5]
         assert len(SandboxControl(sandbox.url, key="other").tickets()) == 5
-        connection = json.loads(sandbox.airflow_connection(sandbox.desks[2]))
+        connection = json.loads(sandbox.airflow_connection(sandbox.backends[2]))
         assert (connection["login"], connection["host"]) == ("other", sandbox.url)
     with pytest.raises(ValueError, match="of its own"):
         Sandbox(config(), config())

@@ -18,7 +18,7 @@ import requests
 
 from airflow_provider_lightspeed.api.quota import WINDOWS
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Fault, Sandbox, ShopConfig
-from chaos.calls import made_again
+from chaos.calls import repeated_writes
 from demo.airflow_home import PROJECT
 from demo.s3_server import S3Server
 from tests.system.whole_airflow import WholeAirflow, answered, wait_until, whole_airflow
@@ -82,7 +82,7 @@ def use_up_each_window(whole: Whole, task_id: str) -> None:
         def has_deferred(
             number: int = number, told: str = f"Going on at .*the quota of {name} is used up"
         ) -> bool:
-            whole.small.use_quota(whole.small.desk.quota.windows()[number].remaining)
+            whole.small.use_quota(whole.small.backend.quota.windows()[number].remaining)
             return re.search(told, whole.log(task_id)) is not None
 
         wait_until(has_deferred)
@@ -114,7 +114,7 @@ def test_killed_deferred_and_cleared(whole: Whole) -> None:
     assert [len(whole.slow.shop.history(number)) for number in ids] == [2] * 240  # opened, and closed once
     # At most the calls that were in flight when it was killed are sent again.
     assert whole.slow.count_calls(method="PUT") <= 240 + 8 * len(kills)
-    assert made_again(whole.slow.calls) <= 8 * len(kills)
+    assert repeated_writes(whole.slow.calls) <= 8 * len(kills)
 
     expected = {number for number, ticket in before.items() if not ticket["isClosed"]}
     outcome = whole.result(run, "deferred")
@@ -122,7 +122,7 @@ def test_killed_deferred_and_cleared(whole: Whole) -> None:
     by_us = [[c for c in whole.small.shop.history(n) if c.by == whole.small.key] for n in before]
     assert sorted(map(len, by_us)) == [0] * (len(before) - len(expected)) + [1] * len(expected)
     tries = answered(lambda: requests.get(f"{run}/taskInstances/deferred", timeout=30).json()["try_number"])
-    assert made_again(whole.small.calls) <= 8 * (tries - 1)
+    assert repeated_writes(whole.small.calls) <= 8 * (tries - 1)
     # (A try that Airflow ends in the middle takes its last calls' count with it.)
     assert whole.small.count_calls() >= outcome["calls"]
 

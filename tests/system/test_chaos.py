@@ -1,4 +1,4 @@
-"""One world of `make chaos`; for more of them, give it an hour."""
+"""One scenario of `make chaos`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from demo.airflow_home import PROJECT
 SEED = 16
 
 
-@pytest.mark.airflow(since="3.3")  # what chaos promises of a killed task needs the task state store
+@pytest.mark.airflow(since="3.3")  # after a kill, a task resumes from the task state store
 @pytest.mark.timeout(600)
-def test_a_world_where_things_break(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "chaos", "--worlds", "1", "--seed", str(SEED)]
+def test_a_scenario_where_things_break(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "chaos", "--scenarios", "1", "--seed", str(SEED)]
     done = subprocess.run(
         [*command, "--directory", tmp_path / "chaos"],
         cwd=PROJECT,
@@ -27,4 +27,4 @@ def test_a_world_where_things_break(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3 tasks green, 0 red" in done.stdout
-    assert "all promises kept" in done.stdout
+    assert "all invariants hold" in done.stdout

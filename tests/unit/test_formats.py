@@ -155,7 +155,7 @@ def test_csv(compression: str, tmp_path: Any) -> None:
 
 
 def test_csv_formulas_as_they_are_and_an_empty_file() -> None:
-    assert b'"=1+1"' in write([[ticket(1, memo="=1+1")]], file_format="csv", neutralise_formulas=False)
+    assert b'"=1+1"' in write([[ticket(1, memo="=1+1")]], file_format="csv", escape_formulas=False)
     assert write([], file_format="csv").decode() == ",".join(COLUMNS) + "\r\n"
 
 

@@ -94,7 +94,7 @@ def test_parquet_has_the_truth(tickets: list[dict[str, Any]], cut: int) -> None:
 @settings(max_examples=50, deadline=None)
 @given(TICKETS, st.integers(0, 6))
 def test_csv_has_the_truth(tickets: list[dict[str, Any]], cut: int) -> None:
-    layout: dict[str, Any] = {"file_format": "csv", "neutralise_formulas": False}
+    layout: dict[str, Any] = {"file_format": "csv", "escape_formulas": False}
     data = write([tickets[:cut], tickets[cut:]], **layout)
     assert data == write([tickets], **layout)  # without compression pages leave no trace
     for row, ticket in zip(_csv_rows(data), tickets, strict=True):

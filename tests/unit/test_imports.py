@@ -30,7 +30,7 @@ _LOADED_BY_AIRFLOW = {"2.11": {"requests"}, "3.0": {"aiohttp"}}.get(
 
 #: Modules (and what is below them) that no DAG file imports: where the first call is made, in the triggerer of
 #: Airflow 3.3, and in tests.
-_EXEMPT = ["api.transport", "api.async_transport", "triggers.deliveries", "sandbox", "pytest_plugin"]
+_EXEMPT = ["api.transport", "api.async_transport", "triggers.stream", "sandbox", "pytest_plugin"]
 if Version("3.3") > _VERSION:
     _EXEMPT.append("retry_policy")
 
@@ -64,12 +64,12 @@ _LATER = (
     "hooks.asynchronous",
     "hooks.metrics",
     "hooks.settings",
-    "privacy",
     "transfers.conversations",
     "transfers.destination",
     "transfers.export",
     "transfers.lease",
     "transfers.lineage",
+    "transfers.redaction",
     "transfers.s3_object",
     "transfers.staging",
 )

@@ -12,10 +12,10 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedQuotaExhausted,
 )
 from airflow_provider_lightspeed.new_tickets import (
-    GiveUp,
-    Look,
-    LookAgain,
-    Rhythm,
+    FailedEvent,
+    PollEvent,
+    PollResult,
+    PollSchedule,
     digest,
     fingerprint,
     read_event,
@@ -28,9 +28,9 @@ def _ticket(number: int, **properties: Any) -> Any:
 
 def test_what_does_not_count_is_dealt_with_too() -> None:
     tickets = [_ticket(9, isTodo=False), _ticket(7, isTodo=True), _ticket(8, isTodo=True)]
-    look = Look.at(tickets, 5, lambda ticket: ticket["isTodo"])
-    assert look.result() == {"ticket_ids": [7, 8], "count": 2, "since_id": 5, "max_id": 9}
-    assert Look.at([], 5).result() == {"ticket_ids": [], "count": 0, "since_id": 5, "max_id": 5}
+    poll = PollResult.of(tickets, 5, lambda ticket: ticket["isTodo"])
+    assert poll.result() == {"ticket_ids": [7, 8], "count": 2, "since_id": 5, "max_id": 9}
+    assert PollResult.of([], 5).result() == {"ticket_ids": [], "count": 0, "since_id": 5, "max_id": 5}
 
 
 def _digest(*tickets: Any) -> str:
@@ -45,33 +45,33 @@ def test_a_digest_knows_every_change_but_not_the_order() -> None:
 
 
 def test_looks_get_rarer_while_the_shop_fails() -> None:
-    rhythm, now = Rhythm(60), datetime.now(UTC)
+    schedule, now = PollSchedule(60), datetime.now(UTC)
     away = LightspeedConnectionError("dropped")
-    assert [rhythm.after_error(away, now) for _ in range(6)] == [60, 120, 240, 480, 600, 600]
-    assert rhythm.after_look() == 60
-    assert rhythm.after_error(away, now) == 60
-    assert Rhythm(3_600).after_error(away, now) == 3_600
+    assert [schedule.after_error(away, now) for _ in range(6)] == [60, 120, 240, 480, 600, 600]
+    assert schedule.after_success() == 60
+    assert schedule.after_error(away, now) == 60
+    assert PollSchedule(3_600).after_error(away, now) == 3_600
 
 
 def test_a_used_up_quota_is_waited_for() -> None:
     now = datetime.now(UTC)
     used_up = LightspeedQuotaExhausted("used up", until=now + timedelta(hours=3))
-    assert Rhythm(60).after_error(used_up, now) == 3 * 3_600
-    assert Rhythm(60).after_error(used_up, now + timedelta(days=1)) == 0
+    assert PollSchedule(60).after_error(used_up, now) == 3 * 3_600
+    assert PollSchedule(60).after_error(used_up, now + timedelta(days=1)) == 0
 
 
-@pytest.mark.parametrize("word", [LookAgain(12.5), GiveUp("LightspeedAuthenticationError", "401")])
-def test_events_go_both_ways(word: LookAgain | GiveUp) -> None:
-    assert read_event(word.payload()) == word
+@pytest.mark.parametrize("event", [PollEvent(12.5), FailedEvent("LightspeedAuthenticationError", "401")])
+def test_events_go_both_ways(event: PollEvent | FailedEvent) -> None:
+    assert read_event(event.payload()) == event
 
 
 @pytest.mark.parametrize(
     "payload",
     [
         None,
-        "look",
+        "poll",
         {},
-        {"status": "look"},
+        {"status": "poll"},
         {"status": "success", "deadline": 1},
         {"status": "failed", "kind": "x"},
     ],

@@ -12,7 +12,7 @@ import pytest
 
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.formats import FORMATS, Layout, make_format
-from airflow_provider_lightspeed.privacy import Privacy
+from airflow_provider_lightspeed.transfers.redaction import Redaction
 
 KEY = "a-key-of-some-length"
 TICKET: dict[str, Any] = {
@@ -36,69 +36,69 @@ CONVERSATION = {**TICKET, "messages": [MESSAGE, {**MESSAGE, "id": 4, "from": "sh
 
 
 def test_without_wishes_nothing_changes() -> None:
-    assert Privacy().apply(TICKET) == TICKET
+    assert Redaction().apply(TICKET) == TICKET
 
 
 def test_fields_are_dropped_by_either_name() -> None:
-    assert Privacy(["customer_id", "subject", "extra.phone"]).apply(TICKET).keys() == {
+    assert Redaction(["customer_id", "subject", "extra.phone"]).apply(TICKET).keys() == {
         "id",
         "createdAt",
         "memo",
         "age",
     }
-    assert "age" not in Privacy(["extra"]).apply(TICKET)
+    assert "age" not in Redaction(["extra"]).apply(TICKET)
 
 
 def test_the_same_customer_stays_joinable_and_is_nowhere_to_be_read() -> None:
-    privacy = Privacy(hashed=["customer_id", "subject", "memo", "extra.phone"], key=KEY)
-    hashed = privacy.apply(TICKET)
+    redaction = Redaction(hashed=["customer_id", "subject", "memo", "extra.phone"], key=KEY)
+    hashed = redaction.apply(TICKET)
     assert "4711" not in json.dumps(hashed)
     assert "0031" not in json.dumps(hashed)
     assert hashed["memo"] == ""
-    assert hashed["customer"] == privacy.apply({**TICKET, "id": 2})["customer"]
-    assert hashed["customer"] != Privacy(hashed=["customer"], key=KEY[::-1]).apply(TICKET)["customer"]
-    assert privacy.apply({"id": 1, "customer": False}) == {"id": 1, "customer": False}
-    made = make_format(Layout("csv", text=privacy.text_columns, exclude=privacy.exclude))
+    assert hashed["customer"] == redaction.apply({**TICKET, "id": 2})["customer"]
+    assert hashed["customer"] != Redaction(hashed=["customer"], key=KEY[::-1]).apply(TICKET)["customer"]
+    assert redaction.apply({"id": 1, "customer": False}) == {"id": 1, "customer": False}
+    made = make_format(Layout("csv", text=redaction.text_columns, exclude=redaction.exclude))
     assert hashed["customer"]["resource"]["id"].encode() in made.encode([hashed])
 
 
 def test_what_was_said_is_dropped_and_that_it_was_said_stays() -> None:
-    first, second = Privacy(["messages.message", "messages.extra"]).apply(CONVERSATION)["messages"]
+    first, second = Redaction(["messages.message", "messages.extra"]).apply(CONVERSATION)["messages"]
     assert first == {name: MESSAGE[name] for name in ("id", "createdAt", "updatedAt", "from")}
     assert (second["id"], second["from"]) == (4, "shop")
-    assert "messages" not in Privacy(["messages"]).apply(CONVERSATION)
-    assert Privacy(["messages.message"]).apply(TICKET) == TICKET
+    assert "messages" not in Redaction(["messages"]).apply(CONVERSATION)
+    assert Redaction(["messages.message"]).apply(TICKET) == TICKET
     relation = {"messages": {"resource": {"id": False, "url": "tickets/1/messages", "link": "x"}}}
-    assert Privacy(["messages.message"]).apply(TICKET | relation) == TICKET | relation
+    assert Redaction(["messages.message"]).apply(TICKET | relation) == TICKET | relation
 
 
 def test_the_same_text_has_the_same_hash_and_is_nowhere_to_be_read() -> None:
-    privacy = Privacy(hashed=["messages.message", "messages.extra.sender"], key=KEY)
-    first, second = privacy.apply(CONVERSATION)["messages"]
-    assert first["message"] == second["message"] != privacy.apply({**TICKET, "subject": "x"})["subject"]
+    redaction = Redaction(hashed=["messages.message", "messages.extra.sender"], key=KEY)
+    first, second = redaction.apply(CONVERSATION)["messages"]
+    assert first["message"] == second["message"] != redaction.apply({**TICKET, "subject": "x"})["subject"]
     assert "Elm Street" not in json.dumps(first)
     assert "example.com" not in json.dumps(first)
     assert first["createdAt"] == MESSAGE["createdAt"]
 
 
 def test_what_the_vendor_may_add_one_day_stays_out_of_messages_too() -> None:
-    (message, _) = Privacy(["extra"]).apply(CONVERSATION)["messages"]
+    (message, _) = Redaction(["extra"]).apply(CONVERSATION)["messages"]
     assert message == {name: value for name, value in MESSAGE.items() if name != "sender"}
 
 
 @pytest.mark.parametrize("file_format", list(FORMATS))
 def test_columns_of_messages(file_format: str) -> None:
-    privacy = Privacy(["messages.message", "messages.updated_at"])
+    redaction = Redaction(["messages.message", "messages.updated_at"])
     made = make_format(
         Layout(
             file_format,
             flatten=True,
             include_messages=True,
-            exclude=privacy.exclude,
-            text=privacy.text_columns,
+            exclude=redaction.exclude,
+            text=redaction.text_columns,
         )
     )
-    data = b"".join(made.finish([made.encode([privacy.apply(CONVERSATION)])]))
+    data = b"".join(made.finish([made.encode([redaction.apply(CONVERSATION)])]))
     if file_format == "parquet":
         messages = pq.read_table(io.BytesIO(data)).column("messages").to_pylist()[0]
         assert made.fields()["messages"] == "array<struct<id:bigint,created_at:timestamp,from:string>>"
@@ -124,4 +124,4 @@ def test_columns_of_messages(file_format: str) -> None:
 )
 def test_slips_are_refused(arguments: dict[str, Any], complaint: str) -> None:
     with pytest.raises(LightspeedConfigurationError, match=complaint):
-        Privacy(**arguments)
+        Redaction(**arguments)

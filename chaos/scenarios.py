@@ -1,4 +1,4 @@
-"""A world as a value: the same seed draws the same one."""
+"""A scenario as a value: the same seed draws the same one."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from airflow_provider_lightspeed.sandbox.faults import FaultKind
 
 END = datetime(2026, 6, 1, tzinfo=UTC)
 DAYS = 60
-NEWCOMERS = 3
-#: What the connections say of the quota: how much of it is left to others, and how long a worker may be held.
+NEW_TICKETS = 3
+#: What the connections say: the share of the quota that others get, and how long a worker slot may wait.
 QUOTA_RESERVE = 0.3
 MAX_WAIT = 2
 
-Blow = Literal["task", "triggerer", "s3", "shop", "newcomers"]
+Disruption = Literal["task", "triggerer", "s3", "shop", "new tickets"]
 
-#: What is done in each world, and the language in which each task speaks to the shop, so that the shop's log tells them
-#: apart.
+#: The tasks of each scenario. Each speaks its own language to the shop, so that the shop's log tells them apart.
 TASKS = {"export": "en", "close": "us", "watch": "nl"}
 
 ZONES = (
@@ -36,8 +35,8 @@ _ENDINGS = ("jsonl", "jsonl.gz", "csv.gz", "parquet")
 
 
 @dataclass(frozen=True, kw_only=True)
-class World:
-    """A shop, what is to be done with it, and what happens meanwhile."""
+class Scenario:
+    """A shop, what the tasks do with it, and what happens meanwhile."""
 
     seed: int
     shop: ShopConfig
@@ -47,27 +46,27 @@ class World:
     created_from: datetime
     created_to: datetime
     close_before: datetime
-    blows: tuple[tuple[int, Blow], ...]
-    """What happens once the shop has had so many calls, in order. Of these, newcomers alone do no harm."""
+    disruptions: tuple[tuple[int, Disruption], ...]
+    """What happens after how many calls, in order. New tickets alone do no harm."""
 
     @property
     def is_tight(self) -> bool:
-        """Whether its quota holds the tasks up."""
+        """Whether tasks have to wait for its quota."""
         return self.shop.limits != NO_LIMITS
 
     @property
     def is_in_order(self) -> bool:
-        """Whether its lists come in an order that other people's changes leave as it is."""
+        """Whether changes by others leave the order of its lists as it is."""
         return self.shop.order in {"newest", "oldest"}
 
     @property
     def may_be_too_restless(self) -> bool:
-        """Whether a list may never stand still for long enough to be proven complete."""
+        """Whether a list may change too fast to be proven complete."""
         fits_on_a_page = self.shop.tickets < 200
         return self.shop.churn != Churn() and not self.is_in_order and not fits_on_a_page
 
     def connection_id(self, task: str) -> str:
-        """Name the connection of a task."""
+        """Return the id of a task's connection."""
         return connection_id(task, self.shop.filter_timezone if self.filter_timezone_known else "")
 
     def __str__(self) -> str:
@@ -76,25 +75,25 @@ class World:
             "no quota" if not self.is_tight else f"{shop.limits[0]} calls in {shop.window_seconds[0]:.0f} s"
         )
         faults = ", ".join(sorted({fault.kind for fault in shop.faults})) or "no faults"
-        blows = ", ".join(f"{blow} at call {at}" for at, blow in self.blows)
+        disruptions = ", ".join(f"{disruption} at call {at}" for at, disruption in self.disruptions)
         return (
             f"{shop.tickets} tickets, {shop.order}, filters in {shop.filter_timezone} "
             f"({'known' if self.filter_timezone_known else 'unknown'}), {limits}, {faults}, "
-            f"{'churning' if shop.churn != Churn() else 'quiet'}, {self.ending} up to {self.created_to:%Y-%m-%d}; {blows}"
+            f"{'churning' if shop.churn != Churn() else 'quiet'}, {self.ending} up to {self.created_to:%Y-%m-%d}; {disruptions}"
         )
 
 
 def connection_id(task: str, filter_timezone: str) -> str:
-    """Name the connection of a task to a shop whose zone of filters is known, or not (empty)."""
+    """Return the id of a task's connection to a shop whose filter zone is known, or unknown (empty)."""
     return f"chaos_{task}" + (f"_{ZONES.index(filter_timezone)}" if filter_timezone else "")
 
 
-def draw(seed: int) -> World:
-    """Draw a world."""
+def draw(seed: int) -> Scenario:
+    """Draw a scenario."""
     chance = random.Random(seed)
     tight = chance.random() < 0.4
     created_from = END - timedelta(days=chance.uniform(20, DAYS + 5))
-    strokes = [chance.choice(get_args(Blow)[:-1]) for _ in range(chance.randrange(4))]
+    strokes = [chance.choice(get_args(Disruption)[:-1]) for _ in range(chance.randrange(4))]
     shop = ShopConfig(
         seed=seed,
         tickets=chance.choice((0, 40, 700, 1_500, 5_000, 12_000)),
@@ -128,18 +127,19 @@ def draw(seed: int) -> World:
         churn=chance.choice((Churn(), Churn(inserts=0.1, changes=0.2, deletes=0.05))),
         same_touches_tickets=chance.random() < 0.3,
     )
-    # Most worlds have that many, so that nearly all blows fall.
+    # Most scenarios make at least this many calls, so that nearly all disruptions happen.
     calls = 12 + shop.tickets // 100
-    return World(
+    return Scenario(
         seed=seed,
         shop=shop,
         filter_timezone_known=chance.random() < 0.3,
         ending=chance.choice(_ENDINGS),
         created_from=created_from,
         close_before=END - timedelta(days=DAYS) + timedelta(days=chance.uniform(0, 30)),
-        blows=tuple(
+        disruptions=tuple(
             sorted(
-                [(chance.randrange(calls), blow) for blow in strokes] + [(chance.randrange(30), "newcomers")]
+                [(chance.randrange(calls), disruption) for disruption in strokes]
+                + [(chance.randrange(30), "new tickets")]
             )
         ),
         created_to=created_from + (END - created_from) * chance.uniform(0.1, 1.0)

@@ -16,7 +16,7 @@ from airflow_provider_lightspeed.sandbox.tickets import Author, Document, messag
 _STAFF = "staff"
 
 
-class Desk:
+class ShopBackend:
     """A shop with all that belongs to its key. What the methods do costs no quota and meets no faults."""
 
     def __init__(self, config: ShopConfig, clock: Callable[[], float]) -> None:

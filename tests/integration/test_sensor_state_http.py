@@ -36,7 +36,7 @@ class _Variables:
 @pytest.fixture(autouse=True)
 def variables(monkeypatch: pytest.MonkeyPatch) -> _Variables:
     variables = _Variables()
-    monkeypatch.setattr("airflow_provider_lightspeed.sensors.cursor.Variable", variables)
+    monkeypatch.setattr("airflow_provider_lightspeed.sensors.state.Variable", variables)
     return variables
 
 

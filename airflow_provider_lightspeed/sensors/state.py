@@ -1,4 +1,4 @@
-"""Up to where a sensor has handed tickets over."""
+"""Up to which ticket a sensor has delivered."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from airflow.providers.common.compat.sdk import Variable
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_lightspeed.new_tickets import Look
+    from airflow_provider_lightspeed.new_tickets import PollResult
 
-# How many runs are remembered, for when one of them is cleared.
+# How many runs are remembered, in case one of them is cleared.
 _RUNS_KEPT = 100
 
 
-class HandedOver(msgspec.Struct, frozen=True):
-    """What a run has handed over.
+class DeliveredRun(msgspec.Struct, frozen=True):
+    """What a run has delivered.
 
     :param ticket_ids: None: all from ``since_id`` (exclusive) to ``max_id``.
     """
@@ -27,11 +27,11 @@ class HandedOver(msgspec.Struct, frozen=True):
     ticket_ids: list[int] | None = None
 
     def includes(self, ticket_id: int) -> bool:
-        """Say whether a ticket with an id over ``since_id`` was handed over."""
+        """Return whether a ticket with an id over ``since_id`` was delivered."""
         return ticket_id <= self.max_id and (self.ticket_ids is None or ticket_id in self.ticket_ids)
 
 
-class SensorCursor:
+class SensorState:
     """The state of one sensor over its runs, in the Airflow Variable `name`.
 
     XComs of earlier runs would not do: they are found by logical date, which manual and asset-triggered runs of
@@ -47,31 +47,31 @@ class SensorCursor:
         self._runs: dict[str, list[Any]] = {}
         self._read()
 
-    def handed_over(self) -> HandedOver | None:
-        """Return what this very run has handed over already, if it was cleared or died since."""
+    def delivered(self) -> DeliveredRun | None:
+        """Return what this very run has delivered already, if it was cleared or died since."""
         found = self._runs.get(self._run_id)
-        return None if found is None else HandedOver(*found)
+        return None if found is None else DeliveredRun(*found)
 
-    def begin(self, since_id: int) -> None:
+    def initialise(self, since_id: int) -> None:
         """Set the start of the very first run, unless another has done so by now."""
         self._read()
         if self.since_id is None:
             self.since_id = since_id
             self._save()
 
-    def move(self, look: Look, *, keep_ids: bool) -> bool:
-        """Note what this run hands over, and return True: if no other has done so since it looked.
+    def advance(self, poll: PollResult, *, keep_ids: bool) -> bool:
+        """Record what this run delivers, and return True: unless another run has done so since the poll.
 
-        A Variable can't be locked. But a look may take minutes where the shop fails, and what is read here has to be
-        right for some milliseconds only.
+        A Variable can't be locked. But a poll may take minutes while the shop fails, and what is read here has to be
+        right for a few milliseconds only.
 
-        :param keep_ids: note each id. The bounds alone would not do where a function chose: tickets change.
+        :param keep_ids: record each id. The bounds alone are not enough if a function chose: tickets change.
         """
         self._read()
-        if self.since_id != look.since_id or self._run_id in self._runs:
+        if self.since_id != poll.since_id or self._run_id in self._runs:
             return False
-        self.since_id = look.max_id
-        self._runs[self._run_id] = [look.since_id, look.max_id, *([look.ticket_ids] if keep_ids else [])]
+        self.since_id = poll.max_id
+        self._runs[self._run_id] = [poll.since_id, poll.max_id, *([poll.ticket_ids] if keep_ids else [])]
         self._save()
         return True
 

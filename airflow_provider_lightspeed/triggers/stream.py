@@ -1,4 +1,4 @@
-"""An asset's events on Airflow 3.3, which says which of them it has stored."""
+"""An asset's events on Airflow 3.3, which reports those that it has stored."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 
 from airflow.triggers.shared_stream import AdvanceItem, SharedStreamProducer
 
-from airflow_provider_lightspeed.triggers.assets import new_batches
+from airflow_provider_lightspeed.triggers.batches import new_batches
 
 _CURSOR = "lightspeed_max_id"
 
 
-class Deliveries(SharedStreamProducer):
-    """Hands batches of new tickets out, and moves the asset's cursor behind those that Airflow has stored.
+class NewTicketStreamProducer(SharedStreamProducer):
+    """Sends batches of new tickets, and moves the asset's cursor behind those that Airflow has stored.
 
-    A triggerer that is killed in the second or two between hands the same tickets out again. The other order would
-    lose them, and Airflow has none in which event and cursor are written at once.
+    A triggerer that is killed in the second or two between sends the same tickets again. The other order would
+    lose them, and Airflow cannot write event and cursor at once.
 
     :param arguments: those of the trigger.
     """
@@ -41,7 +41,7 @@ class Deliveries(SharedStreamProducer):
 
     async def advance(self, batch: Sequence[AdvanceItem]) -> None:
         """Move the cursor behind what is stored."""
-        # What was not stored is handed out again: Airflow starts the trigger anew.
+        # What was not stored is sent again: Airflow restarts the trigger.
         stored = [item.broker_payload for item in takewhile(lambda item: item.outcome.is_clean, batch)]
         if stored and stored[-1] is not None:
             await self._store.aset(_CURSOR, stored[-1])

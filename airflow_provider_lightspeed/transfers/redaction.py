@@ -41,7 +41,7 @@ _EXTRA = "extra."
 _SHORTEST_KEY = 16
 
 
-class Privacy:
+class Redaction:
     """Drops and hashes fields of tickets.
 
     Names are the API's or the columns'. ``extra`` is every property that this version does not know,

@@ -1,4 +1,4 @@
-"""Airflow, S3 and the places where shops will be: what outlives a world."""
+"""Airflow, S3 and the ports of the shops: what outlives a scenario."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Sandbox, ShopConfig
-from chaos.worlds import MAX_WAIT, QUOTA_RESERVE, TASKS, ZONES, connection_id
+from chaos.scenarios import MAX_WAIT, QUOTA_RESERVE, TASKS, ZONES, connection_id
 from demo.airflow_api import AirflowApi, wait_until
 from demo.airflow_home import AirflowHome, serving
 from demo.ports import free_ports
@@ -21,13 +21,13 @@ from demo.s3_server import S3Server
 BUCKET = "chaos"
 DAG_ID = "chaos"
 _UP_WITHIN = 600.0
-_SOME_LOOKS = 4
+_SOME_POLLS = 4
 
 
-class Stage:
-    """All of it, up and running.
+class Environment:
+    """What all scenarios share, up and running.
 
-    :param shop_port: where the shop of each world is to be.
+    :param shop_port: of each scenario's shop.
     :param watched: the shop whose new tickets update an asset.
     """
 
@@ -51,11 +51,15 @@ class Stage:
         wait_until(self.airflow.is_up, _UP_WITHIN, lambda: f"Airflow is not up, see {self._home.directory}")
         for dag_id in (DAG_ID, "watched"):
             self._unpause(dag_id)
-        # What is new is what comes after the first look, so that has to be over, and its place kept.
-        wait_until(lambda: self.watched.count_calls() >= _SOME_LOOKS, _UP_WITHIN, lambda: "nobody watches")
+        # A ticket counts as new after the first poll, so that poll has to be over and its cursor stored.
+        wait_until(
+            lambda: self.watched.count_calls() >= _SOME_POLLS,
+            _UP_WITHIN,
+            lambda: "no trigger polls the watched shop",
+        )
 
     def stop(self) -> None:
-        """End them."""
+        """Stop them."""
         self._triggerer.close()
         self._parts.close()
 
@@ -65,7 +69,7 @@ class Stage:
         self._start_triggerer()
 
     def kill_task(self) -> bool:
-        """Kill a task that has a connection to the world's shop; False where there is none."""
+        """Kill a task that has a connection to the scenario's shop; False if there is none."""
         return self._scheduler is not None and kill_whoever_calls(self.shop_port, self._scheduler)
 
     def logs(self, run_id: str, task_id: str) -> list[str]:
@@ -93,7 +97,7 @@ class Stage:
 
 
 @contextmanager
-def stage(directory: Path) -> Generator[Stage]:
+def environment(directory: Path) -> Generator[Environment]:
     """Build everything below a directory."""
     # The shops' ports are free for seconds when they are away, so they are none that a system gives to outgoing calls.
     port, shop_port, watched_port = free_ports(3)
@@ -121,7 +125,7 @@ def stage(directory: Path) -> Generator[Stage]:
         )
         s3.wait_until_ready()
         s3.client().create_bucket(Bucket=BUCKET)
-        made = Stage(home, port, shop_port, s3, watched)
+        made = Environment(home, port, shop_port, s3, watched)
         try:
             made.start()
             yield made
@@ -130,7 +134,7 @@ def stage(directory: Path) -> Generator[Stage]:
 
 
 def _connections(port: int) -> dict[str, str]:
-    """Return the connections to a world's shop: of each task, for each zone that may be known, and for none."""
+    """Return the connections to a scenario's shop: of each task, for each zone that may be known, and for none."""
     shop = ShopConfig()
     made = {}
     for task, language in TASKS.items():
