@@ -36,10 +36,9 @@ class Entry(NamedTuple):
     raw: int = 0
 
 
-def entry_of(row: Mapping[str, Any], created: datetime | str | None, raw: int = 0) -> Entry:
+def entry_of(row: Mapping[str, Any], raw: int = 0) -> Entry:
     """Return what is to be known of a ticket, from its row."""
-    if isinstance(created, str):
-        created = datetime.fromisoformat(created)
+    created = row["created_at"]
     return Entry(row["id"], _NO_DATE if created is None else int(created.timestamp()), fingerprint(row), raw)
 
 
@@ -205,43 +204,45 @@ class Comparison:
         #: Tickets that are new or changed.
         self.found = Known()
 
-    def see(self, ticket: Mapping[str, Any], created: datetime | str | None) -> bool:
-        """Take note of a ticket as the shop has it; return whether it is new or changed.
+    def see(self, ticket: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Take note of a ticket as the shop has it; return its row if it is new or changed.
 
-        A ticket that was seen before counts once.
+        Of a ticket that the list shows again, the first time counts.
         """
         known = self._known
         raw = raw_fingerprint(ticket)
         index = known.index(ticket["id"])
         if index >= 0:
             if known.flags[index] & _SEEN:
-                return False
+                return None
             known.flags[index] = _SEEN
             if known.raw[index] == raw:
-                return False
-        elif self._replayed and ticket["id"] in self._replayed:
-            return False
-        entry = entry_of(self._row(ticket), created, raw)
+                return None
+        elif ticket["id"] in self._replayed:
+            return None
+        row = self._row(ticket)
+        entry = entry_of(row, raw)
         if index >= 0 and known.fingerprints[index] == entry.fingerprint:
             known.raw[index] = raw
-            return False
+            return None
         self.found.append(entry)
-        return True
+        return row
 
-    def see_ids(self, ticket_ids: Iterable[int]) -> None:
-        """Take note of tickets that an earlier try has seen, and found unchanged."""
-        for ticket_id in ticket_ids:
-            if (index := self._known.index(ticket_id)) >= 0:
-                self._known.flags[index] |= _SEEN
+    def replay(self, unchanged: Iterable[int], found: Iterable[Entry]) -> None:
+        """Take note of what an earlier try has seen."""
+        for ticket_id in unchanged:
+            self._mark(ticket_id)
+        for entry in found:
+            self._mark(entry.id)
+            self.found.append(entry)
 
-    def resume(self) -> None:
-        """End the replay of what earlier tries have seen: the list may show some of it again."""
+    def end_replay(self) -> None:
+        """Begin to see: the list may show some of what was replayed again."""
         self._replayed = frozenset(self.found.ids)
 
-    def seen_known(self, ticket_id: int) -> bool:
-        """Say whether the scan has shown a known ticket."""
-        index = self._known.index(ticket_id)
-        return index >= 0 and bool(self._known.flags[index] & _SEEN)
+    def _mark(self, ticket_id: int) -> None:
+        if (index := self._known.index(ticket_id)) >= 0:
+            self._known.flags[index] |= _SEEN
 
     def absent(self) -> list[int]:
         """Return the known tickets of the scope that the scan has not shown."""
@@ -286,6 +287,4 @@ class Limits:
         allowed = max(_FLOOR, int(self.max_updated * scope))
         if updated <= allowed:
             return ""
-        return (
-            f"{updated} of {scope} tickets have changed; {allowed} may (max_updated={self.max_updated:g})"
-        )
+        return f"{updated} of {scope} tickets have changed; {allowed} may (max_updated={self.max_updated:g})"

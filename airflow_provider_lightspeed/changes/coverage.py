@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
 
@@ -49,8 +48,3 @@ def latest(first: Coverage, second: Coverage) -> Coverage:
         if not joined or joined[-1].as_of != max(known):
             joined.append(Scope(after_id, max(known)))
     return tuple(joined)
-
-
-def earliest(start: datetime, others: Iterable[datetime]) -> datetime:
-    """Return the start of a scan that had to give way to others': what they overwrote is only as new as theirs."""
-    return min([start, *others])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
@@ -34,6 +34,9 @@ class ChangeFormat(Protocol):
 
     def read(self, file: IO[bytes]) -> Iterator[Row]:
         """Go through the rows of a change file, or of ``current``."""
+
+    def select(self, file: IO[bytes], ids: Collection[int]) -> Iterator[Row]:
+        """Go through the rows of some tickets."""
 
     def merge(self, current: IO[bytes] | None, changes: Sequence[IO[bytes]], out: IO[bytes]) -> None:
         """Write ``current`` as it is after change files.
@@ -80,9 +83,18 @@ class ParquetChanges:
         for batch in pq.ParquetFile(file).iter_batches(_ROWS_AT_ONCE):
             yield from batch.to_pylist()
 
+    def select(self, file: IO[bytes], ids: Collection[int]) -> Iterator[Row]:
+        """Go through the rows of some tickets."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
+        wanted = pa.array(sorted(ids), pa.int64())
+        for batch in pq.ParquetFile(file).iter_batches(_ROWS_AT_ONCE):
+            yield from batch.filter(pc.is_in(batch.column("id"), value_set=wanted)).to_pylist()
+
     def merge(self, current: IO[bytes] | None, changes: Sequence[IO[bytes]], out: IO[bytes]) -> None:
         """Write ``current`` as it is after change files."""
-        import pyarrow as pa
         import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
@@ -173,22 +185,21 @@ class JsonLinesChanges:
 
     def read(self, file: IO[bytes]) -> Iterator[Row]:
         """Go through the rows, times as instants."""
-        for line in _lines(file):
-            row = msgspec.json.decode(line)
-            for name in _INSTANTS:
-                if row.get(name):
-                    row[name] = datetime.fromisoformat(row[name])
-            yield row
+        return map(_row, _lines(file))
+
+    def select(self, file: IO[bytes], ids: Collection[int]) -> Iterator[Row]:
+        """Go through the rows of some tickets."""
+        return (_row(line) for line in _lines(file) if _read_id(line).id in ids)
 
     def merge(self, current: IO[bytes] | None, changes: Sequence[IO[bytes]], out: IO[bytes]) -> None:
         """Write ``current`` as it is after change files."""
         latest: dict[int, int] = {}
         for number, file in enumerate(changes):
-            latest |= dict.fromkeys((read_id(line).id for line in _lines(file)), number)
+            latest |= dict.fromkeys((_read_id(line).id for line in _lines(file)), number)
             file.seek(0)
         with _gzip(out) as packed:
             for line in _lines(current) if current is not None else ():
-                if read_id(line).id not in latest:
+                if _read_id(line).id not in latest:
                     packed.write(line)
             for number, file in enumerate(changes):
                 for line in _lines(file):
@@ -201,7 +212,15 @@ class _Id(msgspec.Struct):
     id: int
 
 
-read_id: Callable[[bytes], _Id] = msgspec.json.Decoder(_Id).decode
+_read_id: Callable[[bytes], _Id] = msgspec.json.Decoder(_Id).decode
+
+
+def _row(line: bytes) -> Row:
+    row: Row = msgspec.json.decode(line)
+    for name in _INSTANTS:
+        if row.get(name):
+            row[name] = datetime.fromisoformat(row[name])
+    return row
 
 
 def _gzip(out: IO[bytes]) -> gzip.GzipFile:

@@ -26,7 +26,9 @@ def fingerprint(row: Mapping[str, Any]) -> int:
 
     :param row: column names and values, from a ticket or from a file; times as datetimes or as the file has them.
     """
-    return _digest(_encoder.encode({name: row[name] for name in row if name not in _NOT_COUNTED and row[name]}))
+    return _digest(
+        _encoder.encode({name: row[name] for name in row if name not in _NOT_COUNTED and row[name]})
+    )
 
 
 def raw_fingerprint(ticket: Mapping[str, Any]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +17,13 @@ from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.changes.compare import Known, entry_of
 from airflow_provider_lightspeed.changes.coverage import Coverage, complete_as_of, latest, recent_as_of
 from airflow_provider_lightspeed.changes.files import ChangeFormat, Row
-from airflow_provider_lightspeed.changes.store import ConditionFailed, ConditionsUnknown, Store, Stored
+from airflow_provider_lightspeed.changes.store import (
+    ConditionFailed,
+    ConditionsUnknown,
+    Found,
+    Store,
+    Stored,
+)
 from airflow_provider_lightspeed.exceptions import LightspeedStorageError, LightspeedTaskFailed
 
 log = logging.getLogger(__name__)
@@ -134,6 +140,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     scan: str
     scanned_at: datetime
     unlisted: int
+    deleted_since_full: int
     coverage: Coverage
     identity: Identity
     refused: Refused | None = None
@@ -154,6 +161,7 @@ class Opened:
     known: Known
     coverage: Coverage
     identity: Identity | None
+    deleted_since_full: int
     status: Status | None
 
     @property
@@ -219,26 +227,31 @@ class ChangeLog:
         :raises LightspeedTaskFailed: if the prefix holds what this log does not know.
         """
         status = self.read_status()
-        state = self._read_state()
-        current = self._store.metadata(self.current_name)
-        hints = (status.seq if status else 0, state[1]["seq"] if state else 0, _seq_of(current))
-        head = self._head(max(hints))
+        known, reached = self._read_known()
+        current = _seq_of(self._store.find(self.current_name))
+        head = self._head(max(status.seq if status else 0, reached, current))
         self._check_beyond(head)
         seq = head.seq if head else 0
-        known = self._known(state, _seq_of(current), current is not None, seq)
+        for number in range(reached + 1, seq + 1):
+            apply(known, self.rows(number))
         coverage = head.coverage if head else ()
         if status and status.seq == seq:
             coverage = latest(coverage, status.coverage)
         elif status and status.seq > seq:
             raise self._lost(status.seq)
-        identity = status.identity if status and status.seq == seq else head.identity if head else None
-        return Opened(head, known, coverage, identity, status)
+        latest_word = status if status and status.seq == seq else head
+        return Opened(
+            head, known, coverage,
+            identity=latest_word.identity if latest_word else None,
+            deleted_since_full=latest_word.deleted_since_full if latest_word else 0,
+            status=status,
+        )  # fmt: skip
 
     def commits(self, after: int) -> Iterator[Commit]:
         """Go through the change files after one, to the end of the log."""
-        while (metadata := self._store.metadata(self.name(after + 1))) is not None:
+        while (found := self._store.find(self.name(after + 1))) is not None:
             after += 1
-            yield self._commit(metadata, after)
+            yield self._commit(found, after)
 
     def rows(self, seq: int) -> Iterator[Row]:
         """Go through the rows of a change file.
@@ -248,16 +261,26 @@ class ChangeLog:
         with self._fetch(seq) as body:
             yield from self._form.read(body)
 
-    def append(self, commit: Commit, rows: Callable[[], Iterator[Row]]) -> bool:
-        """Commit a change file; return False if another run has committed one with this number.
+    def last_rows(self, ticket_ids: Collection[int], seq: int) -> dict[int, Row]:
+        """Return the rows of some tickets as they are after a change file."""
+        found: dict[int, Row] = {}
+        current = self._store.get(self.current_name)
+        reached = _seq_of(current)
+        if current is not None:
+            with current.body as body:
+                found = {row["id"]: row for row in self._form.select(body, ticket_ids)}
+        for number in range(reached + 1, seq + 1):
+            with self._fetch(number) as body:
+                found |= {row["id"]: row for row in self._form.select(body, ticket_ids)}
+        return found
 
-        :param rows: gives the rows.
-        """
+    def append(self, commit: Commit, rows: Iterator[Row]) -> bool:
+        """Commit a change file; return False if another run has committed one with this number."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         name = self.name(commit.seq)
         with tempfile.TemporaryFile() as file:
-            self._form.write(rows(), file)
+            self._form.write(rows, file)
             for attempt in range(_ATTEMPTS):
                 file.seek(0)
                 try:
@@ -266,14 +289,14 @@ class ChangeLog:
                         metadata=commit.to_metadata(), content_type=self._form.content_type,
                     )  # fmt: skip
                 except ConditionFailed:
-                    there = self._store.metadata(name)
+                    there = self._store.find(name)
                     if there is None and attempt + 1 < _ATTEMPTS:
                         continue  # another write was under way, and came to nothing
-                    return there is not None and there.get("observation") == commit.observation
+                    return there is not None and there.metadata.get("observation") == commit.observation
                 except (BotoCoreError, ClientError):
                     # The response may be lost, and the file there.
-                    there = self._store.metadata(name)
-                    if there is None or there.get("observation") != commit.observation:
+                    there = self._store.find(name)
+                    if there is None or there.metadata.get("observation") != commit.observation:
                         raise
                 return True
         return False
@@ -281,11 +304,11 @@ class ChangeLog:
     def write_current(self, seq: int) -> None:
         """Bring ``current`` up to a change file, unless it is there already."""
         for _ in range(_ATTEMPTS):
-            there = self._store.metadata(self.current_name)
+            there = self._store.find(self.current_name)
             if there is not None and _seq_of(there) >= seq:
                 return
-            before = self._store.get(self.current_name) if there is not None else None
-            reached = _seq_of(before.metadata) if before else 0
+            before = self._store.get(self.current_name)
+            reached = _seq_of(before)
             with ExitStack() as stack:
                 old = stack.enter_context(before.body) if before else None
                 files = [stack.enter_context(self._fetch(number)) for number in range(reached + 1, seq + 1)]
@@ -307,12 +330,9 @@ class ChangeLog:
 
     def write_state(self, known: Known, seq: int) -> None:
         """Keep what is known, so that the next scan need not read ``current``. It is no loss if it is not kept."""
-        there = self._store.metadata(_STATE)
-        if there is not None and _seq_of(there) > seq:
+        before = self._store.find(_STATE)
+        if _seq_of(before) > seq:
             return
-        before = self._store.get(_STATE) if there is not None else None
-        if before is not None:
-            before.body.close()
         try:
             self._store.put(
                 _STATE, known.to_bytes(seq=seq), expect=before.etag if before else None,
@@ -350,16 +370,16 @@ class ChangeLog:
     def _head(self, hint: int) -> Commit | None:
         head = None
         if hint:
-            metadata = self._store.metadata(self.name(hint))
-            if metadata is None:
+            found = self._store.find(self.name(hint))
+            if found is None:
                 raise self._lost(hint)
-            head = self._commit(metadata, hint)
+            head = self._commit(found, hint)
         for commit in self.commits(hint):
             head = commit
         return head
 
-    def _commit(self, metadata: dict[str, str], seq: int) -> Commit:
-        commit = Commit.from_metadata(metadata)
+    def _commit(self, found: Found, seq: int) -> Commit:
+        commit = Commit.from_metadata(found.metadata)
         if commit is None or commit.seq != seq:
             raise LightspeedTaskFailed(
                 f"{self.uri(seq)} was not written by this provider, or not as this version does. Take another prefix"
@@ -382,7 +402,7 @@ class ChangeLog:
                 f"{self._store.uri(others[0])} is no part of the log of changes. Take a prefix of its own, or "
                 "the file_format that the prefix has"
             )
-        if beyond is None or self._store.metadata(self.name(seq + 1)) is not None:
+        if beyond is None or self._store.find(self.name(seq + 1)) is not None:
             return  # nothing, or another run has committed just now
         if (found := _KEY.fullmatch(beyond)) and found[3] == self._form.suffix and int(found[2]) > seq:
             raise self._lost(seq + 1)
@@ -403,30 +423,22 @@ class ChangeLog:
             raise self._lost(seq)
         return stored.body
 
-    def _read_state(self) -> tuple[Known, dict[str, Any]] | None:
-        stored = self._store.get(_STATE)
-        if stored is None:
-            return None
-        with stored.body as body:
-            return Known.from_bytes(body.read())
-
-    def _known(
-        self, state: tuple[Known, dict[str, Any]] | None, current_seq: int, has_current: bool, seq: int
-    ) -> Known:
-        """Return what is known after a change file: from what was kept, or else from the rows."""
-        known, reached = Known(), 0
-        if state is not None and state[1]["seq"] <= seq:
-            known, reached = state[0], state[1]["seq"]
-        elif has_current and current_seq <= seq:
-            stored = self._store.get(self.current_name)
-            if stored is not None:
-                log.info("What is known of the tickets is read from %s", self._store.uri(self.current_name))
-                reached = _seq_of(stored.metadata)
-                with stored.body as body:
-                    known.put(entry_of(row, row["created_at"]) for row in self._form.read(body))
-        for number in range(reached + 1, seq + 1):
-            apply(known, self.rows(number))
-        return known
+    def _read_known(self) -> tuple[Known, int]:
+        """Return what is known of the tickets after some change file, and its number: as it was kept, or from rows."""
+        kept = self._store.get(_STATE)
+        if kept is not None:
+            with kept.body as body:
+                read = Known.from_bytes(body.read())
+            if read is not None:
+                return read[0], read[1]["seq"]
+        known = Known()
+        current = self._store.get(self.current_name)
+        if current is None:
+            return known, 0
+        log.info("What is known of the tickets is read from %s", self._store.uri(self.current_name))
+        with current.body as body:
+            known.put(map(entry_of, self._form.read(body)))
+        return known, _seq_of(current)
 
 
 def apply(known: Known, rows: Iterator[Row]) -> list[int]:
@@ -440,36 +452,25 @@ def apply(known: Known, rows: Iterator[Row]) -> list[int]:
             if row["op"] == "D":
                 gone.append(row["id"])
             else:
-                yield entry_of(row, row["created_at"])
+                yield entry_of(row)
 
     known.put(kept())
     known.remove(gone)
     return ids
 
 
-def status_of(
-    commit: Commit, uri: str | None, coverage: Coverage, scanned_at: datetime, before: Status | None
-) -> Status:
-    """Return the status after a commit, or after a scan that found nothing new since."""
-    return Status(
-        seq=commit.seq,
-        uri=uri,
-        tickets=commit.tickets,
-        complete_as_of=complete_as_of(coverage),
-        recent_as_of=recent_as_of(coverage),
-        recent_after_id=coverage[-1].after_id if coverage else 0,
-        scan=commit.scan,
-        scanned_at=scanned_at,
-        unlisted=commit.unlisted,
-        coverage=coverage,
-        identity=commit.identity,
-        refused=before.refused if before else None,
-        announced=before.announced if before else None,
-    )
+def instants(coverage: Coverage) -> dict[str, Any]:
+    """Return what a coverage means, as fields of a `Status`."""
+    return {
+        "coverage": coverage,
+        "complete_as_of": complete_as_of(coverage),
+        "recent_as_of": recent_as_of(coverage),
+        "recent_after_id": coverage[-1].after_id if coverage else 0,
+    }
 
 
-def _seq_of(metadata: dict[str, str] | None) -> int:
-    text = (metadata or {}).get("seq", "0")
+def _seq_of(found: Found | None) -> int:
+    text = found.metadata.get("seq", "0") if found else "0"
     return int(text) if text.isdigit() else 0
 
 

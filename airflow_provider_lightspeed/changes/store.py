@@ -28,16 +28,24 @@ class ConditionsUnknown(Exception):  # ruff: ignore[error-suffix-on-exception-na
 
 
 @dataclass(frozen=True)
-class Stored:
-    """An object, read.
+class Found:
+    """An object that is there.
 
     :param etag: names this version of it.
     :param metadata: user metadata.
-    :param body: its bytes; closed by whoever reads them.
     """
 
     etag: str
     metadata: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Stored(Found):
+    """An object, read.
+
+    :param body: its bytes; closed by whoever reads them.
+    """
+
     body: IO[bytes]
 
 
@@ -58,8 +66,8 @@ class Store:
         """Return the address of an object."""
         return f"s3://{self._bucket}/{self._prefix}{name}"
 
-    def metadata(self, name: str) -> dict[str, str] | None:
-        """Return an object's user metadata; None if there is no such object."""
+    def find(self, name: str) -> Found | None:
+        """Return what an object is, without its bytes; None if there is none."""
         from botocore.exceptions import ClientError
 
         try:
@@ -69,7 +77,7 @@ class Store:
             if _status(error) in {403, 404}:
                 return None
             raise
-        return found.get("Metadata", {})
+        return Found(found["ETag"], found.get("Metadata", {}))
 
     def get(self, name: str) -> Stored | None:
         """Return an object; None if there is none."""
@@ -83,7 +91,7 @@ class Store:
             if code in {"NoSuchKey", "AccessDenied"} or (_status(error) == 404 and code != "NoSuchBucket"):
                 return None
             raise
-        body: IO[bytes] = tempfile.SpooledTemporaryFile(_IN_MEMORY)
+        body: IO[bytes] = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # ruff: ignore[open-file-with-context-handler] - the reader closes it
         for chunk in found["Body"].iter_chunks(_CHUNK):
             body.write(chunk)
         body.seek(0)
@@ -123,7 +131,11 @@ class Store:
             # 404: the object to replace is gone.
             if status in _CONDITION_STATUSES or (status == 404 and expect and code != "NoSuchBucket"):
                 raise ConditionFailed(name) from error
-            if status in _UNKNOWN_STATUSES and code in {"NotImplemented", "InvalidArgument", "InvalidRequest"}:
+            if status in _UNKNOWN_STATUSES and code in {
+                "NotImplemented",
+                "InvalidArgument",
+                "InvalidRequest",
+            }:
                 raise ConditionsUnknown(str(error)) from error
             raise
 
@@ -142,7 +154,9 @@ class Store:
         :param after: only names behind this one.
         """
         pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=self._bucket, Prefix=self._prefix + folder, StartAfter=self._prefix + after if after else ""
+            Bucket=self._bucket,
+            Prefix=self._prefix + folder,
+            StartAfter=self._prefix + after if after else "",
         )
         for page in pages:
             for item in page.get("Contents", []):
