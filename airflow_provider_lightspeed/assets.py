@@ -9,8 +9,9 @@ from urllib.parse import quote
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
-    from airflow.providers.common.compat.sdk import Context
     from airflow.sdk import Asset
+
+    from airflow_provider_lightspeed._airflow import Context
 
 _KIND = "/tickets/new"
 # More events than can be under way to Airflow's database, and so repeated, at a time.

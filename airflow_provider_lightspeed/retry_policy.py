@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 try:
-    from airflow.providers.common.compat.sdk import RetryDecision, RetryPolicy
+    from airflow.sdk import RetryDecision, RetryPolicy
 except ImportError as error:
     raise ImportError(
         "LightspeedRetryPolicy needs Airflow 3.3 or newer, which brought retry policies. On older versions wrong "
@@ -14,20 +14,18 @@ except ImportError as error:
     ) from error
 
 from airflow_provider_lightspeed.api.errors import (
-    LightspeedAuthenticationError,
-    LightspeedConfigurationError,
     LightspeedInvalidRequestError,
-    LightspeedQuotaExhausted,
+    LightspeedPermanentError,
+    LightspeedQuotaExhaustedError,
     LightspeedUnknownOutcomeError,
 )
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow_provider_lightspeed._airflow import Context
 
 # Another try would end the same way, or write a second time.
 _FINAL = (
-    LightspeedAuthenticationError,
-    LightspeedConfigurationError,
+    LightspeedPermanentError,
     LightspeedInvalidRequestError,
     LightspeedUnknownOutcomeError,
 )
@@ -62,7 +60,7 @@ class LightspeedRetryPolicy(RetryPolicy):
         """
         if isinstance(exception, _FINAL):
             return RetryDecision.fail(reason=str(exception))
-        if isinstance(exception, LightspeedQuotaExhausted):
+        if isinstance(exception, LightspeedQuotaExhaustedError):
             delay = max(exception.until - datetime.now(UTC), timedelta(0)) + _MARGIN
             return RetryDecision.retry(delay=delay, reason=str(exception))
         return RetryDecision.default()

@@ -17,7 +17,7 @@ def serve(order: str, tickets: int, *, core: int | None = None) -> Generator[dic
     command = [
         *(() if core is None else ("taskset", "--cpu-list", str(core))),
         *(sys.executable, "-m", "airflow_provider_lightspeed.sandbox", "--port", "0"),
-        *("--order", order, "--tickets", str(tickets), "--quota", "off", "--burst-limit", "0"),
+        *("--order", order, "--tickets", str(tickets), "--limits", "off", "--burst-limit", "0"),
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:

@@ -41,7 +41,7 @@ MOST_MEMORY = 300.0
 # A DAG for each shop. One large DAG would measure how long Airflow takes to read it, for each sensor anew.
 _DAGS = """
 from datetime import UTC, datetime
-from airflow.providers.common.compat.sdk import dag
+from airflow.sdk import dag
 from airflow.providers.standard.operators.empty import EmptyOperator
 
 for shop in range({dags}):

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
-from airflow.providers.common.compat.sdk import dag, task
+try:
+    from airflow.sdk import dag, task
+except ImportError:  # Airflow 2.11
+    from airflow.decorators import dag, task
 
 from airflow_provider_lightspeed.api.tickets import Ticket
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook

@@ -13,8 +13,8 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime, timedelta
 
-from airflow.providers.common.compat.sdk import dag
 from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk import dag
 
 from airflow_provider_lightspeed.operators.tickets import CloseTicketsOperator
 

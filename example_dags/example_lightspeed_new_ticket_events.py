@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import airflow
-from airflow.providers.common.compat.sdk import dag, task
+from airflow.sdk import dag, task
 
 from airflow_provider_lightspeed.assets import new_ticket_ids, new_tickets_asset
 from airflow_provider_lightspeed.operators.tickets import UpdateTicketsOperator

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime, timedelta
 
-from airflow.providers.common.compat.sdk import dag
+try:
+    from airflow.sdk import dag
+except ImportError:  # Airflow 2.11
+    from airflow.decorators import dag
 
 from airflow_provider_lightspeed.operators.tickets import UpdateTicketsOperator
 from airflow_provider_lightspeed.sensors.tickets import NewTicketSensor

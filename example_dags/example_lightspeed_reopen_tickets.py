@@ -9,7 +9,11 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime
 
-from airflow.providers.common.compat.sdk import Param, dag
+try:
+    from airflow.sdk import Param, dag
+except ImportError:  # Airflow 2.11
+    from airflow.decorators import dag
+    from airflow.models.param import Param
 
 from airflow_provider_lightspeed.operators.tickets import UpdateTicketsOperator
 

@@ -9,7 +9,10 @@ import os
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.providers.common.compat.sdk import dag, task
+try:
+    from airflow.sdk import dag, task
+except ImportError:  # Airflow 2.11
+    from airflow.decorators import dag, task
 
 from airflow_provider_lightspeed.api.errors import LightspeedNotFoundError
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
@@ -56,7 +59,7 @@ def example_lightspeed_triage() -> None:
         lightspeed_conn_id=LIGHTSPEED_CONN_ID,
     )
 
-    @task
+    @task(multiple_outputs=True)
     def classify(new: Any) -> dict[str, list[int]]:
         hook = LightspeedHook(LIGHTSPEED_CONN_ID)
         kinds: dict[str, list[int]] = {"reply": [], "todo": []}

@@ -5,17 +5,24 @@ from __future__ import annotations
 import base64
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import UTC
 from enum import StrEnum
 from typing import Any
 
 import msgspec
 
-from airflow_provider_lightspeed.api.answers import NOT_JSON
 from airflow_provider_lightspeed.api.paging import Cursor
-from airflow_provider_lightspeed.bulk.plan import Plan
+from airflow_provider_lightspeed.api.responses import NOT_JSON
+from airflow_provider_lightspeed.api.tickets import Ticket, changed_at
 
 #: So often in a row may the quota end a walk that has to begin again, before another way is taken.
 _STALLS = 2
+
+
+#: The last change of each ticket when it was planned, by id, in the order of work. See `version_of`;
+#: None where only the id is known.
+Plan = dict[int, str | None]
 
 
 class Status(StrEnum):
@@ -31,7 +38,7 @@ class Status(StrEnum):
 class Result(msgspec.Struct, frozen=True, array_like=True):
     """What became of one ticket.
 
-    :param change: its last change, as far as it was seen (see :func:`~.plan.stamp`).
+    :param change: its last change, as far as it was seen (see :func:`version_of`).
     :param reason: why it failed.
     """
 
@@ -43,31 +50,31 @@ class Result(msgspec.Struct, frozen=True, array_like=True):
 class Job(msgspec.Struct, kw_only=True):
     """A bulk change on its way; all of it fits into a checkpoint.
 
-    :param meant: stands for what the user has asked for; the plan is of no use for anything else.
+    :param request_hash: stands for what the user has asked for; the plan is of no use for anything else.
     :param shop: the shop that it is done in; to another one, nothing of it is of use.
     :param plan: the tickets meant.
     :param planned: whether the plan is complete: it is fixed from then on.
     :param open_tickets: how many open tickets were seen while planning.
     :param results: what became of tickets so far.
-    :param in_hand: tickets that were seen to need the change, and may or may not have got it when a try ended.
+    :param in_flight: tickets that were seen to need the change, and may or may not have got it when a try ended.
     :param cursor: where the walk over the list (to plan, then to look again) goes on.
     :param stalls: how often in a row the quota has ended that walk before it got on.
     :param calls: calls so far.
     """
 
-    meant: str = ""
+    request_hash: str = ""
     shop: str = ""
     plan: Plan = {}
     planned: bool = False
     open_tickets: int = 0
     results: dict[int, Result] = {}
-    in_hand: set[int] = set()
+    in_flight: set[int] = set()
     cursor: Cursor | None = None
     stalls: int = 0
     calls: int = 0
 
     @property
-    def left(self) -> list[int]:
+    def remaining(self) -> list[int]:
         """Ids of the tickets of which nothing has become yet."""
         return [ticket_id for ticket_id in self.plan if ticket_id not in self.results]
 
@@ -76,7 +83,7 @@ class Job(msgspec.Struct, kw_only=True):
         """Whether the walk would meet the end of the quota again before it gets on."""
         return self.stalls >= _STALLS
 
-    def having(self, status: Status) -> list[int]:
+    def ids_with(self, status: Status) -> list[int]:
         """Ids of the tickets with a status, in the order of the plan."""
         return [
             ticket_id
@@ -86,13 +93,13 @@ class Job(msgspec.Struct, kw_only=True):
 
     def failed(self) -> dict[str, str]:
         """Return the reason for each ticket that failed; ids as text, as JSON has them."""
-        return {str(ticket_id): self.results[ticket_id].reason for ticket_id in self.having(Status.FAILED)}
+        return {str(ticket_id): self.results[ticket_id].reason for ticket_id in self.ids_with(Status.FAILED)}
 
     def changed(self) -> list[int]:
         """Ids of the tickets that were left alone, since they have changed after they were planned."""
-        return self.having(Status.CHANGED)
+        return self.ids_with(Status.CHANGED)
 
-    def pretend(self) -> None:
+    def mark_all_done(self) -> None:
         """Take all that is planned for done."""
         self.results = {ticket_id: Result(Status.DONE, change) for ticket_id, change in self.plan.items()}
 
@@ -102,36 +109,36 @@ class Job(msgspec.Struct, kw_only=True):
             key: value for key, value in self.results.items() if value.status is not Status.FAILED
         }
 
-    def begin_anew(self, meant: str) -> Job:
+    def replan(self, request_hash: str) -> Job:
         """Return the job with another plan to make. What was done is not forgotten, so that it can be undone."""
-        done = self.having(Status.DONE)
+        done = self.ids_with(Status.DONE)
         return Job(
-            meant=meant,
+            request_hash=request_hash,
             shop=self.shop,
             plan={ticket_id: self.plan[ticket_id] for ticket_id in done},
             results={ticket_id: self.results[ticket_id] for ticket_id in done},
             calls=self.calls,
         )
 
-    def told(self, done_key: str, *, dry_run: bool) -> str:
+    def summary(self, done_key: str, *, dry_run: bool) -> str:
         """Say in a line how far it is."""
         return (
-            f"{len(self.having(Status.DONE))} {'would be ' if dry_run else ''}{done_key}, "
-            f"{len(self.having(Status.ALREADY))} already so, {len(self.having(Status.MISSING))} missing, "
-            f"{len(self.changed())} changed since the plan, {len(self.having(Status.FAILED))} failed, "
-            f"{len(self.left)} left; {self.calls} calls"
+            f"{len(self.ids_with(Status.DONE))} {'would be ' if dry_run else ''}{done_key}, "
+            f"{len(self.ids_with(Status.ALREADY))} already so, {len(self.ids_with(Status.MISSING))} missing, "
+            f"{len(self.changed())} changed since the plan, {len(self.ids_with(Status.FAILED))} failed, "
+            f"{len(self.remaining)} left; {self.calls} calls"
         )
 
-    def outcome(self, done_key: str, *, dry_run: bool) -> dict[str, Any]:
+    def result(self, done_key: str, *, dry_run: bool) -> dict[str, Any]:
         """Return the result of a task.
 
         :param done_key: under which name the changed tickets are reported.
         """
         return {
-            done_key: self.having(Status.DONE),
-            "already": self.having(Status.ALREADY),
-            "missing": self.having(Status.MISSING),
-            "changed": self.having(Status.CHANGED),
+            done_key: self.ids_with(Status.DONE),
+            "already": self.ids_with(Status.ALREADY),
+            "missing": self.ids_with(Status.MISSING),
+            "changed": self.ids_with(Status.CHANGED),
             "failed": self.failed(),
             "dry_run": dry_run,
             "calls": self.calls,
@@ -146,7 +153,7 @@ class Job(msgspec.Struct, kw_only=True):
         for ticket_id, planned_change in self.plan.items():
             result = self.results.get(ticket_id)
             if result is None:
-                word = "unknown" if ticket_id in self.in_hand else "planned"
+                word = "unknown" if ticket_id in self.in_flight else "planned"
                 yield {"id": ticket_id, "updatedAt": planned_change, "outcome": word}
                 continue
             words = {Status.DONE: "planned" if dry_run else done_key}
@@ -158,16 +165,35 @@ class Job(msgspec.Struct, kw_only=True):
             }
             yield line | ({"reason": result.reason} if result.reason else {})
 
-    def pack(self) -> dict[str, Any]:
+    def to_checkpoint(self) -> dict[str, Any]:
         """Return it as plain JSON values for a checkpoint."""
         # Twelve thousand tickets take a tenth of their space, and a state store holds little.
         return {"zlib": base64.b64encode(zlib.compress(msgspec.json.encode(self))).decode()}
 
     @classmethod
-    def unpack(cls, saved: Mapping[str, Any] | None) -> Job | None:
-        """Read what :meth:`pack` has returned; None for nothing, or for what another version has written."""
+    def from_checkpoint(cls, saved: Mapping[str, Any] | None) -> Job | None:
+        """Read what :meth:`to_checkpoint` has returned; None for nothing, or for what another version has written."""
         try:
             packed = zlib.decompress(base64.b64decode(saved["zlib"])) if saved else None
             return msgspec.json.decode(packed, type=cls) if packed else None
         except (*NOT_JSON, KeyError, TypeError, ValueError, zlib.error):
             return None
+
+
+def version_of(ticket: Ticket) -> str:
+    """Return a ticket's ``updatedAt`` as a text of which two compare, in UTC; empty if it was never changed.
+
+    What can't be read as an instant is kept as it is: it shows at least that it has become another.
+    """
+    instant = changed_at(ticket)
+    if instant is not None:
+        with suppress(OverflowError):
+            return instant.astimezone(UTC).isoformat()
+    return "" if was_never_changed(ticket) else str(ticket.get("updatedAt"))
+
+
+def was_never_changed(ticket: Ticket) -> bool:
+    """Return whether a ticket's ``updatedAt`` is one of the API's words for nothing."""
+    # By identity: 0 == False, and a number is no way to say nothing.
+    change = ticket.get("updatedAt")
+    return change is None or change is False or change == ""

@@ -1,19 +1,26 @@
-"""Which tickets a bulk change is about, and how many at most. Pure functions over tickets."""
+"""Which tickets a bulk change is about, and how many at most."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
+from math import inf
 from typing import Any
 
-from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
+from airflow_provider_lightspeed.api.client import LightspeedClient
+from airflow_provider_lightspeed.api.errors import (
+    LightspeedConfigurationError,
+    LightspeedIncompleteListError,
+    LightspeedQuotaExhaustedError,
+)
+from airflow_provider_lightspeed.api.paging import Page
 from airflow_provider_lightspeed.api.tickets import Ticket, TicketFilter, changed_at, created_at
+from airflow_provider_lightspeed.bulk.actions import Action
+from airflow_provider_lightspeed.bulk.job import Job, version_of, was_never_changed
 
-#: The last change of each ticket when it was planned, by id, in the order of work. See `stamp`;
-#: None where only the id is known.
-Plan = dict[int, str | None]
+#: A killed try asks again for no more than about this.
+_CALLS_AT_RISK = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +44,37 @@ class Criteria:
     language: str | None = None
     where: Callable[[dict[str, Any]], bool] | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse what no ticket can be compared with.
+
+        :raises LightspeedConfigurationError: naming the criterion.
+        """
+        if self.language is not None and not (isinstance(self.language, str) and self.language.strip()):
+            raise LightspeedConfigurationError(f"language must be a code such as 'en', got {self.language!r}")
+        if self.where is not None and not callable(self.where):
+            raise LightspeedConfigurationError(f"where must be a function of a ticket, got {self.where!r}")
+
     @property
-    def given(self) -> bool:
+    def is_narrow(self) -> bool:
         """Whether anything narrows the choice: no criterion must not mean every ticket."""
         choices = (self.created_before, self.updated_before, self.email, self.language, self.where)
         return self.only_answered or any(choice is not None for choice in choices)
+
+    def __str__(self) -> str:
+        """Name all that apply, for logs: not the address of a customer, nor code."""
+        bounds = {"created_before": self.created_before, "updated_before": self.updated_before}
+        shown = [f"{name}={instant.isoformat()}" for name, instant in bounds.items() if instant is not None]
+        shown += ["only_answered"] if self.only_answered else []
+        shown += ["customer_email=***"] if self.email is not None else []
+        shown += [f"language={self.language}"] if self.language is not None else []
+        shown += [f"where={self.where_name}"] if self.where is not None else []
+        shown += ["include_todo"] if self.include_todo else []
+        return ", ".join(shown)
+
+    @property
+    def where_name(self) -> str | None:
+        """How the function is called."""
+        return None if self.where is None else getattr(self.where, "__qualname__", type(self.where).__name__)
 
     def choose(self, ticket: Ticket) -> bool:
         """Say whether an open ticket is meant."""
@@ -63,18 +96,6 @@ class Criteria:
         :param narrow: leave out what cannot be chosen. Not where all open tickets are to be counted on the way.
         """
         return TicketFilter(created_to=self.created_before if narrow else None, email=self.email)
-
-
-def stamp(ticket: Ticket) -> str:
-    """Return a ticket's ``updatedAt`` as a text of which two compare, in UTC; empty if it was never changed.
-
-    What can't be read as an instant is kept as it is: it shows at least that it has become another.
-    """
-    instant = changed_at(ticket)
-    if instant is not None:
-        with suppress(OverflowError):
-            return instant.astimezone(UTC).isoformat()
-    return "" if _never_changed(ticket) else str(ticket.get("updatedAt"))
 
 
 def refuse_too_many(planned: int, max_tickets: int) -> None:
@@ -104,16 +125,89 @@ def refuse_too_large_share(planned: int, open_tickets: int, max_share: float) ->
 
 def _idle_since(ticket: Ticket, instant: datetime) -> bool:
     # Of a ticket whose last change can't be read nobody knows that it was before: it is left alone.
-    change = created_at(ticket) if _never_changed(ticket) else changed_at(ticket)
+    change = created_at(ticket) if was_never_changed(ticket) else changed_at(ticket)
     return change is not None and change < instant
-
-
-def _never_changed(ticket: Ticket) -> bool:
-    # By identity: 0 == False, and a number is no way to say nothing.
-    change = ticket.get("updatedAt")
-    return change is None or change is False or change == ""
 
 
 def _language(ticket: Ticket) -> str | None:
     language = ticket.get("language")
     return language.get("code") if isinstance(language, dict) else None
+
+
+def make_plan(
+    client: LightspeedClient,
+    job: Job,
+    criteria: Criteria,
+    action: Action,
+    *,
+    max_share: float,
+    save: Callable[[], None],
+) -> None:
+    """Choose the tickets by the complete walk, going on where an earlier try has stopped.
+
+    Not every list lets a walk go on where it was. Where the quota has ended such a walk again and again, it is no
+    longer interrupted: the client waits, however long.
+
+    :param max_share: part of the open tickets that may be chosen; ``job.open_tickets`` tells at least whether it is
+        kept to. With 1.0, fewer may be counted than there are.
+    :param save: keeps the job.
+    :raises LightspeedQuotaExhaustedError: to go on later with the same job.
+    """
+    begun_at = job.cursor
+    max_wait = inf if job.is_stuck else None
+    # A ticket does not say whose it is: with an address, only this customer's are seen.
+    of_one, capped = criteria.email is not None, max_share < 1.0
+    tickets = criteria.filter(narrow=of_one or not capped)
+    try:
+        _choose(
+            client, job, criteria, action, client.iter_pages(tickets, job.cursor, max_wait=max_wait), save
+        )
+        if of_one and capped:
+            open_tickets = client.iter_pages(TicketFilter(), max_wait=max_wait)
+            job.open_tickets = _count_open(open_tickets, enough=len(job.remaining) / max_share)
+    except LightspeedQuotaExhaustedError:
+        job.stalls = job.stalls + 1 if job.cursor == begun_at else 0
+        raise
+    except LightspeedIncompleteListError:
+        # What was read does not fit together: another try has to begin anew.
+        job.cursor = None
+        raise
+    job.stalls = 0
+
+
+def _choose(
+    client: LightspeedClient,
+    job: Job,
+    criteria: Criteria,
+    action: Action,
+    pages: Iterable[Page],
+    save: Callable[[], None],
+) -> None:
+    if job.cursor is None:
+        job.plan = {ticket_id: job.plan[ticket_id] for ticket_id in job.results}
+        job.open_tickets = 0
+    calls_saved = client.calls
+    for page in pages:
+        chosen = {
+            ticket["id"]: version_of(ticket)
+            for ticket in page.tickets
+            if criteria.choose(ticket) and action.request(ticket) is not None
+        }
+        job.plan |= {key: change for key, change in chosen.items() if key not in job.results}
+        job.open_tickets += sum(not ticket.get("isClosed") for ticket in page.tickets)
+        job.cursor = page.cursor
+        if page.cursor is not None and client.calls - calls_saved >= _CALLS_AT_RISK:
+            save()
+            calls_saved = client.calls
+    job.plan = dict(sorted(job.plan.items()))
+    job.cursor = None
+
+
+def _count_open(pages: Iterable[Page], enough: float) -> int:
+    """Count the shop's open tickets until there are enough, which mostly takes one page."""
+    found = 0
+    for page in pages:
+        found += sum(not ticket.get("isClosed") for ticket in page.tickets)
+        if found >= enough:
+            break
+    return found

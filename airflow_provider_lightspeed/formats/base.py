@@ -24,7 +24,8 @@ class Layout:
     :param include_messages: whether there is a column for each ticket's conversation.
     :param exclude: the API's properties that are left out; ``messages.NAME`` are those of messages.
     :param text: columns that hold text, whatever they are by nature (their values were hashed).
-    :param escape_formulas: whether a CSV cell that a spreadsheet would run is made harmless.
+    :param escape_formulas: whether CSV puts an apostrophe before what a spreadsheet would run as a formula.
+    :param csv_bom: whether CSV starts with a byte order mark, which tells Excel that it is UTF-8.
     """
 
     file_format: str = "jsonl"
@@ -34,6 +35,7 @@ class Layout:
     exclude: frozenset[str] = frozenset()
     text: frozenset[str] = frozenset()
     escape_formulas: bool = True
+    csv_bom: bool = False
 
 
 class Format(ABC):

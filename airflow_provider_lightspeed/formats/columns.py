@@ -1,12 +1,14 @@
-"""A ticket as one row of columns with types: the same columns whatever the data.
+"""A ticket as one row of typed columns: the same columns for all data.
 
-The API's own objects are kept as they come by ``jsonl``; this is for ``flatten``, CSV and Parquet.
+``jsonl`` writes the API's own objects; this is for ``flatten``, CSV and Parquet. No value is lost: what no column
+can hold goes to ``extra``.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Container, Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -14,45 +16,32 @@ from typing import Any, Literal
 import msgspec
 
 from airflow_provider_lightspeed.formats.base import Layout
+from airflow_provider_lightspeed.formats.properties import (
+    MESSAGE,
+    TICKET,
+    Path,
+    Shape,
+    is_missing,
+    nested,
+    shape_of,
+    unknown,
+)
 
 log = logging.getLogger(__name__)
 
 Kind = Literal["integer", "boolean", "text", "instant", "messages", "json"]
+#: Values with their paths.
+Found = list[tuple[Path, Any]]
 
-
-@dataclass(frozen=True)
-class Column:
-    """One column.
-
-    :param name: in the file.
-    :param kind: of its values; each may be missing.
-    :param path: where the API's object has it.
-    :param read: the row's value, from the ticket.
-    :param inner: what each item of a list has.
-    """
-
-    name: str
-    kind: Kind
-    path: tuple[str, ...]
-    read: Callable[[Mapping[str, Any]], Any]
-    inner: tuple[Column, ...] = ()
-
-    @property
-    def sql(self) -> str:
-        """Its type as SQL knows it."""
-        if self.kind != "messages":
-            return _SQL[self.kind]
-        return f"array<struct<{','.join(f'{column.name}:{column.sql}' for column in self.inner)}>>"
+_WHOLE_NUMBER = re.compile(r"\s*-?[0-9]+\s*")
+_INT64 = range(-(2**63), 2**63)
 
 
 def _integer(value: Any) -> int | None:
-    # ``false`` and ``""`` stand for a missing number (seen in live answers), and numbers may come as text.
-    if value is None or isinstance(value, (bool, float)):
-        return None
-    try:
-        return int(value)
-    except (TypeError, ValueError):
-        return None
+    # Numbers may come as text (seen in live responses).
+    if isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value):
+        value = int(value)
+    return value if type(value) is int and value in _INT64 else None
 
 
 def _boolean(value: Any) -> bool | None:
@@ -71,7 +60,7 @@ def _instant(value: Any) -> datetime | None:
     try:
         instant = datetime.fromisoformat(value)
         return instant.astimezone(UTC) if instant.utcoffset() is not None else None
-    except (ValueError, OverflowError):  # no instant, or one that UTC's calendar does not have
+    except (ValueError, OverflowError):  # no instant, or one outside of UTC's calendar
         return None
 
 
@@ -82,29 +71,43 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "instant": _instant,
 }
 
+_SQL: dict[Kind, str] = {
+    "integer": "bigint",
+    "boolean": "boolean",
+    "text": "string",
+    "instant": "timestamp",
+    "json": "string",
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    :param name: in the file.
+    :param kind: of its values; each may be missing.
+    :param path: where the API's object has it.
+    :param inner: the columns of each item of a list.
+    """
+
+    name: str
+    kind: Kind
+    path: Path
+    inner: tuple[Column, ...] = ()
+
+    @property
+    def sql(self) -> str:
+        """Its type in SQL."""
+        if self.kind != "messages":
+            return _SQL[self.kind]
+        return f"array<struct<{','.join(f'{column.name}:{column.sql}' for column in self.inner)}>>"
+
 
 def _column(name: str, kind: Kind, *path: str) -> Column:
-    convert = _READ[kind]
-
-    def read(ticket: Mapping[str, Any]) -> Any:
-        value: Any = ticket
-        for step in path:
-            if not isinstance(value, Mapping):
-                return None  # ``false`` in place of a relation
-            value = value.get(step)
-        return convert(value)
-
-    return Column(name, kind, path, read)
+    return Column(name, kind, path)
 
 
-_MESSAGE_COLUMNS = (
-    _column("id", "integer", "id"),
-    _column("created_at", "instant", "createdAt"),
-    _column("updated_at", "instant", "updatedAt"),
-    _column("from", "text", "from"),
-    _column("message", "text", "message"),
-)
-
+_EXTRA = _column("extra", "json", "extra")
 _TICKET_COLUMNS = (
     _column("id", "integer", "id"),
     _column("created_at", "instant", "createdAt"),
@@ -121,16 +124,23 @@ _TICKET_COLUMNS = (
     _column("language_title", "text", "language", "title"),
     _column("customer_id", "integer", "customer", "resource", "id"),
 )
+_MESSAGE_COLUMNS = (
+    _column("id", "integer", "id"),
+    _column("created_at", "instant", "createdAt"),
+    _column("updated_at", "instant", "updatedAt"),
+    _column("from", "text", "from"),
+    _column("message", "text", "message"),
+    _EXTRA,
+)
 
-_SQL: dict[Kind, str] = {
-    "integer": "bigint",
-    "boolean": "boolean",
-    "text": "string",
-    "instant": "timestamp",
-    "json": "string",
-}
 
-_KNOWN = frozenset(column.path[0] for column in _TICKET_COLUMNS) | {"messages"}
+def property_types() -> dict[str, str]:
+    """Return the JSON type of each of the API's properties."""
+    scalars = {column.path[0]: column.kind for column in _TICKET_COLUMNS}
+    json_types: dict[str, str] = {"integer": "integer", "boolean": "boolean"}
+    return {
+        name: "object" if inner else json_types.get(scalars[name], "string") for name, inner in TICKET.items()
+    }
 
 
 class Columns:
@@ -138,20 +148,23 @@ class Columns:
 
     def __init__(self, layout: Layout) -> None:
         columns = [
-            _column(column.name, "text", *column.path) if column.name in layout.text else column
+            Column(column.name, "text", column.path) if column.name in layout.text else column
             for column in _TICKET_COLUMNS
         ]
         if layout.include_messages:
-            columns.append(_messages(layout.exclude))
-        columns.append(Column("extra", "json", ("extra",), self._extra))
+            inner = tuple(
+                column for column in _MESSAGE_COLUMNS if f"messages.{column.path[0]}" not in layout.exclude
+            )
+            columns.append(Column("messages", "messages", ("messages",), inner))
+        columns.append(_EXTRA)
         self.all: tuple[Column, ...] = tuple(
             column for column in columns if column.path[0] not in layout.exclude
         )
-        self._warned = False
+        self._logged: set[str] = set()
 
     @property
     def fields(self) -> dict[str, str]:
-        """The type of each column, by its name, as SQL knows it."""
+        """The type of each column in SQL, by its name."""
         return {column.name: column.sql for column in self.all}
 
     @property
@@ -161,27 +174,48 @@ class Columns:
 
     def row(self, ticket: Mapping[str, Any]) -> dict[str, Any]:
         """Return a ticket's values: int, bool, str, UTC datetime, list of messages or None."""
-        return {column.name: column.read(ticket) for column in self.all}
+        return self._row(ticket, self.all, shape_of(ticket), "")
 
-    def _extra(self, ticket: Mapping[str, Any]) -> str | None:
-        unknown = {name: value for name, value in ticket.items() if name not in _KNOWN}
-        if not unknown:
+    def _row(
+        self, item: Mapping[str, Any], columns: tuple[Column, ...], shape: Shape, prefix: str
+    ) -> dict[str, Any]:
+        row: dict[str, Any] = {}
+        unread: Found = []
+        for column in columns:
+            name, path, kind = column.name, column.path, column.kind
+            raw = item.get(path[0]) if len(path) == 1 else _raw(item, path)
+            if read := _READ.get(kind):
+                value = row[name] = read(raw)
+                if value is None and not is_missing(raw):
+                    unread.append((path, raw))
+            elif kind == "messages":
+                row[name] = self._messages(raw, column.inner)
+            else:
+                row[name] = self._extra([*unknown(item, shape), *unread], prefix)
+        return row
+
+    def _messages(self, raw: Any, columns: tuple[Column, ...]) -> list[dict[str, Any]] | None:
+        if not isinstance(raw, list):
             return None
-        if not self._warned:
-            self._warned = True
+        return [self._row(message, columns, MESSAGE, "messages.") for message in raw]
+
+    def _extra(self, found: Found, prefix: str) -> str | None:
+        if not found:
+            return None
+        names = {prefix + ".".join(path) for path, _ in found}
+        if not names <= self._logged:
             log.warning(
-                "Properties not known to this version go to the column 'extra': %s", ", ".join(unknown)
+                "Properties that no column of this version can hold go to 'extra': %s",
+                ", ".join(sorted(names - self._logged)),
             )
-        return msgspec.json.encode(unknown, order="sorted").decode()
+            self._logged |= names
+        return msgspec.json.encode(nested(found), order="sorted").decode()
 
 
-def _messages(exclude: Container[str]) -> Column:
-    inner = tuple(column for column in _MESSAGE_COLUMNS if f"messages.{column.path[0]}" not in exclude)
-
-    def read(ticket: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-        messages = ticket.get("messages")
-        if not isinstance(messages, list):
-            return None
-        return [{column.name: column.read(message) for column in inner} for message in messages]
-
-    return Column("messages", "messages", ("messages",), read, inner)
+def _raw(item: Mapping[str, Any], path: Path) -> Any:
+    value: Any = item
+    for step in path:
+        if not isinstance(value, dict):
+            return None  # ``false`` instead of a relation, or one that is unknown as a whole
+        value = value.get(step)
+    return value

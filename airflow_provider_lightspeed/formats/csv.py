@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -11,8 +12,10 @@ import msgspec
 from airflow_provider_lightspeed.formats.base import Layout, LineFormat
 from airflow_provider_lightspeed.formats.columns import Columns
 
-#: A cell that begins with one of these may be run by a spreadsheet (OWASP, "CSV injection").
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+#: Where a spreadsheet may see a formula (OWASP, "CSV injection"): at the start of a cell. Readers that split at
+#: semicolons or tabs, as Excel does in many locales, start a cell after those and after line breaks too.
+_FORMULA = re.compile(r"\A(?=[=+\-@\t\r\n＝＋－＠])|(?<=[;\t\r\n])(?=[=+\-@＝＋－＠])")
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Csv(LineFormat):
@@ -27,7 +30,8 @@ class Csv(LineFormat):
 
     def head(self) -> bytes:
         """Return the line of column names."""
-        return ",".join(self._columns.names).encode() + b"\r\n"
+        mark = _BYTE_ORDER_MARK if self.layout.csv_bom else b""
+        return mark + ",".join(self._columns.names).encode() + b"\r\n"
 
     def fields(self) -> dict[str, str]:
         """Return the columns; messages are JSON text here."""
@@ -48,8 +52,8 @@ class Csv(LineFormat):
         if isinstance(value, int):
             return str(value)
         if isinstance(value, datetime):
-            return f"{value:%Y-%m-%dT%H:%M:%S.%f}Z"
+            return value.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
         text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-        if self._escape_formulas and text.startswith(_FORMULA_STARTS):
-            text = f"'{text}"
+        if self._escape_formulas:
+            text = _FORMULA.sub("'", text)
         return '"' + text.replace('"', '""') + '"'

@@ -8,23 +8,7 @@ from typing import Any
 import msgspec
 
 from airflow_provider_lightspeed.formats.base import Layout, LineFormat
-from airflow_provider_lightspeed.formats.columns import Columns
-
-_FIELDS = {
-    "id": "integer",
-    "createdAt": "string",
-    "updatedAt": "string",
-    "isAnswered": "boolean",
-    "isClosed": "boolean",
-    "isTodo": "boolean",
-    "subject": "string",
-    "memo": "string",
-    "doNotifyAnswered": "boolean",
-    "language": "object",
-    "customer": "object",
-    "messages": "object",
-}
-"""The API's properties, as JSON has them."""
+from airflow_provider_lightspeed.formats.columns import Columns, property_types
 
 
 class JsonLines(LineFormat):
@@ -41,7 +25,7 @@ class JsonLines(LineFormat):
         """Return the columns, or the API's properties that are known."""
         if self._columns:
             return self._columns.fields
-        fields = _FIELDS | ({"messages": "array"} if self.layout.include_messages else {})
+        fields = property_types() | ({"messages": "array"} if self.layout.include_messages else {})
         return {name: kind for name, kind in fields.items() if name not in self.layout.exclude}
 
     def lines(self, tickets: Sequence[dict[str, Any]]) -> bytes:

@@ -48,11 +48,9 @@ class Parquet(Format):
 
         if not tickets:
             return b""
+        rows = [self._columns.row(ticket) for ticket in tickets]
         batch = pa.RecordBatch.from_arrays(
-            [
-                pa.array([column.read(ticket) for ticket in tickets], field.type)
-                for column, field in zip(self._columns.all, self._schema, strict=True)
-            ],
+            [pa.array([row[field.name] for row in rows], field.type) for field in self._schema],
             schema=self._schema,
         )
         sink = pa.BufferOutputStream()

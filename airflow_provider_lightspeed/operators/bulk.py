@@ -11,17 +11,19 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import msgspec
-from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedQuotaExhausted
-from airflow_provider_lightspeed.arguments import (
-    given,
+from airflow_provider_lightspeed._airflow import BaseOperator
+from airflow_provider_lightspeed._arguments import (
+    parse_flag,
     parse_instant,
     parse_ticket_filter,
-    refuse_unrendered,
+    passed_names,
+    record_passed,
+    require_rendered,
 )
-from airflow_provider_lightspeed.bulk.stop import Stop
-from airflow_provider_lightspeed.checkpoint import Checkpoint, defer_until
+from airflow_provider_lightspeed._checkpoint import Checkpoint, defer_until
+from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedQuotaExhaustedError
+from airflow_provider_lightspeed.bulk.cancellation import CancelToken
 from airflow_provider_lightspeed.exceptions import (
     LightspeedTaskFailed,
     LightspeedTicketsFailed,
@@ -31,12 +33,11 @@ from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.transfers.s3_files import S3Files, locate
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
-
+    from airflow_provider_lightspeed._airflow import Context
     from airflow_provider_lightspeed.api.client import LightspeedClient
     from airflow_provider_lightspeed.bulk.actions import Action
-    from airflow_provider_lightspeed.bulk.job import Job
-    from airflow_provider_lightspeed.bulk.plan import Criteria, Plan
+    from airflow_provider_lightspeed.bulk.job import Job, Plan
+    from airflow_provider_lightspeed.bulk.plan import Criteria
     from airflow_provider_lightspeed.bulk.run import IfChanged
 
 # What carries a change out is loaded where that begins: DAG files are parsed every few seconds.
@@ -71,6 +72,7 @@ class BulkTicketsOperator(BaseOperator):
     #: Under which name the changed tickets are reported.
     changed_key: ClassVar[str] = "updated"
 
+    @record_passed
     def __init__(
         self,
         *,
@@ -110,8 +112,6 @@ class BulkTicketsOperator(BaseOperator):
         self.receipt_s3_key = receipt_s3_key
         self.lightspeed_conn_id = lightspeed_conn_id
         self.aws_conn_id = aws_conn_id
-        self._given = given(self, "ticket_ids", *_CRITERIA)
-        self._receipt_given = given(self, "receipt_s3_key")
 
     @abstractmethod
     def _action(self) -> Action:
@@ -124,20 +124,22 @@ class BulkTicketsOperator(BaseOperator):
 
         self._check_arguments()
         targets = self._targets()
-        meant = self._meant(targets)
+        request_hash = self._request_hash(targets)
         client = self._connect()
         shop = client.settings.shop
-        job = self._earlier(self._checkpoint(context).load(), shop) or Job(meant=meant, shop=shop)
-        if job.meant != meant:
+        job = self._load_job(self._checkpoint(context).load(), shop) or Job(
+            request_hash=request_hash, shop=shop
+        )
+        if job.request_hash != request_hash:
             self.log.info("Other tickets are meant than in an earlier try: planning anew")
-            job = job.begin_anew(meant)
+            job = job.replan(request_hash)
         if targets is not None and not job.planned:
             job.plan = job.plan | targets
         job.forget_failures()
         return self._go_on(context, job, client)
 
     @fail_without_retry()
-    def resume(
+    def execute_complete(
         self,
         context: Context,
         event: Any = None,  # ruff: ignore[unused-method-argument] - Airflow passes it
@@ -145,14 +147,14 @@ class BulkTicketsOperator(BaseOperator):
     ) -> dict[str, Any]:
         """Go on after a deferral."""
         client = self._connect()
-        job = self._earlier(state or self._checkpoint(context).load(), client.settings.shop)
+        job = self._load_job(state or self._checkpoint(context).load(), client.settings.shop)
         return self.execute(context) if job is None else self._go_on(context, job, client)
 
-    def _earlier(self, state: Mapping[str, Any] | None, shop: str) -> Job | None:
+    def _load_job(self, state: Mapping[str, Any] | None, shop: str) -> Job | None:
         """Take up what an earlier try has done, if it was done in this shop."""
         from airflow_provider_lightspeed.bulk.job import Job
 
-        job = Job.unpack(state)
+        job = Job.from_checkpoint(state)
         if job is not None and job.shop != shop:
             self.log.warning("The connection led to another shop in an earlier try: planning anew")
             return None
@@ -160,16 +162,16 @@ class BulkTicketsOperator(BaseOperator):
 
     def _connect(self) -> LightspeedClient:
         client = LightspeedHook(self.lightspeed_conn_id).get_conn()
-        client.sleep = self._stop.sleep
+        client.sleep = self._cancel.sleep
         return client
 
     def on_kill(self) -> None:
         """Ask the job to stop; it does so within seconds, and writes its receipt."""
-        self._stop.request()
+        self._cancel.request()
 
     @cached_property
-    def _stop(self) -> Stop:
-        return Stop()
+    def _cancel(self) -> CancelToken:
+        return CancelToken()
 
     def _go_on(self, context: Context, job: Job, client: LightspeedClient) -> dict[str, Any]:
         checkpoint = self._checkpoint(context)
@@ -177,63 +179,72 @@ class BulkTicketsOperator(BaseOperator):
 
         def keep() -> None:
             job.calls = earlier_calls + client.calls
-            checkpoint.save(job.pack())
+            checkpoint.save(job.to_checkpoint())
 
         try:
             if not job.planned:
                 self._plan(client, job, keep)
-            if job.left:
-                self._carry_out(client, job, keep)
+            if job.remaining:
+                self._apply(client, job, keep)
             self._write_receipt(job)
-            self._complain(job)
-        except LightspeedQuotaExhausted as wait:
+            self._raise_for_failures(job)
+        except LightspeedQuotaExhaustedError as wait:
             keep()
-            self._report(job, client)
+            self._log_summary(job, client)
             self.log.info("Going on at %s: %s", wait.until, wait)
-            defer_until(self, wait.until, "resume", None if checkpoint.is_kept else job.pack())
+            defer_until(
+                self,
+                wait.until,
+                "execute_complete",
+                None if checkpoint.is_persistent else job.to_checkpoint(),
+            )
         except BaseException as error:
             keep()
             # When a task fails, Airflow has no result to push, and it matters the most then.
             if "ti" in context:
-                context["ti"].xcom_push(key="return_value", value=self._outcome(job))
+                context["ti"].xcom_push(key="return_value", value=self._result(job))
             self._write_receipt(job)
             if isinstance(error, LightspeedTaskFailed):
                 checkpoint.clear()
             raise
         keep()
-        self._report(job, client)
+        self._log_summary(job, client)
         checkpoint.clear()
-        return self._outcome(job)
+        return self._result(job)
 
     def _plan(self, client: LightspeedClient, job: Job, keep: Callable[[], None]) -> None:
-        from airflow_provider_lightspeed.bulk.choosing import make_plan
-        from airflow_provider_lightspeed.bulk.looks import survey
-        from airflow_provider_lightspeed.bulk.plan import refuse_too_large_share, refuse_too_many
+        from airflow_provider_lightspeed.bulk.plan import make_plan, refuse_too_large_share, refuse_too_many
+        from airflow_provider_lightspeed.bulk.refresh import record_last_changes
 
         allowed = _MAX_TICKETS if self.max_tickets is None else self.max_tickets
         if self._by_ids:
-            refuse_too_many(len(job.left), allowed)
+            refuse_too_many(len(job.remaining), allowed)
             if not self.only_plan:
-                survey(client, job)
+                record_last_changes(client, job)
         else:
             make_plan(client, job, self._criteria(), self._action(), max_share=self.max_share, save=keep)
-            planned = len(job.left)
-            self.log.info("The criteria choose %d of %d open tickets seen", planned, job.open_tickets)
+            planned = len(job.remaining)
+            self.log.info(
+                "The criteria (%s) choose %d of %d open tickets read",
+                self._criteria(),
+                planned,
+                job.open_tickets,
+            )
             refuse_too_many(planned, allowed)
             if self.max_share < 1.0:
                 refuse_too_large_share(planned, job.open_tickets, self.max_share)
             if self.only_plan:
-                job.pretend()
+                job.mark_all_done()
         job.planned = True
         keep()
         # Also proves that the receipt can be written, before anything is changed.
         self._write_receipt(job)
 
-    def _carry_out(self, client: LightspeedClient, job: Job, keep: Callable[[], None]) -> None:
+    def _apply(self, client: LightspeedClient, job: Job, keep: Callable[[], None]) -> None:
         from airflow_provider_lightspeed.bulk.run import Run
 
         if self.only_plan:
-            self.log.info("Looking at %d tickets; none is changed", len(job.left))
+            self.log.info("Looking at %d tickets; none is changed", len(job.remaining))
         run = Run(
             client,
             job,
@@ -241,13 +252,13 @@ class BulkTicketsOperator(BaseOperator):
             if_changed=self.if_changed,
             dry_run=self.only_plan,
             save=keep,
-            stop=self._stop,
+            cancel=self._cancel,
         )
-        run()
+        run.run()
 
     @property
     def _by_ids(self) -> bool:
-        return "ticket_ids" in self._given
+        return bool(passed_names(self, "ticket_ids"))
 
     def _targets(self) -> Plan | None:
         """Read the tickets that are named; None where they are chosen by criteria."""
@@ -257,10 +268,10 @@ class BulkTicketsOperator(BaseOperator):
 
         return read_targets(self.ticket_ids, S3Files(self.aws_conn_id).read)
 
-    def _meant(self, targets: Plan | None) -> str:
-        """Stand for which tickets are meant: a task that was changed and then cleared must not go on with its plan."""
+    def _request_hash(self, targets: Plan | None) -> str:
+        """Stand for which tickets are requested: a task that was changed and then cleared must not go on with its plan."""
         criteria = None if self._by_ids else replace(self._criteria(), where=None)
-        where = getattr(self.where, "__qualname__", type(self.where).__name__)
+        where = self._criteria().where_name
         return hashlib.sha256(repr((targets, criteria, where)).encode()).hexdigest()
 
     def _criteria(self) -> Criteria:
@@ -269,35 +280,43 @@ class BulkTicketsOperator(BaseOperator):
         return Criteria(
             created_before=parse_instant("created_before", self.created_before),
             updated_before=parse_instant("updated_before", self.updated_before),
-            only_answered=self.only_answered,
-            include_todo=self.include_todo,
+            only_answered=parse_flag("only_answered", self.only_answered),
+            include_todo=parse_flag("include_todo", self.include_todo),
             email=parse_ticket_filter(email=self.customer_email).email,
             language=self.language,
             where=self.where,
         )
 
     def _check_arguments(self) -> None:
-        refuse_unrendered(self, (*self._given, *self._receipt_given))
-        if not self._given:
+        require_rendered(
+            self, "ticket_ids", *_CRITERIA, "include_todo", "receipt_s3_key", "lightspeed_conn_id"
+        )
+        parse_flag("dry_run", self.only_plan)
+        criteria = self._criteria()
+        if not self._by_ids and not criteria.is_narrow:
             raise LightspeedConfigurationError(
                 f"which tickets? Give ticket_ids, or at least one of {', '.join(_CRITERIA)}: nothing given does not "
                 "mean every ticket"
             )
-        if self._by_ids:
-            if len(self._given) > 1:
-                raise LightspeedConfigurationError(
-                    f"either ticket_ids or criteria, not both: {', '.join(self._given)}"
-                )
-        else:
-            self._criteria()
-        for name, allowed in (("if_changed", {"skip", "close", "fail"}), ("on_failure", {"fail", "warn"})):
+        if self._by_ids and criteria.is_narrow:
+            raise LightspeedConfigurationError(f"either ticket_ids or criteria, not both: {criteria}")
+        for name, allowed in (
+            ("if_changed", {"skip", "overwrite", "fail"}),
+            ("on_failure", {"fail", "warn"}),
+        ):
             if getattr(self, name) not in allowed:
                 raise LightspeedConfigurationError(
                     f"{name} must be one of {', '.join(sorted(allowed))}, got {getattr(self, name)!r}"
                 )
-        if not 0.0 < self.max_share <= 1.0:
+        if not (isinstance(self.max_share, int | float) and 0.0 < self.max_share <= 1.0):
             raise LightspeedConfigurationError(
-                f"max_share must be above 0 and at most 1, got {self.max_share}"
+                f"max_share must be above 0 and at most 1, got {self.max_share!r}"
+            )
+        if self.max_tickets is not None and (
+            not isinstance(self.max_tickets, int) or isinstance(self.max_tickets, bool)
+        ):
+            raise LightspeedConfigurationError(
+                f"max_tickets must be a whole number, got {self.max_tickets!r}"
             )
         if self.receipt_s3_key:
             locate(self.receipt_s3_key)
@@ -307,8 +326,8 @@ class BulkTicketsOperator(BaseOperator):
         done = hashlib.sha256(repr((self.task_type, self._action(), self.only_plan)).encode()).hexdigest()
         return Checkpoint(context, f"lightspeed_bulk_{done[:12]}")
 
-    def _outcome(self, job: Job) -> dict[str, Any]:
-        outcome = job.outcome(self.changed_key, dry_run=self.only_plan)
+    def _result(self, job: Job) -> dict[str, Any]:
+        outcome = job.result(self.changed_key, dry_run=self.only_plan)
         return outcome | ({"receipt": self.receipt_s3_key} if self.receipt_s3_key and job.planned else {})
 
     def _write_receipt(self, job: Job) -> None:
@@ -316,11 +335,11 @@ class BulkTicketsOperator(BaseOperator):
             lines = list(job.receipt(self.changed_key, dry_run=self.only_plan))
             S3Files(self.aws_conn_id).write(self.receipt_s3_key, msgspec.json.Encoder().encode_lines(lines))
 
-    def _report(self, job: Job, client: LightspeedClient) -> None:
-        told = job.told(self.changed_key, dry_run=self.only_plan)
+    def _log_summary(self, job: Job, client: LightspeedClient) -> None:
+        told = job.summary(self.changed_key, dry_run=self.only_plan)
         self.log.info("%s; %s", told, client.quota or "no call was needed")
 
-    def _complain(self, job: Job) -> None:
+    def _raise_for_failures(self, job: Job) -> None:
         """Say which tickets failed.
 
         :raises LightspeedTicketsFailed: if another try may help.

@@ -6,21 +6,20 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from airflow.providers.common.compat.sdk import BaseOperator
-
+from airflow_provider_lightspeed._airflow import BaseOperator
+from airflow_provider_lightspeed._arguments import parse_flag, record_passed, require_rendered
+from airflow_provider_lightspeed._checkpoint import SendGuard
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedUnknownOutcomeError
-from airflow_provider_lightspeed.arguments import given, refuse_unrendered
-from airflow_provider_lightspeed.checkpoint import SentMark
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, fail_without_retry
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.operators.bulk import BulkTicketsOperator
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
-
+    from airflow_provider_lightspeed._airflow import Context
     from airflow_provider_lightspeed.api.tickets import Ticket
     from airflow_provider_lightspeed.bulk.actions import Delete, Update
 
+_FLAGS = ("is_closed", "is_answered", "is_todo", "do_notify_answered")
 #: Seconds before each look for a ticket whose answer was lost: the shop may still be at it.
 _SEARCHES = (0.0, 2.0, 5.0)
 
@@ -51,6 +50,7 @@ class CreateTicketOperator(BaseOperator):
     template_fields: Sequence[str] = ("subject", "customer_id", "memo", "lightspeed_conn_id")
     ui_color = "#e3f0f9"
 
+    @record_passed
     def __init__(
         self,
         *,
@@ -71,8 +71,8 @@ class CreateTicketOperator(BaseOperator):
     @fail_without_retry()
     def execute(self, context: Context) -> dict[str, Any]:
         """Create the ticket."""
-        refuse_unrendered(self, ["subject"])
-        refuse_unrendered(self, ["memo"], empty_is_meant=True)
+        require_rendered(self, "subject")
+        require_rendered(self, "memo", may_be_empty=True)
         if not str(self.customer_id).strip().isdecimal():
             raise LightspeedConfigurationError(
                 f"customer_id must be a customer's id, got {self.customer_id!r}"
@@ -82,7 +82,7 @@ class CreateTicketOperator(BaseOperator):
                 f"on_unknown_outcome must be 'fail' or 'search', got {self.on_unknown_outcome!r}"
             )
         hook = LightspeedHook(self.lightspeed_conn_id)
-        mark = SentMark(context)
+        mark = SendGuard(context)
         if (earlier := mark.earlier()) is not None:
             ticket = self._find(hook, earlier.get("newest"), _sent_before("the ticket", "in the shop"))
         else:
@@ -153,6 +153,7 @@ class ReplyToTicketOperator(BaseOperator):
     template_fields: Sequence[str] = ("ticket_id", "message", "lightspeed_conn_id")
     ui_color = "#e3f0f9"
 
+    @record_passed
     def __init__(
         self,
         *,
@@ -169,8 +170,8 @@ class ReplyToTicketOperator(BaseOperator):
     @fail_without_retry()
     def execute(self, context: Context) -> dict[str, Any]:
         """Post the message."""
-        refuse_unrendered(self, ["message"])
-        hook, mark = LightspeedHook(self.lightspeed_conn_id), SentMark(context)
+        require_rendered(self, "ticket_id", "message")
+        hook, mark = LightspeedHook(self.lightspeed_conn_id), SendGuard(context)
         hook.get_conn()  # a connection that is missing must not count as sent
         try:
             if mark.earlier() is not None:
@@ -189,7 +190,7 @@ def _sent_before(what: str, where: str) -> LightspeedUnknownOutcomeError:
     return LightspeedUnknownOutcomeError(
         f"an earlier try of this task has sent {what}, and ended before Airflow knew how that went: it may or may not "
         f"exist now. Look {where}. If it is not there, clear the task, and it is sent again (or delete the task's "
-        f"state {SentMark.KEY!r}); if it is, mark the task as successful."
+        f"state {SendGuard.KEY!r}); if it is, mark the task as successful."
     )
 
 
@@ -222,8 +223,8 @@ class UpdateTicketsOperator(BulkTicketsOperator):
     :param memo: their note for the merchant (templated).
     :param max_tickets: refuse to touch any if more than this are planned (default, and meant by None: 1000).
     :param max_share: refuse to touch any if criteria choose more than this part of the open tickets (default 0.5).
-    :param if_changed: what to do with a ticket that was changed after it was planned: ``skip`` it, change (``close``)
-        it all the same, or skip it and ``fail`` at the end. The plan is as old as the receipt or export that it is
+    :param if_changed: what to do with a ticket that was changed after it was planned: ``skip`` it, ``overwrite`` (or
+        delete) it all the same, or skip it and ``fail`` at the end. The plan is as old as the receipt or export that it is
         read from; bare ids are planned when the task starts, if they are more than a page, and else when they are
         seen.
     :param on_failure: whether tickets that failed ``fail`` the task at the end, or ``warn`` in its log.
@@ -238,6 +239,7 @@ class UpdateTicketsOperator(BulkTicketsOperator):
 
     template_fields: Sequence[str] = (*BulkTicketsOperator.template_fields, "subject", "memo")
 
+    @record_passed
     def __init__(
         self,
         *,
@@ -256,7 +258,6 @@ class UpdateTicketsOperator(BulkTicketsOperator):
         self.do_notify_answered = do_notify_answered
         self.subject = subject
         self.memo = memo
-        self._texts_given = given(self, "subject", "memo")
 
     def _action(self) -> Update:
         from airflow_provider_lightspeed.bulk.actions import Update
@@ -273,12 +274,11 @@ class UpdateTicketsOperator(BulkTicketsOperator):
 
     def _check_arguments(self) -> None:
         super()._check_arguments()
-        for name in ("is_closed", "is_answered", "is_todo", "do_notify_answered"):
-            if getattr(self, name) not in {None, True, False}:
-                raise LightspeedConfigurationError(
-                    f"{name} must be True or False, got {getattr(self, name)!r}"
-                )
-        refuse_unrendered(self, self._texts_given, empty_is_meant=True)
+        require_rendered(self, *_FLAGS)
+        require_rendered(self, "subject", "memo", may_be_empty=True)
+        for name in _FLAGS:
+            if getattr(self, name) is not None:
+                parse_flag(name, getattr(self, name))
         if not self._action().wanted:
             raise LightspeedConfigurationError("nothing to change was given, such as is_todo=True")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from airflow.providers.common.compat.sdk import Variable
+
+from airflow_provider_lightspeed._airflow import Variable
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
-
+    from airflow_provider_lightspeed._airflow import Context
     from airflow_provider_lightspeed.new_tickets import PollResult
 
 # How many runs are remembered, in case one of them is cleared.

@@ -28,14 +28,12 @@ class Exported:
 
     def lineage(self) -> OperatorLineage[Any, Any]:
         """Return it in OpenLineage's words."""
-        from airflow.providers.common.compat.openlineage.facet import (
-            Dataset,
-            OutputDataset,
-            OutputStatisticsOutputDatasetFacet,
-            SchemaDatasetFacet,
-            SchemaDatasetFacetFields,
-        )
         from airflow.providers.openlineage.extractors import OperatorLineage
+        from openlineage.client.generated.base import Dataset, OutputDataset
+        from openlineage.client.generated.output_statistics_output_dataset import (
+            OutputStatisticsOutputDatasetFacet,
+        )
+        from openlineage.client.generated.schema_dataset import SchemaDatasetFacet, SchemaDatasetFacetFields
 
         address = urlsplit(self.result["uri"], allow_fragments=False)
         schema = SchemaDatasetFacet(

@@ -1,31 +1,29 @@
-"""What leaves the shop: fields that are dropped, and fields that only keep who is the same as whom. Pure."""
+"""Which fields leave the shop: some are dropped, some are replaced by a hash. Pure."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
-
-_KNOWN = (
-    "createdAt",
-    "updatedAt",
-    "isAnswered",
-    "isClosed",
-    "isTodo",
-    "doNotifyAnswered",
-    "subject",
-    "memo",
-    "language",
-    "customer",
-    "messages",
+from airflow_provider_lightspeed.formats.properties import (
+    MESSAGE,
+    TICKET,
+    Path,
+    Shape,
+    is_missing,
+    replaced,
+    shape_of,
+    unknown,
 )
+
+_KNOWN = tuple(name for name in TICKET if name != "id")
 _MESSAGE = "messages."
-_KNOWN_OF_MESSAGES = ("createdAt", "updatedAt", "from", "message")
+_KNOWN_OF_MESSAGES = tuple(name for name in MESSAGE if name != "id")
 #: A relation's address holds its id, so the id can only go together with it.
 _ALIASES = {
     "created_at": "createdAt",
@@ -39,18 +37,23 @@ _ALIASES = {
 _HASHABLE = ("customer", "subject", "memo", "messages.message")
 _EXTRA = "extra."
 _SHORTEST_KEY = 16
+_WHERE_THE_KEY_IS = (
+    "Set it in the Lightspeed connection's extra hash_secret, or in the Airflow Variable lightspeed_hash_key"
+)
 
 
 class Redaction:
     """Drops and hashes fields of tickets.
 
-    Names are the API's or the columns'. ``extra`` is every property that this version does not know,
-    ``extra.NAME`` one of them; ``messages.NAME`` is a field of each message, ``messages.extra`` what it has besides.
-    A name that cannot be one is refused: a slip must not let a field through.
+    Names are the API's or the columns'. ``extra`` is every property that this version does not know, also inside
+    ``language`` and ``customer``. ``extra.NAME`` is one of them, such as ``extra.phone`` or
+    ``extra.customer.resource.embedded``; ``extra.customer`` is all inside ``customer``. ``messages.NAME`` is a field
+    of each message, ``messages.extra`` what a message has besides. Any other name is refused: a typo must not let a
+    field through.
 
     :param exclude: fields to drop.
-    :param hashed: fields to replace by a keyed SHA-256 (HMAC): the same customer has the same hash, in every export
-        with the same key, and nobody without the key finds out who it is by trying all ids.
+    :param hashed: fields to replace by a keyed SHA-256 (HMAC): the same customer has the same hash in every export
+        with the same key, and without the key nobody can find the customer by trying all ids.
     :param key: the key; needed to hash.
     :raises LightspeedConfigurationError: if a field is unknown or can't be hashed, or the key is missing or short.
     """
@@ -60,15 +63,23 @@ class Redaction:
         if "extra" in self.exclude:
             self.exclude |= {_MESSAGE + "extra"}
         self.hashed = frozenset(_read("hash_fields", name) for name in hashed)
+        if any(name.startswith(_MESSAGE) for name in self.exclude | self.hashed):
+            # Messages inside their relation, which this version does not know, would carry the field out.
+            self.exclude |= {f"{_EXTRA}messages"}
         for name in sorted(self.hashed):
             if name not in _HASHABLE and not name.removeprefix(_MESSAGE).startswith(_EXTRA):
                 raise LightspeedConfigurationError(
-                    f"hash_fields: {name} can't be hashed: use {', '.join(_HASHABLE)}, {_EXTRA}NAME or "
+                    f"hash_fields: {name} can't be hashed. Fields that can: {', '.join(_HASHABLE)}, {_EXTRA}NAME, "
                     f"{_MESSAGE}{_EXTRA}NAME"
                 )
+        if self.hashed and not key:
+            raise LightspeedConfigurationError(
+                f"hash_fields needs a key, and none is set. {_WHERE_THE_KEY_IS}"
+            )
         if self.hashed and len(key) < _SHORTEST_KEY:
             raise LightspeedConfigurationError(
-                f"hash_fields needs a key of at least {_SHORTEST_KEY} characters; ids can be guessed from a weak one"
+                f"the key of hash_fields has {len(key)} characters and needs {_SHORTEST_KEY}: from hashes with a "
+                f"short key the ids can be guessed. {_WHERE_THE_KEY_IS}"
             )
         self._key = key.encode()
 
@@ -86,28 +97,38 @@ class Redaction:
         """Return the ticket without what is to stay in the shop."""
         if not self.exclude and not self.hashed:
             return ticket
-        kept = self._apply(ticket, _KNOWN)
+        kept = self._apply(ticket, shape_of(ticket), "")
         messages = kept.get("messages")
         if isinstance(messages, list):
-            kept["messages"] = [self._apply(message, _KNOWN_OF_MESSAGES, _MESSAGE) for message in messages]
+            kept["messages"] = [self._apply(message, MESSAGE, _MESSAGE) for message in messages]
         return kept
 
-    def _apply(self, item: dict[str, Any], known: Container[str], prefix: str = "") -> dict[str, Any]:
-        def is_in(name: str, fields: frozenset[str]) -> bool:
-            if name in known:
-                return prefix + name in fields
-            return name != "id" and not fields.isdisjoint((f"{prefix}extra", f"{prefix}{_EXTRA}{name}"))
+    def _apply(self, item: dict[str, Any], shape: Shape, prefix: str) -> dict[str, Any]:
+        kept = dict(item)
+        for name, value in item.items():
+            if name in shape:
+                kept = self._applied(kept, (name,), value, {prefix + name})
+        for path, value in unknown(kept, shape):
+            # ``extra``, ``extra.customer``, ``extra.customer.resource``, …
+            named = {
+                f"{prefix}extra",
+                *(f"{prefix}{_EXTRA}{'.'.join(path[:end])}" for end in range(1, len(path) + 1)),
+            }
+            kept = self._applied(kept, path, value, named)
+        return kept
 
-        return {
-            name: self._hash(name, value) if is_in(name, self.hashed) else value
-            for name, value in item.items()
-            if not is_in(name, self.exclude)
-        }
+    def _applied(self, item: dict[str, Any], path: Path, value: Any, named: set[str]) -> dict[str, Any]:
+        """Drop or hash what is at a path, if one of its names says so."""
+        if not named.isdisjoint(self.exclude):
+            return replaced(item, path)
+        if not named.isdisjoint(self.hashed):
+            return replaced(item, path, self._hash(path, value))
+        return item
 
-    def _hash(self, name: str, value: Any) -> Any:
-        if value is None or value is False or value == "":
+    def _hash(self, path: Path, value: Any) -> Any:
+        if is_missing(value):
             return value
-        if name == "customer":
+        if path == ("customer",):
             resource = value.get("resource") if isinstance(value, dict) else None
             number = resource.get("id") if isinstance(resource, dict) else None
             # The address of the customer, which holds the id, goes with it.
@@ -127,6 +148,8 @@ def _read(argument: str, name: str) -> str:
     inner = _ALIASES.get(inner, inner)
     if inner in known or inner == "extra" or (inner.startswith(_EXTRA) and inner != _EXTRA):
         return _MESSAGE + inner if of_message else inner
-    hint = f"; {'messages' if of_message else 'tickets'} can't do without it" if inner == "id" else ""
+    hint = f": {'messages' if of_message else 'tickets'} always keep it" if inner == "id" else ""
     fields = [*_KNOWN, *(_MESSAGE + field for field in _KNOWN_OF_MESSAGES), "extra", f"{_EXTRA}NAME"]
-    raise LightspeedConfigurationError(f"{argument}: {name!r} is no field{hint}. Fields: {', '.join(fields)}")
+    raise LightspeedConfigurationError(
+        f"{argument}: {name!r} is not a field{hint}. Fields: {', '.join(fields)}"
+    )

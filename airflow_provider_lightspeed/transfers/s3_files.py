@@ -6,8 +6,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
+from airflow_provider_lightspeed._arguments import split_s3_address
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
-from airflow_provider_lightspeed.arguments import split_s3_address
 from airflow_provider_lightspeed.exceptions import LightspeedStorageError
 
 #: Statuses that another try would get too: the bucket is in another region, no rights, nothing there.

@@ -11,27 +11,27 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from airflow.providers.common.compat.sdk import (
+
+from airflow_provider_lightspeed._airflow import (
     AirflowSkipException,
     BaseOperator,
     Variable,
     conf,
     mask_secret,
 )
-
+from airflow_provider_lightspeed._arguments import (
+    NO_DATA_INTERVAL,
+    parse_ticket_filter,
+    record_passed,
+    require_rendered,
+    split_s3_address,
+)
+from airflow_provider_lightspeed._checkpoint import Checkpoint, clear_generation, defer_until
 from airflow_provider_lightspeed.api.errors import (
     LightspeedConfigurationError,
     LightspeedIncompleteListError,
-    LightspeedQuotaExhausted,
+    LightspeedQuotaExhaustedError,
 )
-from airflow_provider_lightspeed.arguments import (
-    NO_DATA_INTERVAL,
-    given,
-    parse_ticket_filter,
-    refuse_unrendered,
-    split_s3_address,
-)
-from airflow_provider_lightspeed.checkpoint import Checkpoint, defer_until, life_of
 from airflow_provider_lightspeed.exceptions import (
     LightspeedStagingLostError,
     LightspeedTaskFailed,
@@ -40,9 +40,9 @@ from airflow_provider_lightspeed.exceptions import (
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
     from airflow.providers.openlineage.extractors import OperatorLineage
 
+    from airflow_provider_lightspeed._airflow import Context
     from airflow_provider_lightspeed.api.tickets import TicketFilter
     from airflow_provider_lightspeed.formats import Format
     from airflow_provider_lightspeed.transfers.destination import Destination
@@ -52,6 +52,18 @@ if TYPE_CHECKING:
 
 # What carries an export out is loaded where that begins: DAG files are parsed every few seconds.
 
+#: None or an empty text must not stand for their absence: more tickets, or fields, would leave the shop.
+_OPTIONS = (
+    "since_id",
+    "customer_email",
+    "s3_bucket",
+    "exclude_fields",
+    "hash_fields",
+    "hash_key_variable",
+    "encrypt",
+    "kms_key_id",
+    "acl_policy",
+)
 _HASH_KEY_VARIABLE = "lightspeed_hash_key"
 #: Longer than any window of the quota: the client waits for whatever comes.
 _FOR_EVER = 7 * 86400.0
@@ -86,7 +98,9 @@ class LightspeedTicketsToS3Operator(BaseOperator):
     :param compression: ``gzip``, ``zstd`` or ``none``; by the key's ending (``.gz``, ``.zst``) if not given.
         Parquet compresses inside the file, with ``zstd`` if not given (templated).
     :param flatten: columns with types in place of the API's own objects. CSV and Parquet always have them.
-    :param escape_formulas: whether a CSV cell that a spreadsheet would run gets an apostrophe before it.
+    :param escape_formulas: whether CSV gets an apostrophe before what a spreadsheet would run as a formula
+        (default). Texts with lines that start with ``-`` or ``+`` get one too; turn it off for a warehouse.
+    :param csv_bom: whether CSV starts with a byte order mark, so that Excel reads it as UTF-8 (default: no).
     :param replace: whether an object that is there may be replaced. If not, the task fails, and of two runs at
         once only one wins.
     :param skip_if_empty: whether the task is skipped, and no object written, when no ticket matches.
@@ -128,6 +142,7 @@ class LightspeedTicketsToS3Operator(BaseOperator):
     )
     ui_color = "#f9e3e3"
 
+    @record_passed
     def __init__(
         self,
         *,
@@ -141,6 +156,7 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         compression: str | None = None,
         flatten: bool = False,
         escape_formulas: bool = True,
+        csv_bom: bool = False,
         replace: bool = False,
         skip_if_empty: bool = False,
         include_messages: bool = False,
@@ -166,6 +182,7 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         self.compression = compression
         self.flatten = flatten
         self.escape_formulas = escape_formulas
+        self.csv_bom = csv_bom
         self.replace = replace
         self.skip_if_empty = skip_if_empty
         self.include_messages = include_messages
@@ -179,10 +196,6 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         self.lightspeed_conn_id = lightspeed_conn_id
         self.aws_conn_id = aws_conn_id
         self._exported: Exported | None = None
-        self._window_given = given(self, "created_from", "created_to")
-        self._options_given = given(
-            self, "since_id", "customer_email", "hash_key_variable", "kms_key_id", "acl_policy"
-        )
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Export the tickets, from where the last try of this task has stopped."""
@@ -250,7 +263,7 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         looks as after a success, but for this.
         """
         owner = _owner(context)
-        return _digest(owner, self.retries, *life_of(context)) if owner else ""
+        return _digest(owner, self.retries, *clear_generation(context)) if owner else ""
 
     def _result(self, context: Context, uri: str, progress: Progress, size: int) -> dict[str, Any]:
         """Say what is there now, to the asset outlets too."""
@@ -339,7 +352,7 @@ class LightspeedTicketsToS3Operator(BaseOperator):
             checkpoint.save(state)
 
         def is_of_use() -> bool:
-            return checkpoint.is_kept and bool(kept["pieces"] or kept["cursor"])
+            return checkpoint.is_persistent and bool(kept["pieces"] or kept["cursor"])
 
         def told() -> str:
             if is_of_use():
@@ -352,7 +365,7 @@ class LightspeedTicketsToS3Operator(BaseOperator):
             try:
                 with place.while_exporting(told):
                     return progress, running.run()
-            except LightspeedQuotaExhausted as error:
+            except LightspeedQuotaExhaustedError as error:
                 if running.can_go_on:
                     self.log.info("%s. The worker is free until then", error)
                     place.lease.hold(error.until)
@@ -403,6 +416,7 @@ class LightspeedTicketsToS3Operator(BaseOperator):
                     exclude=redaction.exclude,
                     text=redaction.text_columns,
                     escape_formulas=self.escape_formulas,
+                    csv_bom=self.csv_bom,
                 )
             )
         except (FormatError, ModuleNotFoundError) as error:
@@ -418,9 +432,9 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         )
 
     def _check_options(self) -> None:
-        refuse_unrendered(self, ["s3_key"])
-        refuse_unrendered(self, self._window_given, hint=NO_DATA_INTERVAL)
-        refuse_unrendered(self, self._options_given, hint="leave it out if it is not wanted")
+        require_rendered(self, "s3_key", "lightspeed_conn_id")
+        require_rendered(self, "created_from", "created_to", hint=NO_DATA_INTERVAL)
+        require_rendered(self, *_OPTIONS, hint="leave it out if it is not wanted")
 
     def _s3_options(self) -> dict[str, Any]:
         options: dict[str, Any] = {}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Hashable
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.triggers import BaseEventTrigger
 from airflow.triggers.base import TriggerEvent
 
+from airflow_provider_lightspeed._airflow import BaseEventTrigger
 from airflow_provider_lightspeed.new_tickets import PollResult
 from airflow_provider_lightspeed.triggers.batches import new_batches
 

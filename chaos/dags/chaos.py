@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from airflow.providers.common.compat.sdk import dag
 from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import dag
 
 from airflow_provider_lightspeed.assets import new_tickets_asset
 from airflow_provider_lightspeed.operators.tickets import CloseTicketsOperator

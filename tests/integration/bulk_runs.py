@@ -7,8 +7,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow.providers.common.compat.sdk import TaskDeferred
-
+from airflow_provider_lightspeed._airflow import TaskDeferred
 from airflow_provider_lightspeed.operators.bulk import BulkTicketsOperator
 from airflow_provider_lightspeed.transfers.s3_files import S3Files
 from tests.plain_json import plain_json
@@ -48,7 +47,7 @@ def run(operator: BulkTicketsOperator, store: Store | None = None, ti: Xcom | No
         moment = deferred.trigger.moment  # type: ignore[attr-defined]
         time.sleep(max(0.0, (moment - datetime.now(UTC)).total_seconds()))
         try:
-            return operator.resume(context, None, **json.loads(json.dumps(deferred.kwargs)))
+            return operator.execute_complete(context, None, **json.loads(json.dumps(deferred.kwargs)))
         except TaskDeferred as again:
             deferred = again
 

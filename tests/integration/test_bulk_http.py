@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import TaskDeferred
 
-from airflow_provider_lightspeed.api import retries
+from airflow_provider_lightspeed._airflow import TaskDeferred
+from airflow_provider_lightspeed.api import retry
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, LightspeedTicketsFailed
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.operators.tickets import (
@@ -127,6 +127,7 @@ def test_a_plan_too_large_touches_nothing(sandbox: Sandbox) -> None:
         {"created_before": "2026-01-01"},
         {"created_before": ""},
         {"ticket_ids": [1], "if_changed": "maybe"},
+        {"ticket_ids": [1], "if_changed": "close"},
         {"ticket_ids": [1], "on_failure": "cry"},
         {"only_answered": True, "max_share": 0},
         {"ticket_ids": [1], "receipt_s3_key": "no/address"},
@@ -184,7 +185,7 @@ def test_changed_after_the_plan_is_left_alone(sandbox: Sandbox, s3_bucket: str, 
     # Another try would find the same.
     with pytest.raises(LightspeedTaskFailed, match="changed since the plan"):
         close(ticket_ids=receipt, if_changed="fail")
-    assert close(ticket_ids=receipt, if_changed="close")["closed"] == [ids[2]]
+    assert close(ticket_ids=receipt, if_changed="overwrite")["closed"] == [ids[2]]
 
 
 def test_changed_while_a_long_list_of_ids_waits(sandbox: Sandbox) -> None:
@@ -210,7 +211,7 @@ def test_changed_while_a_long_list_of_ids_waits(sandbox: Sandbox) -> None:
 
 
 def test_no_call_is_sent_that_has_waited_for_long(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_lightspeed.bulk.run._FRESH", 1.0)
+    monkeypatch.setattr("airflow_provider_lightspeed.bulk.run._MAX_AGE", 1.0)
     ids = sandbox.add_tickets(3, isClosed=False, createdAt="2026-06-01T00:00:00+00:00")
     # The shop is busy for a while, in which a customer writes. Bare ids are planned as they are seen first.
     sandbox.inject(Fault("429", method="PUT", path=str(ids[1]), retry_after="3"))
@@ -241,7 +242,7 @@ def test_what_others_do_while_it_is_deferred_is_not_counted_as_ours(monkeypatch:
         for number in theirs:
             sandbox.update_ticket(number, isClosed=True)
         sandbox.backend.reset_quota()
-        outcome = operator.resume({}, None, **json.loads(json.dumps(deferred.value.kwargs)))
+        outcome = operator.execute_complete({}, None, **json.loads(json.dumps(deferred.value.kwargs)))
         assert set(outcome["already"]) == set(theirs)
         assert set(outcome["closed"]) == set(ids) - set(theirs)
 
@@ -258,7 +259,7 @@ def test_warn(sandbox: Sandbox) -> None:
 def test_a_page_of_a_gateway_says_nothing_of_a_ticket(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    monkeypatch.setattr(retries, "FIRST_BACKOFF", 0.002)
+    monkeypatch.setattr(retry, "FIRST_BACKOFF", 0.002)
     ids = sandbox.add_tickets(3, isClosed=False)
     spoilt = f"/tickets/{ids[1]}.json"
     with gateway(
@@ -365,7 +366,7 @@ def test_what_was_done_in_one_shop_is_nothing_to_another(
         monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", sandbox.airflow_connection(second))
         if deferred:  # before Airflow 3.3, where the state travels with the deferral
             (state,) = store.values()
-            outcome = operator.resume({}, None, state)  # type: ignore[typeddict-item]
+            outcome = operator.execute_complete({}, None, state)  # type: ignore[typeddict-item]
         else:
             outcome = run(operator, store)
         assert outcome["closed"] == ids

@@ -13,9 +13,8 @@ import pytest
 
 from airflow_provider_lightspeed.api.errors import LightspeedIncompleteListError
 from airflow_provider_lightspeed.bulk.actions import Update
-from airflow_provider_lightspeed.bulk.choosing import make_plan
 from airflow_provider_lightspeed.bulk.job import Job
-from airflow_provider_lightspeed.bulk.plan import Criteria
+from airflow_provider_lightspeed.bulk.plan import Criteria, make_plan
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, LightspeedTicketsFailed
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.operators.tickets import CloseTicketsOperator

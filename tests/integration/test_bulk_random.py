@@ -22,7 +22,7 @@ import pytest
 from airflow_provider_lightspeed.api.client import LightspeedClient
 from airflow_provider_lightspeed.api.errors import LightspeedError
 from airflow_provider_lightspeed.api.tickets import Request
-from airflow_provider_lightspeed.bulk.stop import Stopped
+from airflow_provider_lightspeed.bulk.cancellation import Cancelled
 from airflow_provider_lightspeed.exceptions import LightspeedTicketsFailed
 from airflow_provider_lightspeed.operators.bulk import BulkTicketsOperator
 from airflow_provider_lightspeed.operators.tickets import (
@@ -53,7 +53,7 @@ _TRIES = 12
 #: So many calls are on their way when a worker is killed.
 _AT_ONCE = 8
 #: Seconds for which a ticket that was seen is believed to be as it was; 30 in earnest, longer than these runs.
-_FRESH = 0.5
+_MAX_AGE = 0.5
 #: A call may take so long, and the shop's clock tells whole seconds only.
 _SLACK = 3.0
 
@@ -159,8 +159,8 @@ _KINDS = (
 
 @pytest.mark.parametrize("seed", _seeds())
 def test_random_runs(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, seed: int) -> None:
-    monkeypatch.setattr("airflow_provider_lightspeed.api.retries.FIRST_BACKOFF", 0.01)
-    monkeypatch.setattr("airflow_provider_lightspeed.bulk.run._FRESH", _FRESH)
+    monkeypatch.setattr("airflow_provider_lightspeed.api.retry.FIRST_BACKOFF", 0.01)
+    monkeypatch.setattr("airflow_provider_lightspeed.bulk.run._MAX_AGE", _MAX_AGE)
     scenario = Scenario(seed)
     chance = scenario.chance
     with Sandbox(scenario.shop()) as sandbox:
@@ -252,7 +252,7 @@ def _ended(
         patched.setattr(S3Files, "write", write)
         try:
             yield
-        except (Killed, Stopped):
+        except (Killed, Cancelled):
             store.dead = False
 
 
@@ -319,7 +319,7 @@ def _outcome_is_the_truth(
     for number in touched if planned else ():
         ours = datetime.fromisoformat(by_us[number][0].at).timestamp()
         others = [datetime.fromisoformat(c.at).timestamp() for c in histories[number] if c.by != sandbox.key]
-        assert not [at for at in others if writes[0] + 1 < at < ours - _FRESH - _SLACK], number
+        assert not [at for at in others if writes[0] + 1 < at < ours - _MAX_AGE - _SLACK], number
 
 
 def _receipt_is_the_outcome(kind: Kind, outcome: dict[str, Any], receipt: str) -> None:

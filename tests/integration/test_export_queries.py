@@ -1,4 +1,4 @@
-"""The queries in docs/export.md, run on what an export has written."""
+"""The queries in docs/warehouse.md, run on what an export has written."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from airflow_provider_lightspeed.sandbox import Sandbox
 from demo.s3_server import S3Server
 from tests.integration.exporting import export, new_task
 
-_PAGE = Path(__file__).parents[2] / "docs" / "export.md"
-_SECTION = _PAGE.read_text(encoding="utf-8").partition("### DuckDB\n")[2].partition("\n### ")[0]
+_PAGE = Path(__file__).parents[2] / "docs" / "warehouse.md"
+_SECTION = _PAGE.read_text(encoding="utf-8").partition("## DuckDB\n")[2].partition("\n## ")[0]
 QUERIES = re.findall(r"```sql\n(.+?)```", _SECTION, re.S)
 
 

@@ -10,8 +10,8 @@ from itertools import count
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowSkipException, TaskDeferred
 
+from airflow_provider_lightspeed._airflow import AirflowSkipException, TaskDeferred
 from airflow_provider_lightspeed.exceptions import LightspeedStagingLostError
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Sandbox, ShopConfig
 from airflow_provider_lightspeed.transfers import export as export_module

@@ -508,7 +508,9 @@ def test_the_command_says_how_to_reach_it_and_ends_cleanly(end: signal.Signals) 
         (["--fault", "oops"], "Unknown fault|Invalid enum value"),
         (["--fault", "503,times"], "503,times"),
         (["--filter-timezone", "Mars"], "Unknown time zone 'Mars'"),
-        (["--quota", "5"], "--quota"),
+        (["--limits", "5"], "--limits"),
+        (["--order", "random"], "--order"),
+        (["--churn", "births=1"], "births"),
     ],
 )
 def test_the_command_refuses_what_it_does_not_understand(arguments: list[str], complaint: str) -> None:

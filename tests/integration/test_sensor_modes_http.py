@@ -11,13 +11,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import (
+
+from airflow_provider_lightspeed._airflow import (
     AirflowException,
     AirflowSensorTimeout,
     AirflowSkipException,
     TaskDeferred,
 )
-
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed
 from airflow_provider_lightspeed.sandbox import Fault, Sandbox, email_of
 from airflow_provider_lightspeed.sensors.tickets import NewTicketSensor
@@ -44,7 +44,7 @@ _MODES: dict[str, dict[str, Any]] = {
 )
 def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     # No pauses within a call, so that the test is quick; the waiting between looks is what it is about.
-    monkeypatch.setattr("airflow_provider_lightspeed.api.retries.MAX_TRIES", 1)
+    monkeypatch.setattr("airflow_provider_lightspeed.api.retry.MAX_ATTEMPTS", 1)
     return str(request.param)
 
 

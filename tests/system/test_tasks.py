@@ -18,7 +18,7 @@ AIRFLOW = Version(version("apache-airflow"))
 _DAGS = """
 from datetime import timedelta
 
-from airflow.providers.common.compat.sdk import DAG
+from airflow_provider_lightspeed._airflow import DAG
 
 from airflow_provider_lightspeed.operators.tickets import CloseTicketsOperator
 from airflow_provider_lightspeed.sensors.tickets import NewTicketSensor

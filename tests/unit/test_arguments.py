@@ -8,13 +8,13 @@ from typing import Any
 import pendulum
 import pytest
 
-from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
-from airflow_provider_lightspeed.arguments import (
+from airflow_provider_lightspeed._arguments import (
     parse_instant,
     parse_ticket_filter,
     parse_ticket_ids,
     split_s3_address,
 )
+from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
+from airflow_provider_lightspeed.bulk.cancellation import Cancelled, CancelToken
 from airflow_provider_lightspeed.bulk.job import Job, Result, Status
-from airflow_provider_lightspeed.bulk.stop import Stop, Stopped
 from airflow_provider_lightspeed.bulk.targets import parse_lines, read_targets
 
 _IDS = st.integers(1, 10**9)
@@ -28,15 +28,15 @@ def jobs(draw: st.DrawFn) -> Job:
     plan = draw(st.dictionaries(_IDS, _CHANGES, min_size=1, max_size=20))
     ids = st.sampled_from(sorted(plan))
     results = draw(st.dictionaries(ids, _RESULTS, max_size=20))
-    in_hand = draw(st.sets(ids)) - results.keys()
+    in_flight = draw(st.sets(ids)) - results.keys()
     cursor = draw(st.none() | st.just({"order": "oldest", "after": 7}))
     return Job(
-        meant="x",
+        request_hash="x",
         plan=plan,
         planned=draw(st.booleans()),
         open_tickets=30,
         results=results,
-        in_hand=in_hand,
+        in_flight=in_flight,
         cursor=cursor,
         stalls=draw(st.integers(0, 3)),
         calls=12,
@@ -45,7 +45,7 @@ def jobs(draw: st.DrawFn) -> Job:
 
 @given(jobs())
 def test_a_checkpoint_holds_all_of_a_job(job: Job) -> None:
-    assert Job.unpack(json.loads(json.dumps(job.pack()))) == job
+    assert Job.from_checkpoint(json.loads(json.dumps(job.to_checkpoint()))) == job
 
 
 @pytest.mark.parametrize(
@@ -54,13 +54,13 @@ def test_a_checkpoint_holds_all_of_a_job(job: Job) -> None:
         b"",
         b"{}}",
         b'{"plan": {"x": null}}',
-        b'{"meant": "\xff"}',
-        b'{"meant":' + b"[" * 10_000,
+        b'{"request_hash": "\xff"}',
+        b'{"request_hash":' + b"[" * 10_000,
         b'{"results": 3}',
     ],
 )
 def test_a_checkpoint_of_another_version_is_as_none(packed: bytes) -> None:
-    assert Job.unpack({"zlib": base64.b64encode(zlib.compress(packed)).decode()}) is None
+    assert Job.from_checkpoint({"zlib": base64.b64encode(zlib.compress(packed)).decode()}) is None
 
 
 @pytest.mark.parametrize(
@@ -68,15 +68,15 @@ def test_a_checkpoint_of_another_version_is_as_none(packed: bytes) -> None:
     [{}, {"plan": []}, {"zlib": 3}, {"zlib": None}, {"zlib": "\u00ff"}, {"zlib": "x"}, {"zlib": "eJxL"}],
 )
 def test_a_checkpoint_that_is_none(saved: Any) -> None:
-    assert Job.unpack(saved) is None
+    assert Job.from_checkpoint(saved) is None
 
 
 @given(jobs())
 def test_each_ticket_is_told_once(job: Job) -> None:
-    outcome = job.outcome("closed", dry_run=False)
+    outcome = job.result("closed", dry_run=False)
     told = [number for key in ("closed", "already", "missing", "changed") for number in outcome[key]]
     told += [int(number) for number in outcome["failed"]]
-    assert sorted([*told, *job.left]) == sorted(job.plan)
+    assert sorted([*told, *job.remaining]) == sorted(job.plan)
     lines = list(job.receipt("closed", dry_run=False))
     assert [line["id"] for line in lines] == list(job.plan)
     for line in lines:
@@ -91,7 +91,7 @@ def test_a_receipt_stands_for_what_was_changed_or_is_to_be(job: Job) -> None:
     assert list(read) == [
         number
         for number in job.plan
-        if (number not in job.results and number not in job.in_hand)
+        if (number not in job.results and number not in job.in_flight)
         or (number in job.results and job.results[number].status is Status.DONE)
     ]
     for number, change in read.items():
@@ -101,9 +101,9 @@ def test_a_receipt_stands_for_what_was_changed_or_is_to_be(job: Job) -> None:
 
 @given(jobs())
 def test_a_retry_takes_up_what_failed_and_what_is_left(job: Job) -> None:
-    before, failed = job.left, job.having(Status.FAILED)
+    before, failed = job.remaining, job.ids_with(Status.FAILED)
     job.forget_failures()
-    assert sorted(job.left) == sorted([*before, *failed])
+    assert sorted(job.remaining) == sorted([*before, *failed])
 
 
 @pytest.mark.parametrize(
@@ -170,10 +170,10 @@ def test_a_file_that_is_no_list_of_tickets(data: bytes) -> None:
 
 
 def test_stop() -> None:
-    stop = Stop()
+    stop = CancelToken()
     stop.sleep(0.01)
     stop.request()
-    with pytest.raises(Stopped):
+    with pytest.raises(Cancelled):
         stop.sleep(100)
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from airflow.providers.common.compat.sdk import DAG
-
+from airflow_provider_lightspeed._airflow import DAG
 from airflow_provider_lightspeed.operators.tickets import (
     CloseTicketsOperator,
     CreateTicketOperator,

@@ -11,12 +11,8 @@ from hypothesis import strategies as st
 
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.bulk.actions import Delete, Update
-from airflow_provider_lightspeed.bulk.plan import (
-    Criteria,
-    refuse_too_large_share,
-    refuse_too_many,
-    stamp,
-)
+from airflow_provider_lightspeed.bulk.job import version_of
+from airflow_provider_lightspeed.bulk.plan import Criteria, refuse_too_large_share, refuse_too_many
 
 _YEAR = datetime(2025, 1, 1, tzinfo=UTC).replace(tzinfo=None)
 _INSTANTS = st.datetimes(_YEAR, _YEAR + timedelta(days=365), timezones=st.timezones())
@@ -64,21 +60,21 @@ def test_all_criteria_hold_together(ticket: Any, criteria: Criteria) -> None:
 
 
 def test_no_criterion_is_not_every_ticket() -> None:
-    assert not Criteria().given
-    assert not Criteria(include_todo=True).given
-    assert Criteria(only_answered=True).given
-    assert Criteria(where=lambda ticket: True).given
+    assert not Criteria().is_narrow
+    assert not Criteria(include_todo=True).is_narrow
+    assert Criteria(only_answered=True).is_narrow
+    assert Criteria(where=lambda ticket: True).is_narrow
 
 
 @given(_INSTANTS, st.integers(-14, 14))
 def test_a_change_compares_in_any_offset(instant: datetime, hours: int) -> None:
     other = instant.astimezone(UTC).astimezone(timezone(timedelta(hours=hours)))
-    assert stamp({"updatedAt": instant.isoformat()}) == stamp({"updatedAt": other.isoformat()})  # type: ignore[typeddict-item]
+    assert version_of({"updatedAt": instant.isoformat()}) == version_of({"updatedAt": other.isoformat()})  # type: ignore[typeddict-item]
 
 
 @pytest.mark.parametrize("never", [False, None, ""])
 def test_never_changed(never: Any) -> None:
-    assert stamp({"updatedAt": never}) == stamp({}) == ""  # type: ignore[typeddict-item]
+    assert version_of({"updatedAt": never}) == version_of({}) == ""  # type: ignore[typeddict-item]
 
 
 ILLEGIBLE = [True, 0, 1767225600, "yesterday", "2025-01-01T00:00:00", ["2025"], {}]
@@ -93,10 +89,10 @@ def test_a_ticket_whose_last_change_cannot_be_read_is_never_chosen_as_idle(chang
 
 @pytest.mark.parametrize("change", [*ILLEGIBLE, "0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00"])
 def test_a_last_change_that_cannot_be_read_still_shows_that_it_is_another(change: Any) -> None:
-    kept = stamp({"id": 7, "createdAt": "", "updatedAt": change})
-    assert kept not in {"", stamp({"id": 7, "createdAt": "", "updatedAt": "2025-01-01T00:00:00+00:00"})}
+    kept = version_of({"id": 7, "createdAt": "", "updatedAt": change})
+    assert kept not in {"", version_of({"id": 7, "createdAt": "", "updatedAt": "2025-01-01T00:00:00+00:00"})}
     # A receipt holds it as text, and is read again.
-    assert stamp({"id": 7, "createdAt": "", "updatedAt": kept}) == kept
+    assert version_of({"id": 7, "createdAt": "", "updatedAt": kept}) == kept
 
 
 @pytest.mark.parametrize("language", [{"id": 1}, {"code": False}, {}, False, None, "nl", 1])

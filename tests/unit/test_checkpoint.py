@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import BaseOperator, TaskDeferred
 
-from airflow_provider_lightspeed.checkpoint import Checkpoint, defer_until
+from airflow_provider_lightspeed._airflow import BaseOperator, TaskDeferred
+from airflow_provider_lightspeed._checkpoint import Checkpoint, defer_until
 
 
 class Store(dict[str, Any]):
@@ -36,7 +36,7 @@ def test_without_a_store_nothing_is_kept() -> None:
     checkpoint = Checkpoint({})
     checkpoint.save({"page": 1})
     checkpoint.clear()
-    assert not checkpoint.is_kept
+    assert not checkpoint.is_persistent
     assert checkpoint.load() is None
 
 

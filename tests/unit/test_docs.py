@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import shlex
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import sqlglot
+import yaml
 from sqlglot import ErrorLevel, exp
 from sqlglot.errors import SqlglotError
 from sqlglot.tokens import TokenType
@@ -36,13 +38,34 @@ _TARGET = re.compile(r"^([a-z][a-z-]*)[:%]", re.M)
 _HEADING = re.compile(r"^#+ (.+)$", re.M)
 
 #: Whose SQL stands below a heading, by sqlglot's name for it.
-DIALECTS = {"DuckDB": "duckdb", "Athena": "athena", "Snowflake": "snowflake", "Spark": "spark"}
-#: The one statement that sqlglot has no grammar for.
-_NO_GRAMMAR = re.compile(r"MSCK REPAIR TABLE \w+")
+DIALECTS = {
+    "DuckDB": "duckdb",
+    "Athena": "athena",
+    "Snowflake": "snowflake",
+    "Spark": "spark",
+    "BigQuery": "bigquery",
+    "Redshift": "redshift",
+    "Iceberg": "athena",
+}
+#: The statements that sqlglot has no grammar for.
+_NO_GRAMMAR = re.compile(
+    r"MSCK REPAIR TABLE \w+;|LOAD DATA INTO [\w.]+\s+FROM FILES \([^)]+\)\s+WITH CONNECTION `[\w.-]+`;"
+)
 #: sqlglot lets COPY have options of any name.
-_COPY_OPTIONS = {"PATTERN", "FILE_FORMAT", "MATCH_BY_COLUMN_NAME", "TYPE", "COMPRESSION", "USE_LOGICAL_TYPE"}
+_COPY_OPTIONS = {
+    "snowflake": {
+        "PATTERN",
+        "FILE_FORMAT",
+        "MATCH_BY_COLUMN_NAME",
+        "TYPE",
+        "COMPRESSION",
+        "USE_LOGICAL_TYPE",
+    },
+    "redshift": {"FORMAT"},
+}
 #: How the code's types are called elsewhere. A Snowflake timestamp is a wall clock unless it says LTZ or TZ.
 _SNOWFLAKE = {"string": "string", "bigint": "bigint", "boolean": "boolean", "timestamp": "timestamp_ltz"}
+_REDSHIFT = {"string": "varchar(65535)"}
 #: The API's own objects hold `false` in place of an object, so they are read as JSON text.
 _JSON = {"integer": "bigint", "string": "string", "boolean": "boolean", "object": "string"}
 
@@ -52,6 +75,7 @@ EXTERNAL = {
     "https://github.com/apache/airflow/issues/71172",
     "https://github.com/apache/airflow/pull/73298",
     "https://airflow.apache.org/docs/apache-airflow/stable/security/secrets/secrets-backend/index.html",
+    "https://cloud.google.com/bigquery/docs/load-data-using-cross-cloud-transfer",
     "https://keepachangelog.com/en/1.1.0/",
     "https://semver.org/",
     "https://www.lightspeedhq.com/ecommerce/",
@@ -62,7 +86,7 @@ _IMPORTS = """
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from airflow.providers.common.compat.sdk import dag, task
+from airflow_provider_lightspeed._airflow import dag, task
 
 from airflow_provider_lightspeed.assets import new_tickets_asset
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
@@ -115,7 +139,7 @@ def commands(snippet: Snippet) -> list[str]:
 
 def test_each_snippet_is_of_a_kind_that_is_checked() -> None:
     # The SQL for DuckDB is run too, by tests/integration/test_export_queries.py. Text is output, or a picture.
-    kinds = {"python", "console", "json", "sql", "text"}
+    kinds = {"python", "console", "json", "sql", "text", "yaml"}
     assert [
         (snippet.place, snippet.language) for snippet in snippets() if snippet.language not in kinds
     ] == []
@@ -127,15 +151,18 @@ def test_python_runs(snippet: Snippet, monkeypatch: pytest.MonkeyPatch) -> None:
         files = re.findall(r'--8<-- "(.+?)"', snippet.text)
         assert all((PROJECT / file).is_file() for file in files)  # and other tests run them
         return
-    needs_airflow_3 = any(
-        word in snippet.text for word in ("new_tickets_asset(", "retry_policy", "airflow.sdk")
-    )
+    text = snippet.text
+    if not _has_airflow_sdk():
+        text = re.sub(
+            r"^from airflow.sdk import dag$", "from airflow.decorators import dag", text, flags=re.M
+        )
+    needs_airflow_3 = any(word in text for word in ("new_tickets_asset(", "retry_policy", "airflow.sdk"))
     if needs_airflow_3 and not _is_airflow_3_3():
         pytest.skip("shows what this version of Airflow does not have; docs/versions.md says so")
     monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", '{"conn_type": "lightspeed"}')
     names: dict[str, Any] = {"__name__": "snippet"}
     exec(_IMPORTS, names)  # ruff: ignore[exec-builtin] - it is our own text
-    exec(compile(snippet.text, snippet.place, "exec"), names)  # ruff: ignore[exec-builtin] - as above
+    exec(compile(text, snippet.place, "exec"), names)  # ruff: ignore[exec-builtin] - as above
 
 
 def test_what_is_imported_is_in_the_reference() -> None:
@@ -157,6 +184,11 @@ def test_what_is_imported_is_in_the_reference() -> None:
 @of("json")
 def test_json_is_json(snippet: Snippet) -> None:
     json.loads(snippet.text)
+
+
+@of("yaml")
+def test_yaml_is_yaml(snippet: Snippet) -> None:
+    assert yaml.safe_load(snippet.text)
 
 
 @of("console")
@@ -262,13 +294,14 @@ def statements(heading: str, text: str) -> list[Any]:
     """Read SQL in the dialect that its heading names."""
     assert heading in DIALECTS, f"whose SQL is it that stands below {heading!r}?"
     dialect = DIALECTS[heading]
+    text = _NO_GRAMMAR.sub("", text)
     found = sqlglot.parse(text, dialect=dialect, error_level=ErrorLevel.RAISE)
     for statement in found:
         assert statement is not None
         for command in statement.find_all(exp.Command):  # what it can't read, it takes for a command
-            assert _NO_GRAMMAR.fullmatch(command.sql(dialect)), command.sql(dialect)
+            raise AssertionError(command.sql(dialect))
         for option in statement.find_all(exp.CopyParameter, exp.Property):
-            assert not statement.find(exp.Copy) or option.name in _COPY_OPTIONS, option.name
+            assert not statement.find(exp.Copy) or option.name in _COPY_OPTIONS[dialect], option.name
     kinds = [token.token_type for token in sqlglot.tokenize(text, dialect)]
     assert kinds.count(TokenType.L_PAREN) == kinds.count(TokenType.R_PAREN)
     return found
@@ -294,7 +327,7 @@ def columns(heading: str, table: str) -> dict[str, str]:
 
 def sql_type(heading: str, kind: str | exp.DataType) -> str:
     # Athena's tables are Hive's.
-    dialect = {"Athena": "hive"}.get(heading, DIALECTS[heading])
+    dialect = {"athena": "hive"}.get(DIALECTS[heading], DIALECTS[heading])
     read = exp.DataType.build(kind, dialect=dialect)
     return read.sql(dialect).replace("`", "")
 
@@ -302,9 +335,22 @@ def sql_type(heading: str, kind: str | exp.DataType) -> str:
 def test_the_tables_of_columns_are_those_of_the_code() -> None:
     fields = Columns(Layout("parquet", include_messages=True)).fields
     assert columns("Athena", "tickets") == {name: sql_type("Athena", kind) for name, kind in fields.items()}
+    assert columns("Iceberg", "tickets_iceberg") == columns("Athena", "tickets")
     assert columns("Snowflake", "tickets") == {
         name: sql_type("Snowflake", _SNOWFLAKE.get(kind, "variant")) for name, kind in fields.items()
     }
+    assert columns("BigQuery", "tickets") == {
+        name: sqlglot
+        .parse_one(kind.replace("timestamp", "timestamp_ltz"), into=exp.DataType, dialect="spark")
+        .sql("bigquery")
+        .replace("`", "")
+        for name, kind in fields.items()
+    }
+    # COPY of Parquet goes by the order of columns.
+    assert list(columns("Redshift", "tickets").items()) == [
+        (name, sql_type("Redshift", _REDSHIFT.get(kind, kind)))
+        for name, kind in Columns(Layout("parquet")).fields.items()
+    ]
 
 
 def test_the_tables_of_json_have_the_names_of_the_api() -> None:
@@ -384,6 +430,10 @@ def settings(conn_id: str) -> Any:
         return connection.get_conn().settings
     except ValueError as error:
         raise AssertionError(str(error)) from None
+
+
+def _has_airflow_sdk() -> bool:
+    return importlib.util.find_spec("airflow.sdk") is not None
 
 
 def _is_airflow_3_3() -> bool:

@@ -178,7 +178,7 @@ def test_messages_are_structs(file_format: str) -> None:
         found = [json.loads(text) if text else None for text in found]
     else:
         found = [json.loads(line)["messages"] for line in data.splitlines()]
-    assert found[0][0].keys() == {"id", "created_at", "updated_at", "from", "message"}
+    assert found[0][0].keys() == {"id", "created_at", "updated_at", "from", "message", "extra"}
     assert (found[0][0]["message"], found[1]) == ("Hi", None)
 
 
@@ -220,3 +220,86 @@ def test_what_is_no_instant_is_left_out(text: str) -> None:
 def test_an_unknown_property_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
     write([[ticket(1, brandNew=1), ticket(2, brandNew=1)]], file_format="csv")
     assert caplog.text.count("brandNew") == 1
+
+
+HUGE = 2**63
+
+
+@pytest.mark.parametrize(
+    ("properties", "extra"),
+    [
+        ({"language": {"id": 1, "dialect": "Flemish"}}, {"language": {"dialect": "Flemish"}}),
+        ({"language": "nl"}, {"language": "nl"}),
+        (
+            {"customer": {"resource": {"id": 7, "embedded": {"a": 1}}}},
+            {"customer": {"resource": {"embedded": {"a": 1}}}},
+        ),
+        ({"customer": {"resource": {"id": 7}, "vip": True}}, {"customer": {"vip": True}}),
+        ({"customer": {"resource": {"id": HUGE}}}, {"customer": {"resource": {"id": HUGE}}}),
+        ({"customer": {"resource": {"id": str(HUGE)}}}, {"customer": {"resource": {"id": str(HUGE)}}}),
+        ({"language": {"id": "1_0"}}, {"language": {"id": "1_0"}}),
+        ({"updatedAt": "last week"}, {"updatedAt": "last week"}),
+        ({"updatedAt": "0001-01-01T00:00:00+01:00"}, {"updatedAt": "0001-01-01T00:00:00+01:00"}),
+        ({"isTodo": 0, "isClosed": "yes"}, {"isTodo": 0, "isClosed": "yes"}),
+        ({"language": False, "customer": "", "updatedAt": None, "isTodo": None, "subject": False}, None),
+    ],
+)
+@pytest.mark.parametrize("file_format", list(FORMATS))
+def test_what_no_column_can_hold_is_in_extra(
+    file_format: str, properties: dict[str, Any], extra: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    (row,) = read(file_format, [ticket(1, **properties)])
+    assert (json.loads(row["extra"]) if row["extra"] else None) == extra
+    assert ("no column of this version" in caplog.text) == (extra is not None)
+
+
+@pytest.mark.parametrize("file_format", list(FORMATS))
+def test_what_no_column_of_a_message_can_hold_is_in_its_extra(file_format: str) -> None:
+    message = {
+        "id": 5,
+        "createdAt": "2026-01-01T00:00:00+00:00",
+        "from": "shop",
+        "mood": "good",
+        "updatedAt": "no",
+    }
+    (row,) = read(file_format, [ticket(1, messages=[message])], include_messages=True)
+    (found,) = json.loads(row["messages"]) if file_format == "csv" else row["messages"]
+    assert json.loads(found["extra"]) == {"mood": "good", "updatedAt": "no"}
+    assert not row["extra"]
+
+
+@pytest.mark.parametrize("file_format", list(FORMATS))
+def test_each_year_is_iso_8601(file_format: str) -> None:
+    for year in ("0999", "0001", "9999"):
+        (row,) = read(file_format, [ticket(1, createdAt=f"{year}-12-30T01:02:03+00:00")])
+        text = row["created_at"].isoformat() if file_format == "parquet" else row["created_at"]
+        assert text.startswith(f"{year}-12-30T01:02:03")
+
+
+def read(file_format: str, tickets: list[dict[str, Any]], **layout: Any) -> list[dict[str, Any]]:
+    data = write([tickets], file_format=file_format, flatten=True, **layout)
+    if file_format == "parquet":
+        rows: list[dict[str, Any]] = pq.read_table(io.BytesIO(data)).to_pylist()
+        return rows
+    if file_format == "csv":
+        return list(csv.DictReader(io.StringIO(data.decode(), newline="")))
+    return [json.loads(line) for line in data.splitlines()]
+
+
+def test_csv_with_a_byte_order_mark() -> None:
+    data = write([[ticket(1, subject="é")]], file_format="csv", csv_bom=True)
+    (row,) = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
+    assert (row["id"], row["subject"]) == ("1", "é")
+    assert data.startswith(b"\xef\xbb\xbfid,")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("text", ["a;=1+1", "a\n=1+1", "a\r\n@SUM(A1)", "a\t-1", ';"=1', "a;＝1", "\t=1"])
+def test_no_cell_is_a_formula_for_a_reader_with_another_delimiter(text: str, delimiter: str) -> None:
+    data = write([[ticket(1, subject=text, memo=text)]], file_format="csv").decode()
+    # Where the delimiter is another one, a quote inside of a cell protects neither it nor line breaks.
+    quoting = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
+    lines = [data] if delimiter == "," else data.splitlines()
+    for line in lines:
+        for row in csv.reader(io.StringIO(line, newline=""), delimiter=delimiter, quoting=quoting):
+            assert not [cell for cell in row if cell.startswith(("=", "+", "-", "@", "\t", "\r", "＝"))]

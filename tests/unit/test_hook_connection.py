@@ -100,7 +100,7 @@ def test_an_extra_that_is_not_json_is_not_taken_for_an_empty_one(connect: Any) -
 
 
 def test_credentials_are_masked(connect: Any) -> None:
-    from airflow.providers.common.compat.sdk import redact
+    from airflow_provider_lightspeed._airflow import redact
 
     connect(extra={"app_token": "token-of-the-shop"})
     settings = LightspeedHook().get_conn().settings

@@ -101,27 +101,80 @@ def test_columns_of_messages(file_format: str) -> None:
     data = b"".join(made.finish([made.encode([redaction.apply(CONVERSATION)])]))
     if file_format == "parquet":
         messages = pq.read_table(io.BytesIO(data)).column("messages").to_pylist()[0]
-        assert made.fields()["messages"] == "array<struct<id:bigint,created_at:timestamp,from:string>>"
+        assert (
+            made.fields()["messages"]
+            == "array<struct<id:bigint,created_at:timestamp,from:string,extra:string>>"
+        )
     elif file_format == "csv":
         messages = json.loads(next(csv.DictReader(io.StringIO(data.decode())))["messages"])
     else:
         messages = json.loads(data)["messages"]
-    assert [list(message) for message in messages] == [["id", "created_at", "from"]] * 2
+    assert [list(message) for message in messages] == [["id", "created_at", "from", "extra"]] * 2
 
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ({"exclude": ["messages.mesage"]}, "'messages.mesage' is no field.*messages.message"),
-        ({"exclude": ["messages.id"]}, "'messages.id' is no field"),
-        ({"hashed": ["messages"], "key": KEY}, "messages can't be hashed: use .*messages.message"),
+        ({"exclude": ["messages.mesage"]}, "'messages.mesage' is not a field.*messages.message"),
+        ({"exclude": ["messages.id"]}, "'messages.id' is not a field"),
+        (
+            {"hashed": ["messages"], "key": KEY},
+            "messages can't be hashed. Fields that can: .*messages.message",
+        ),
         ({"hashed": ["messages.from"], "key": KEY}, "messages.from can't be hashed"),
-        ({"exclude": ["custmer"]}, "'custmer' is no field"),
-        ({"exclude": ["id"]}, "can't do without"),
+        ({"exclude": ["custmer"]}, "'custmer' is not a field"),
+        ({"exclude": ["id"]}, "tickets always keep it"),
         ({"hashed": ["isClosed"], "key": KEY}, "isClosed can't be hashed"),
-        ({"hashed": ["customer"]}, "key of at least 16"),
+        ({"hashed": ["customer"]}, "needs a key, and none is set.*hash_secret"),
+        ({"hashed": ["customer"], "key": "short"}, "has 5 characters and needs 16"),
     ],
 )
 def test_slips_are_refused(arguments: dict[str, Any], complaint: str) -> None:
     with pytest.raises(LightspeedConfigurationError, match=complaint):
         Redaction(**arguments)
+
+
+EMBEDDED: dict[str, Any] = {
+    **TICKET,
+    "customer": {
+        "resource": {
+            "id": 4711,
+            "url": "customers/4711",
+            "link": "x",
+            "embedded": {"email": "a@example.com"},
+        },
+        "vip": True,
+    },
+    "language": {"id": 1, "code": "nl", "dialect": "Flemish"},
+    "messages": {"resource": {"id": False, "embedded": [{"id": 3, "message": "I live in Elm Street"}]}},
+}
+
+
+@pytest.mark.parametrize("field", ["extra", "extra.customer", "extra.customer.resource.embedded", "customer"])
+def test_an_embedded_customer_is_dropped(field: str) -> None:
+    kept = Redaction([field]).apply(EMBEDDED)
+    assert "a@example.com" not in json.dumps(kept)
+    assert ("customer" in kept) == (field != "customer")
+    assert kept.get("customer", EMBEDDED["customer"])["resource"]["id"] == 4711
+    assert EMBEDDED["customer"]["resource"]["embedded"]["email"] == "a@example.com"
+
+
+def test_only_the_named_property_of_an_embedded_object_is_dropped() -> None:
+    kept = Redaction(["extra.customer.resource.embedded"]).apply(EMBEDDED)
+    assert kept["customer"]["vip"] is True
+    assert kept["language"] == EMBEDDED["language"]
+    assert "dialect" not in Redaction(["extra"]).apply(EMBEDDED)["language"]
+
+
+@pytest.mark.parametrize("field", ["customer", "extra.customer", "extra.customer.resource"])
+def test_an_embedded_customer_is_hashed(field: str) -> None:
+    hashed = Redaction(hashed=[field], key=KEY).apply(EMBEDDED)
+    assert "a@example.com" not in json.dumps(hashed)
+    assert hashed["language"] == EMBEDDED["language"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"exclude": ["messages.message"]}, {"hashed": ["messages.message"], "key": KEY}]
+)
+def test_messages_inside_their_relation_do_not_carry_a_redacted_text_out(arguments: dict[str, Any]) -> None:
+    assert "Elm Street" not in json.dumps(Redaction(**arguments).apply(EMBEDDED))

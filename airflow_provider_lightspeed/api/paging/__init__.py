@@ -8,9 +8,9 @@ holds all the same:
 - *Oldest first*, ``since_id`` = last id read: each answer holds the lowest ids above it; nothing
   inserted or deleted can shift that. (`oldest_first`)
 - *Newest first*, by page: each answer covers a span of ids without a hole. A count taken before
-  reading proves that no hole between two pages holds a ticket; where it does not, the holes are
+  reader proves that no hole between two pages holds a ticket; where it does not, the holes are
   bridged by answers that overlap both sides. No zone, no time, no luck is needed. (`newest_first`)
-- *No order*: slices of creation time, each so narrow that one answer holds it whole. (`unordered`)
+- *No order*: slices of creation time, each so narrow that one answer holds it whole. (`time_slices`)
 
 A list by last change can look like one by id, as long as no ticket was changed. Pages have a cursor
 only once a change has shown that it is not; until then the end of the walk looks for tickets that moved.
@@ -19,7 +19,7 @@ A walk is a generator: it yields a `Request` and is sent the data, or it yields 
 drives it does the calling.
 """
 
-from airflow_provider_lightspeed.api.paging.reading import Cursor, Page
+from airflow_provider_lightspeed.api.paging.reader import Cursor, Page
 from airflow_provider_lightspeed.api.paging.walk import walk
 
 __all__ = ["Cursor", "Page", "walk"]

@@ -12,12 +12,12 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from math import inf
 
-from airflow_provider_lightspeed.api.paging.reading import (
+from airflow_provider_lightspeed.api.paging.reader import (
     Cursor,
+    ListReader,
     NotInOrder,
     Page,
-    Reading,
-    Steps,
+    Walk,
     descending,
 )
 from airflow_provider_lightspeed.api.tickets import Ticket
@@ -26,7 +26,7 @@ from airflow_provider_lightspeed.api.tickets import Ticket
 Span = list[int]
 
 #: Calls that may pass without any progress before the walk gives up.
-_PATIENCE = 40
+_MAX_IDLE_CALLS = 40
 
 #: From this page on a list that nothing is added to is looked at for deletions, too.
 _LONG = 40
@@ -83,7 +83,7 @@ class Coverage:
         self.spans = apart
 
 
-def newest_first(reading: Reading, rows: list[Ticket], cursor: Cursor | None = None) -> Steps[None]:
+def newest_first(reader: ListReader, rows: list[Ticket], cursor: Cursor | None = None) -> Walk[None]:
     """Go down by page; then, unless the count proves that the holes are empty, bridge them.
 
     All that is read after the count, up to the highest id that was seen before it, was there to be
@@ -97,33 +97,33 @@ def newest_first(reading: Reading, rows: list[Ticket], cursor: Cursor | None = N
     """
     if cursor is None:
         top = rows[0]["id"]
-        reading.watch_changes(rows, newest_first=True)
-        yield reading.page(rows, None)
+        reader.track_updated_at(rows, newest_first=True)
+        yield reader.emit(rows, None)
         # Nothing above the top matters: it came later.
         state: Cursor = {"top": top, "page": 0, "spans": [[top + 1, top + 1, 0]]}
         state["yielded"] = [row["id"] for row in rows]
-        state["count"] = yield from reading.count_if_exact()
+        state["count"] = yield from reader.count_if_exact()
         state["by_page"] = state["count"] is not None
         state["added"], state["counted_at"] = 0, 1
     else:
         state = cursor
-        reading.resume(cursor)
-    descent = _Descent(reading, state)
+        reader.resume(cursor)
+    descent = _NewestFirstWalk(reader, state)
     yield from descent.by_page()
-    if descent.as_counted:
+    if descent.count_reached:
         return
-    if state["count"] is None or not reading.maybe_by_change:
-        yield from descent.bridge()
-    if reading.maybe_by_change:
+    if state["count"] is None or not reader.maybe_ordered_by_update:
+        yield from descent.close_gaps()
+    if reader.maybe_ordered_by_update:
         raise NotInOrder
 
 
-class _Descent:
+class _NewestFirstWalk:
     """The way down from the top."""
 
-    def __init__(self, reading: Reading, state: Cursor) -> None:
+    def __init__(self, reader: ListReader, state: Cursor) -> None:
         self._coverage = Coverage(state["spans"])
-        self._reading = reading
+        self._reader = reader
         self._top: int = state["top"]
         self._count: int | None = state["count"]
         self._page: int = state["page"]
@@ -134,24 +134,24 @@ class _Descent:
         self._yielded = frozenset(state["yielded"])
 
     @property
-    def as_counted(self) -> bool:
+    def count_reached(self) -> bool:
         """Whether as many were read as were counted."""
         return self._coverage.tickets == self._count
 
-    def by_page(self) -> Steps[None]:
+    def by_page(self) -> Walk[None]:
         """Read page after page, to the end, or until as many were read as were counted, or deletions are known of."""
-        reading, coverage, idle = self._reading, self._coverage, 0
-        while self._by_page and not coverage.reaches_end and not self.as_counted:
+        reader, coverage, idle = self._reader, self._coverage, 0
+        while self._by_page and not coverage.reaches_end and not self.count_reached:
             if idle == 0 and self._recount_is_due:
                 yield from self._recount()
                 continue
             self._page += 1
-            rows = yield from reading.list(page=self._page)
+            rows = yield from reader.list(page=self._page)
             before = coverage.tickets
-            yield self._take(rows, from_top=self._page == 1, full=len(rows) >= reading.page_size)
+            yield self._take(rows, from_top=self._page == 1, full=len(rows) >= reader.page_size)
             idle = 0 if coverage.tickets > before else idle + 1
-            if idle > _PATIENCE:
-                raise reading.incomplete(
+            if idle > _MAX_IDLE_CALLS:
+                raise reader.incomplete(
                     "page after page brought nothing new: the shop may ignore the page number", self._count
                 )
 
@@ -159,21 +159,21 @@ class _Descent:
     def _recount_is_due(self) -> bool:
         """Whether a count may pay: in a list that moves or is long, and the less often the longer none told anything."""
         may_pay = self._added > 0 or self._page >= _LONG
-        return may_pay and self._page >= 4 * self._counted_at and not self._reading.maybe_by_change
+        return may_pay and self._page >= 4 * self._counted_at and not self._reader.maybe_ordered_by_update
 
-    def _recount(self) -> Steps[None]:
+    def _recount(self) -> Walk[None]:
         """Leave the way by page if there are fewer tickets than were counted and added since."""
-        count = yield from self._reading.count()
+        count = yield from self._reader.count()
         self._by_page = self._count is not None and count >= self._count + self._added
         self._counted_at = self._page
 
-    def bridge(self) -> Steps[None]:
+    def close_gaps(self) -> Walk[None]:
         """Close the holes from the top down: each answer must begin at or above what is covered to the top."""
-        reading, coverage = self._reading, self._coverage
+        reader, coverage = self._reader, self._coverage
         shift, overlap, idle = 0, 1, 0
-        while not coverage.whole and not self.as_counted:
-            start, page, limit = _overlapping(coverage.at_top + shift - overlap, reading.page_size)
-            rows = yield from reading.list(page=page, limit=limit)
+        while not coverage.whole and not self.count_reached:
+            start, page, limit = _overlapping(coverage.at_top + shift - overlap, reader.page_size)
+            rows = yield from reader.list(page=page, limit=limit)
             bottom = coverage.bottom
             if start and (not rows or rows[0]["id"] < bottom):
                 overlap *= 2  # tickets above were deleted: look further up
@@ -183,8 +183,8 @@ class _Descent:
                 overlap = max(1, overlap // 2)
                 yield self._take(rows, from_top=start == 0, full=len(rows) >= limit)
             idle = 0 if coverage.whole or coverage.bottom < bottom else idle + 1
-            if idle > _PATIENCE:
-                raise reading.incomplete(
+            if idle > _MAX_IDLE_CALLS:
+                raise reader.incomplete(
                     "the list changes faster than it can be read, or the shop ignores the page number",
                     self._count,
                 )
@@ -198,7 +198,7 @@ class _Descent:
         ids = [row["id"] for row in rows]
         if not descending(ids):
             raise NotInOrder
-        self._reading.watch_changes(rows, newest_first=True)
+        self._reader.track_updated_at(rows, newest_first=True)
         fresh = [row for row in rows if row["id"] <= self._top and row["id"] not in self._coverage]
         high = max([*ids[:1], self._top if from_top else 0])
         self._coverage.add(ids[-1] if full else 0, high, len(fresh))
@@ -216,9 +216,9 @@ class _Descent:
             "spans": self._coverage.spans,
             "yielded": sorted(self._yielded),
         }
-        return self._reading.page(
+        return self._reader.emit(
             [row for row in fresh if row["id"] not in self._yielded],
-            None if self._reading.maybe_by_change else state,
+            None if self._reader.maybe_ordered_by_update else state,
         )
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from airflow_provider_lightspeed.api.paging.reading import (
+from airflow_provider_lightspeed.api.paging.reader import (
     Cursor,
+    ListReader,
     NotInOrder,
     Page,
-    Reading,
-    Steps,
+    Walk,
     ascending,
 )
 from airflow_provider_lightspeed.api.tickets import Ticket
@@ -30,7 +30,7 @@ class _End:
     first_id: int
 
 
-def oldest_first(reading: Reading, rows: list[Ticket], cursor: Cursor | None = None) -> Steps[None]:
+def oldest_first(reader: ListReader, rows: list[Ticket], cursor: Cursor | None = None) -> Walk[None]:
     """Go up by ``since_id``.
 
     Where all that was read fits a list by last change too, ``since_id`` may hide tickets that moved to
@@ -48,23 +48,23 @@ def oldest_first(reading: Reading, rows: list[Ticket], cursor: Cursor | None = N
     def page(rows: list[Ticket]) -> Page:
         state: Cursor = {"order": "oldest", "last": last, "inclusive": inclusive}
         fresh = [row for row in rows if row["id"] not in yielded]
-        return reading.page(fresh, None if reading.maybe_by_change else state)
+        return reader.emit(fresh, None if reader.maybe_ordered_by_update else state)
 
     if cursor is not None:
         last, inclusive = cursor["last"], cursor["inclusive"]
-        reading.resume(cursor)
-        rows = yield from reading.list(since_id=last + inclusive)
+        reader.resume(cursor)
+        rows = yield from reader.list(since_id=last + inclusive)
     else:
-        reading.watch_changes(rows, newest_first=False)
-        if reading.maybe_by_change:
-            yield reading.page(rows, None)
+        reader.track_updated_at(rows, newest_first=False)
+        if reader.maybe_ordered_by_update:
+            yield reader.emit(rows, None)
             yielded = {row["id"] for row in rows}
-            end = yield from _read_end(reading, rows)
+            end = yield from _read_end(reader, rows)
             # Read the first page again: only what is read after the end can be held against its size.
-            rows = yield from reading.list()
+            rows = yield from reader.list()
     while True:
-        full = len(rows) >= reading.page_size
-        reading.watch_changes(rows, newest_first=False)
+        full = len(rows) >= reader.page_size
+        reader.track_updated_at(rows, newest_first=False)
         if rows and rows[0]["id"] == last:
             inclusive = True
             rows = rows[1:]
@@ -80,29 +80,29 @@ def oldest_first(reading: Reading, rows: list[Ticket], cursor: Cursor | None = N
         if not full:
             break
         # An inclusive since_id would show the last ticket again, on every page.
-        rows = yield from reading.list(since_id=last + inclusive)
-    if reading.maybe_by_change and (end is None or below + len(end.rows) != end.size):
+        rows = yield from reader.list(since_id=last + inclusive)
+    if reader.maybe_ordered_by_update and (end is None or below + len(end.rows) != end.size):
         raise NotInOrder
     if end is not None:
         last = max([last, *(row["id"] for row in end.rows)])
         yield page(end.rows)
 
 
-def _read_end(reading: Reading, first_page: list[Ticket]) -> Steps[_End | None]:
+def _read_end(reader: ListReader, first_page: list[Ticket]) -> Walk[_End | None]:
     """Read the last tickets and the size of the list in one answer; None where they can't be found."""
     for _ in range(_TRIES):
-        size = yield from reading.count_if_exact()
+        size = yield from reader.count_if_exact()
         if size is None:
             return None
         if size == len(first_page):
             return _End([], size, first_page[-1]["id"] + 1)
-        page, limit = _end_of(size, reading.page_size)
-        rows = yield from reading.list(page=page, limit=limit)
+        page, limit = _end_of(size, reader.page_size)
+        rows = yield from reader.list(page=page, limit=limit)
         # A full page would not tell that it is the last.
         if 0 < len(rows) < limit:
             if not ascending([row["id"] for row in rows]):
                 raise NotInOrder
-            reading.watch_changes(rows, newest_first=False)
+            reader.track_updated_at(rows, newest_first=False)
             return _End(rows, (page - 1) * limit + len(rows), rows[0]["id"])
     return None
 

@@ -5,28 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from airflow_provider_lightspeed.api.errors import LightspeedIncompleteListError
+from airflow_provider_lightspeed.api.paging.detect_offset import detect_offset
 from airflow_provider_lightspeed.api.paging.newest_first import newest_first
 from airflow_provider_lightspeed.api.paging.oldest_first import oldest_first
-from airflow_provider_lightspeed.api.paging.reading import (
+from airflow_provider_lightspeed.api.paging.reader import (
     Cursor,
+    ListReader,
     NotInOrder,
-    Reading,
-    Steps,
+    Walk,
     ascending,
     descending,
 )
-from airflow_provider_lightspeed.api.paging.unordered import unordered
-from airflow_provider_lightspeed.api.paging.zone import FilterZone, find_offset
+from airflow_provider_lightspeed.api.paging.time_slices import time_slices
+from airflow_provider_lightspeed.api.paging.timezone import FilterZone
 from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Ticket, TicketFilter
 
 
 def walk(
-    wanted: TicketFilter,
+    filter: TicketFilter,
     filter_timezone: str | None = None,
     cursor: Cursor | None = None,
     *,
     page_size: int = PAGE_SIZE,
-) -> Steps[None]:
+) -> Walk[None]:
     """Read every ticket that matches and exists from the first call to the last, each exactly once.
 
     :param filter_timezone: zone in which the shop likely reads date filters. It is found out if that saves
@@ -36,43 +37,43 @@ def walk(
     :raises LightspeedIncompleteListError: if completeness can't be established.
     """
     if cursor is not None:
-        yield from _resume(Reading(wanted, FilterZone.from_json(cursor["zone"]), page_size), cursor)
+        yield from _resume(ListReader(filter, FilterZone.from_json(cursor["zone"]), page_size), cursor)
         return
-    reading = Reading(wanted, FilterZone(named=filter_timezone), page_size)
-    rows = yield from reading.list()
+    reader = ListReader(filter, FilterZone(named=filter_timezone), page_size)
+    rows = yield from reader.list()
     in_order = _guess_order(rows)
     # Slices need no zone: without order it is worth its calls only where it is named.
-    if len(rows) >= page_size and reading.zone_matters and (in_order or filter_timezone):
-        offset = yield from find_offset(reading, rows)
+    if len(rows) >= page_size and reader.zone_matters and (in_order or filter_timezone):
+        offset = yield from detect_offset(reader, rows)
         if offset is not None:
-            reading = Reading(wanted, FilterZone(offset, filter_timezone), page_size)
+            reader = ListReader(filter, FilterZone(offset, filter_timezone), page_size)
             if in_order is oldest_first:
-                rows = yield from reading.list()
+                rows = yield from reader.list()
     if len(rows) < page_size:
-        yield reading.page(rows, None)
+        yield reader.emit(rows, None)
         return
     if in_order is not None:
         try:
-            yield from in_order(reading, rows)
+            yield from in_order(reader, rows)
         except NotInOrder:
             pass
         else:
             return
-    yield from unordered(reading)
+    yield from time_slices(reader)
 
 
-def _guess_order(rows: Sequence[Ticket]) -> Callable[[Reading, list[Ticket]], Steps[None]] | None:
+def _guess_order(rows: Sequence[Ticket]) -> Callable[[ListReader, list[Ticket]], Walk[None]] | None:
     ids = [row["id"] for row in rows]
     return oldest_first if ascending(ids) else newest_first if descending(ids) else None
 
 
-def _resume(reading: Reading, cursor: Cursor) -> Steps[None]:
+def _resume(reader: ListReader, cursor: Cursor) -> Walk[None]:
     if cursor["order"] in {"none", "survey"}:
-        yield from unordered(reading, cursor)
+        yield from time_slices(reader, cursor)
         return
     ordered = oldest_first if cursor["order"] == "oldest" else newest_first
     try:
-        yield from ordered(reading, [], cursor)
+        yield from ordered(reader, [], cursor)
     except NotInOrder:
         raise LightspeedIncompleteListError(
             "the list is not in the order in which its first pages came, and what the earlier try "

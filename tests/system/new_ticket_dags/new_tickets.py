@@ -6,8 +6,7 @@ import os
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.providers.common.compat.sdk import Asset, dag, task
-from airflow.sdk import AssetOrTimeSchedule, CronDataIntervalTimetable
+from airflow.sdk import Asset, AssetOrTimeSchedule, CronDataIntervalTimetable, dag, task
 
 from airflow_provider_lightspeed.assets import new_ticket_ids, new_tickets_asset
 from airflow_provider_lightspeed.sensors.tickets import NewTicketSensor
@@ -76,7 +75,7 @@ SHOP = new_tickets_asset("shop", lightspeed_conn_id="lightspeed_event", poll_int
 
 @dag(schedule=[SHOP], start_date=datetime(2026, 1, 1, tzinfo=UTC), catchup=False)
 def event() -> None:
-    @task(inlets=[SHOP], **RETRIES)
+    @task(multiple_outputs=True, inlets=[SHOP], **RETRIES)
     def hand_over(**context: Any) -> dict[str, list[int]]:
         return {"ticket_ids": new_ticket_ids(SHOP, context)}
 

@@ -7,11 +7,11 @@ import time
 _NAP = 0.2
 
 
-class Stopped(Exception):  # ruff: ignore[error-suffix-on-exception-name] - a wish that was followed, no mistake
+class Cancelled(Exception):  # ruff: ignore[error-suffix-on-exception-name] - a wish that was followed, no mistake
     """The job was asked to stop, and did."""
 
 
-class Stop:
+class CancelToken:
     """A wish to stop. A plain flag, since a signal handler that takes a lock may wait for itself."""
 
     def __init__(self) -> None:
@@ -24,10 +24,10 @@ class Stop:
     def check(self) -> None:
         """Raise if the job is to stop.
 
-        :raises Stopped: so that whatever it was about to do is not begun.
+        :raises Cancelled: so that whatever it was about to do is not begun.
         """
         if self.requested:
-            raise Stopped("the job was asked to stop")
+            raise Cancelled("the job was asked to stop")
 
     def sleep(self, seconds: float) -> None:
         """Sleep, but no longer than the wish to stop lets one."""

@@ -6,11 +6,11 @@ time, each so narrow that it fits on one page; one answer is one moment, and hol
 
 Where to cut is planned from a survey, a plain walk by page that may well be wrong. A slice that is
 fuller than planned is cut again. A second with more tickets than a page holds can't be cut; it is
-settled by two walks with a count between them (`_settle`).
+settled by two walks with a count between them (`_confirm_by_second_pass`).
 
 Neighbouring slices overlap by two seconds. Where that would be most of them, or where they are narrow
 and the filters' zone is not known, a list is settled whole if nobody changes it meanwhile: the survey,
-a count and the same walk again (`_read_again`).
+a count and the same walk again (`_read_twice`).
 
 Slices are cut in the wall clock of the filters. Together they cover all of it whatever its zone is.
 """
@@ -24,8 +24,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 
-from airflow_provider_lightspeed.api.paging.reading import Bounds, Cursor, IdSet, Reading, Steps
-from airflow_provider_lightspeed.api.paging.zone import find_offset, wall_clock_seconds
+from airflow_provider_lightspeed.api.paging.detect_offset import detect_offset
+from airflow_provider_lightspeed.api.paging.reader import Bounds, Cursor, IdSet, ListReader, Walk
+from airflow_provider_lightspeed.api.paging.timezone import local_time_from_seconds
 from airflow_provider_lightspeed.api.tickets import Ticket, created_at
 
 #: How often a crowded second is tried while its tickets are being deleted.
@@ -66,55 +67,55 @@ class _Survey:
     seconds: array[int]
 
 
-def unordered(reading: Reading, cursor: Cursor | None = None) -> Steps[None]:
+def time_slices(reader: ListReader, cursor: Cursor | None = None) -> Walk[None]:
     """Read slice by slice. All times here are whole seconds, cuts in UTC, the rest in wall clock.
 
     :param cursor: of an earlier walk, in its survey or at a slice.
     :raises LightspeedIncompleteListError: if a crowded second can't be settled, or the shop ignores
         the page number or the date filters.
     """
-    already = reading.sorted_ids()
+    already = reader.sorted_ids()
     if cursor is None or cursor["order"] == "survey":
-        survey = yield from _survey(reading, cursor, resumable=len(already) == 0)
-        cuts = _plan(survey.seconds, reading.page_size)
-        pages = -(-len(survey.seconds) // reading.page_size)
-        crowded = _cost(survey.seconds, cuts, reading.page_size) > _WORTH_A_PAGE * pages + 1
-        lost = not reading.zone.known and any(
+        survey = yield from _sample_pages(reader, cursor, resumable=len(already) == 0)
+        cuts = _plan(survey.seconds, reader.page_size)
+        pages = -(-len(survey.seconds) // reader.page_size)
+        crowded = _cost(survey.seconds, cuts, reader.page_size) > _WORTH_A_PAGE * pages + 1
+        lost = not reader.zone.known and any(
             last - first < _WIDE for first, last in pairwise([*survey.seconds[:1], *cuts])
         )
-        counts = reading.counts_exactly or survey.count == len(survey.seconds)
+        counts = reader.counts_exactly or survey.count == len(survey.seconds)
         if survey.ids is not None and counts and (crowded or (lost and pages < _PAGES_WORTH_A_ZONE)):
-            if (yield from _read_again(reading, survey.ids, already)):
+            if (yield from _read_twice(reader, survey.ids, already)):
                 return
-            already = reading.sorted_ids()
+            already = reader.sorted_ids()
         start: int | None = None
         first = datetime.fromtimestamp(cuts[0] if cuts else 0, UTC)
-        found = (yield from find_offset(reading, survey.newest)) if lost else None
-        offset = int((reading.zone.guess(first) if found is None else found).total_seconds())
+        found = (yield from detect_offset(reader, survey.newest)) if lost else None
+        offset = int((reader.zone.guess(first) if found is None else found).total_seconds())
         recent: dict[int, int] = {}
     else:
         cuts, start, offset = list(cursor["cuts"]), cursor["start"], cursor["offset"]
         recent = dict(cursor["recent"])
-        reading.seen = cursor["seen"]
+        reader.seen = cursor["seen"]
     cuts_in_vain = 0
     while True:
-        end = _off_the_quarter(cuts[0] + offset) if cuts else None
+        end = _avoid_dst_boundary(cuts[0] + offset) if cuts else None
         if end is not None and start is not None and end < start:
             del cuts[0]
             continue
         bounds = _bounds(start, end)
-        rows = yield from reading.list(bounds=bounds)
+        rows = yield from reader.list(bounds=bounds)
         created = {row["id"]: int(created_at(row).timestamp()) for row in rows}
         moments = sorted(created.values())
         forgotten = max(recent.values(), default=0) - _CLOCK_CHANGE
-        offset = _fitting(reading, offset, start, end, moments, forgotten)
-        if len(rows) >= reading.page_size:
+        offset = _corrected_offset(reader, offset, start, end, moments, forgotten)
+        if len(rows) >= reader.page_size:
             cut = _cut(start, end, [moment + offset for moment in moments], cuts_in_vain)
             if cut is not None:
                 cuts.insert(0, cut - offset)
                 cuts_in_vain += 1
                 continue
-            rows = yield from _settle(reading, bounds)
+            rows = yield from _confirm_by_second_pass(reader, bounds)
             created = {row["id"]: int(created_at(row).timestamp()) for row in rows}
         fresh = [row for row in rows if row["id"] not in recent and row["id"] not in already]
         cuts_in_vain = 0 if fresh else cuts_in_vain
@@ -128,12 +129,12 @@ def unordered(reading: Reading, cursor: Cursor | None = None) -> Steps[None]:
         pairs = [list(pair) for pair in recent.items()]
         rest = {"cuts": cuts, "start": start, "offset": offset, "recent": pairs}
         resumable = len(already) == 0 and end is not None
-        yield reading.page(fresh, {"order": "none", **rest} if resumable else None)
+        yield reader.emit(fresh, {"order": "none", **rest} if resumable else None)
         if end is None:
             return
 
 
-def _survey(reading: Reading, cursor: Cursor | None, *, resumable: bool) -> Steps[_Survey]:
+def _sample_pages(reader: ListReader, cursor: Cursor | None, *, resumable: bool) -> Walk[_Survey]:
     """Read page by page, yielding no ticket.
 
     :param cursor: where an earlier survey was stopped.
@@ -141,27 +142,27 @@ def _survey(reading: Reading, cursor: Cursor | None, *, resumable: bool) -> Step
     newest: list[Ticket] = []
     ids = array("q")
     if cursor is None:
-        count, read, seconds = (yield from reading.count()), 0, array("q")
+        count, read, seconds = (yield from reader.count()), 0, array("q")
     else:
         count, read, newest = cursor["count"], cursor["page"], cursor["newest"]
-        seconds = _spread(cursor["seconds"], cursor["read"])
-    for page in range(read + 1, -(-count // reading.page_size) + 1):
-        rows = yield from reading.list(page=page)
+        seconds = _interpolate(cursor["seconds"], cursor["read"])
+    for page in range(read + 1, -(-count // reader.page_size) + 1):
+        rows = yield from reader.list(page=page)
         newest = newest or sorted(rows, key=lambda row: row["id"])[-1:]
         ids.extend(row["id"] for row in rows)
         seconds.extend(int(created_at(row).timestamp()) for row in rows)
-        if len(rows) < reading.page_size:
+        if len(rows) < reader.page_size:
             break
         if resumable and page % _PAGES_AT_RISK == 0:
             told = [{"id": row["id"], "createdAt": row["createdAt"]} for row in newest]
             some = sorted(seconds)[:: -(-len(seconds) // _SAMPLE)]
             at = {"page": page, "count": count, "newest": told, "seconds": some, "read": len(seconds)}
-            yield reading.page([], {"order": "survey", **at})
+            yield reader.emit([], {"order": "survey", **at})
     surveyed = None if read else IdSet(ids)
     return _Survey(count, newest, surveyed, array("q", sorted(seconds)))
 
 
-def _spread(seconds: Sequence[int], count: int) -> array[int]:
+def _interpolate(seconds: Sequence[int], count: int) -> array[int]:
     """Return as many moments, evenly between those of a sample."""
     moments = array("q")
     for place in range(count):
@@ -171,25 +172,25 @@ def _spread(seconds: Sequence[int], count: int) -> array[int]:
     return moments
 
 
-def _read_again(reading: Reading, surveyed: IdSet, already: IdSet) -> Steps[bool]:
+def _read_twice(reader: ListReader, surveyed: IdSet, already: IdSet) -> Walk[bool]:
     """Walk by page once more, after a count, and say whether that proves the list complete.
 
     What both walks saw existed at the count. If it is as many as were counted, it is all there was.
 
     :param already: ids that were yielded before.
     """
-    count = yield from reading.count()
+    count = yield from reader.count()
     seen: set[int] = set()
     in_both, page, full, grown = 0, 0, True, True
     while full and grown and in_both != count:
         page += 1
-        rows = yield from reading.list(page=page)
-        full = len(rows) >= reading.page_size
+        rows = yield from reader.list(page=page)
+        full = len(rows) >= reader.page_size
         fresh = [row for row in rows if row["id"] not in seen]
         grown = bool(fresh)
         seen.update(row["id"] for row in fresh)
         in_both += sum(row["id"] in surveyed for row in fresh)
-        yield reading.page([row for row in fresh if row["id"] not in already], None)
+        yield reader.emit([row for row in fresh if row["id"] not in already], None)
     return in_both == count
 
 
@@ -219,7 +220,7 @@ def _cost(seconds: Sequence[int], cuts: Sequence[int], page_size: int) -> int:
     return calls
 
 
-def _off_the_quarter(end: int) -> int:
+def _avoid_dst_boundary(end: int) -> int:
     """Keep a cut off the second before a clock may change.
 
     If the clock skips an hour there, the two wall clocks around the cut are an hour apart, the later
@@ -231,14 +232,19 @@ def _off_the_quarter(end: int) -> int:
 def _bounds(start: int | None, end: int | None) -> Bounds:
     bounds: Bounds = {}
     if start is not None:
-        bounds["created_at_min"] = wall_clock_seconds(start - 1)
+        bounds["created_at_min"] = local_time_from_seconds(start - 1)
     if end is not None:
-        bounds["created_at_max"] = wall_clock_seconds(end + 1)
+        bounds["created_at_max"] = local_time_from_seconds(end + 1)
     return bounds
 
 
-def _fitting(
-    reading: Reading, offset: int, start: int | None, end: int | None, created: Sequence[int], forgotten: int
+def _corrected_offset(
+    reader: ListReader,
+    offset: int,
+    start: int | None,
+    end: int | None,
+    created: Sequence[int],
+    forgotten: int,
 ) -> int:
     """Correct the guess of the filters' offset by what a slice let through.
 
@@ -248,11 +254,11 @@ def _fitting(
         return offset
     if end is not None:
         if end + 1 - created[-1] < -_FURTHEST:
-            raise reading.incomplete("the shop ignores created_at_max, and lists are in no order")
+            raise reader.incomplete("the shop ignores created_at_max, and lists are in no order")
         offset = min(offset, end + 1 - created[-1])
     if start is not None:
         if start - 1 - created[0] > _FURTHEST or created[0] <= forgotten:
-            raise reading.incomplete("the shop ignores created_at_min, and lists are in no order")
+            raise reader.incomplete("the shop ignores created_at_min, and lists are in no order")
         offset = max(offset, start - 1 - created[0])
     return offset
 
@@ -273,39 +279,39 @@ def _cut(start: int | None, end: int | None, moments: Sequence[int], cuts_in_vai
         candidates.append(max(moments[-1], start) + _CLOCK_CHANGE)
     else:
         candidates.append(min(moments[0], moments[0] if end is None else end) - _CLOCK_CHANGE)
-    for candidate in map(_off_the_quarter, candidates):
+    for candidate in map(_avoid_dst_boundary, candidates):
         if (start is None or candidate >= start) and (end is None or candidate < end):
             return candidate
     return None
 
 
-def _settle(reading: Reading, bounds: Bounds) -> Steps[list[Ticket]]:
+def _confirm_by_second_pass(reader: ListReader, bounds: Bounds) -> Walk[list[Ticket]]:
     """Read a slice that no page holds: two walks, and a count between them.
 
     What both walks saw existed at the count. If it is as many as were counted, it is all there was.
     """
-    earlier = yield from _all_pages(reading, bounds)
+    earlier = yield from _all_pages(reader, bounds)
     count = -1
     for _ in range(_TRIES):
-        count = yield from reading.count(bounds)
-        later = yield from _all_pages(reading, bounds)
+        count = yield from reader.count(bounds)
+        later = yield from _all_pages(reader, bounds)
         if count == len(earlier.keys() & later.keys()):
             return list(later.values())
         earlier = later
-    raise reading.incomplete(
+    raise reader.incomplete(
         f"between {bounds.get('created_at_min', 'the beginning')} and {bounds.get('created_at_max', 'now')} more "
         f"tickets were created than a page holds, and they can't be counted and read to the same number",
         count,
     )
 
 
-def _all_pages(reading: Reading, bounds: Bounds) -> Steps[dict[int, Ticket]]:
+def _all_pages(reader: ListReader, bounds: Bounds) -> Walk[dict[int, Ticket]]:
     found: dict[int, Ticket] = {}
     page, full, grown = 0, True, True
     while full and grown:
         page += 1
-        rows = yield from reading.list(page=page, bounds=bounds)
-        full = len(rows) >= reading.page_size
+        rows = yield from reader.list(page=page, bounds=bounds)
+        full = len(rows) >= reader.page_size
         before = len(found)
         found |= {row["id"]: row for row in rows}
         grown = len(found) > before

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from airflow_provider_lightspeed.api.errors import LightspeedIncompleteListError, LightspeedNotFoundError
-from airflow_provider_lightspeed.api.messages import ticket_messages
+from airflow_provider_lightspeed.api.queries import ticket_messages
 from airflow_provider_lightspeed.api.tickets import Request
 
 #: More than any conversation of these tests has.

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from airflow_provider_lightspeed.api.paging.zone import FilterZone, wall_clock_seconds
+from airflow_provider_lightspeed.api.paging.timezone import FilterZone, local_time_from_seconds
 from airflow_provider_lightspeed.api.tickets import TicketFilter
 from tests.unit.paging_world import World, run
 
@@ -26,7 +26,7 @@ LAST = ["9999-12-31T23:59:59+00:00", "9999-12-31T23:59:59.999999-12:00", "9999-1
 @pytest.mark.parametrize("text", [*FIRST, *LAST])
 def test_bounds_end_with_the_calendar(zone: FilterZone, text: str) -> None:
     instant = datetime.fromisoformat(text)
-    earliest, latest = zone.earliest_wall_clock(instant), zone.latest_wall_clock(instant)
+    earliest, latest = zone.earliest_local_time(instant), zone.latest_local_time(instant)
     assert len(earliest) == len(latest) == len("2026-01-01 00:00:00")
     wall_clock = instant.replace(tzinfo=None)
     day = timedelta(days=1)
@@ -38,12 +38,14 @@ def test_bounds_end_with_the_calendar(zone: FilterZone, text: str) -> None:
 
 
 def test_the_beginning_is_the_beginning() -> None:
-    assert FilterZone().earliest_wall_clock(datetime.fromisoformat(FIRST[0])) == "0001-01-01 00:00:00"
-    assert FilterZone().latest_wall_clock(datetime.fromisoformat(LAST[0])) == "9999-12-31 23:59:59"
+    assert FilterZone().earliest_local_time(datetime.fromisoformat(FIRST[0])) == "0001-01-01 00:00:00"
+    assert FilterZone().latest_local_time(datetime.fromisoformat(LAST[0])) == "9999-12-31 23:59:59"
 
 
 def test_cuts_end_with_the_calendar() -> None:
-    assert wall_clock_seconds(datetime.max.replace(tzinfo=UTC).timestamp() + 1e6) == "9999-12-31 23:59:59"
+    assert (
+        local_time_from_seconds(datetime.max.replace(tzinfo=UTC).timestamp() + 1e6) == "9999-12-31 23:59:59"
+    )
 
 
 @pytest.mark.parametrize("order", ["oldest", "newest", "unordered"])
@@ -63,17 +65,17 @@ def test_all_tickets_of_all_times(order: str, name: str | None, first: str | Non
 
 
 def test_last_changes_with_an_offset_and_without_prove_nothing_beside_each_other() -> None:
-    from airflow_provider_lightspeed.api.paging.reading import Reading
+    from airflow_provider_lightspeed.api.paging.reader import ListReader
 
     def row(number: int, change: object) -> object:
         return {"id": number, "createdAt": "2026-01-01T00:00:00+00:00", "updatedAt": change}
 
-    reading = Reading(TicketFilter(), FilterZone())
+    reader = ListReader(TicketFilter(), FilterZone())
     rows = [
         row(1, "2026-01-01T00:00:00+00:00"),
         row(2, "2026-01-03T00:00:00"),
         row(3, True),
         row(4, "2026-01-02T00:00:00+00:00"),
     ]
-    reading.watch_changes(rows, newest_first=False)  # type: ignore[arg-type]
-    assert reading.maybe_by_change
+    reader.track_updated_at(rows, newest_first=False)  # type: ignore[arg-type]
+    assert reader.maybe_ordered_by_update

@@ -7,23 +7,16 @@ such that they are right in every zone that is still possible; what decides is e
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from airflow_provider_lightspeed.api.tickets import Request, Ticket, created_at
-
-if TYPE_CHECKING:
-    from airflow_provider_lightspeed.api.paging.reading import Reading
-
 #: Offsets in use in the world.
-_LOWEST = timedelta(hours=-12)
-_HIGHEST = timedelta(hours=14)
-_QUARTER = timedelta(minutes=15)
+LOWEST = timedelta(hours=-12)
+HIGHEST = timedelta(hours=14)
 #: Bounds may be exclusive, and hold whole seconds only.
-_TICK = timedelta(seconds=2)
+TICK = timedelta(seconds=2)
 #: How far an offset found at one date may be off at another (clock changes; 2 h in one zone).
 _CLOCK_CHANGE = timedelta(hours=2)
 #: So far from the ends of the calendar, any zone's clock can be told.
@@ -49,19 +42,19 @@ class FilterZone:
         """Whether there is nothing left to find out."""
         return self.offset is not None
 
-    def earliest_wall_clock(self, instant: datetime) -> str:
+    def earliest_local_time(self, instant: datetime) -> str:
         """Return a wall clock that no ticket created at or after this instant lies before."""
-        return _wall_clock(instant, min(self._offsets()) - _TICK)
+        return local_time(instant, min(self._offsets()) - TICK)
 
-    def latest_wall_clock(self, instant: datetime) -> str:
+    def latest_local_time(self, instant: datetime) -> str:
         """Return a wall clock that no ticket created before this instant lies after."""
-        return _wall_clock(instant, max(self._offsets()) + _TICK)
+        return local_time(instant, max(self._offsets()) + TICK)
 
     def guess(self, instant: datetime) -> timedelta:
         """Return the likeliest offset at an instant."""
-        return self.guesses(instant)[0] if self.offset is None else self.offset
+        return self.candidates(instant)[0] if self.offset is None else self.offset
 
-    def guesses(self, created: datetime) -> list[timedelta]:
+    def candidates(self, created: datetime) -> list[timedelta]:
         """Return the likeliest offsets at the creation of a ticket: of the zone that is named, of the answers, UTC's."""
         around = min(max(created, _FIRST), _LAST)
         named = [around.astimezone(ZoneInfo(self.named)).utcoffset()] if self.named else []
@@ -81,17 +74,17 @@ class FilterZone:
         """Return the offsets that may be in force."""
         if self.offset is not None:
             lowest, highest = self.offset - _CLOCK_CHANGE, self.offset + _CLOCK_CHANGE
-            return [max(_LOWEST, lowest), self.offset, min(_HIGHEST, highest)]
-        return [_LOWEST, _HIGHEST]
+            return [max(LOWEST, lowest), self.offset, min(HIGHEST, highest)]
+        return [LOWEST, HIGHEST]
 
 
-def wall_clock_seconds(seconds: float) -> str:
+def local_time_from_seconds(seconds: float) -> str:
     """Write seconds since 1970 of some wall clock as the filters want them."""
     moment = datetime.fromtimestamp(min(max(0.0, seconds), _LAST_SECOND), UTC)
     return f"{moment:%Y-%m-%d %H:%M:%S}"
 
 
-def _wall_clock(instant: datetime, offset: timedelta) -> str:
+def local_time(instant: datetime, offset: timedelta) -> str:
     shift = offset - (instant.utcoffset() or timedelta(0))
     try:
         wall_clock = instant.replace(tzinfo=None) + shift
@@ -99,42 +92,3 @@ def _wall_clock(instant: datetime, offset: timedelta) -> str:
         return _BEGINNING if shift < timedelta(0) else _END
     # %Y writes the year 1 with one digit.
     return f"{wall_clock.year:04d}-{wall_clock:%m-%d %H:%M:%S}"
-
-
-def find_offset(reading: Reading, rows: Sequence[Ticket]) -> Generator[Request | Any, Any, timedelta | None]:
-    """Find the offset at which filters are read, with one call where the first guess is right, eleven at most.
-
-    A ticket of known creation that a filter two seconds wide lets through proves the offset. Which to
-    prove: first the likeliest ones, then what halving the 105 possible ones points to. If
-    the proof fails (the ticket may be gone meanwhile) nothing is known, and the caller asks widely.
-    """
-    witness = max(rows, key=lambda row: row["id"])
-    created = created_at(witness)
-
-    def shown(lowest: timedelta, highest: timedelta) -> Generator[Any, Any, list[int]]:
-        found = yield from reading.list(
-            since_id=witness["id"] - 1,
-            bounds={
-                "created_at_min": _wall_clock(created, lowest),
-                "created_at_max": _wall_clock(created, highest),
-            },
-        )
-        return [row["id"] for row in found]
-
-    def proven(offset: timedelta) -> Generator[Any, Any, bool]:
-        found = yield from shown(offset - _TICK, offset + _TICK)
-        return witness["id"] in found
-
-    for offset in reading.zone.guesses(created):
-        if (yield from proven(offset)):
-            return offset
-    low, high = 0, (_HIGHEST - _LOWEST) // _QUARTER
-    while low < high:
-        middle = (low + high) // 2
-        found = yield from shown(_LOWEST - _TICK, _LOWEST + middle * _QUARTER + _TICK)
-        if any(ticket_id >= witness["id"] for ticket_id in found):
-            high = middle
-        else:
-            low = middle + 1
-    offset = _LOWEST + low * _QUARTER
-    return offset if (yield from proven(offset)) else None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow_provider_lightspeed.api.errors import LightspeedError, LightspeedUnknownOutcomeError
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import BaseOperator, Context
+    from airflow_provider_lightspeed._airflow import BaseOperator, Context
 
 
 class Checkpoint:
@@ -31,7 +31,7 @@ class Checkpoint:
         self._key = key
 
     @property
-    def is_kept(self) -> bool:
+    def is_persistent(self) -> bool:
         """Whether the next try will find what is saved."""
         return self._store is not None
 
@@ -54,7 +54,7 @@ class Checkpoint:
             self._store.delete(self._key)
 
 
-def life_of(context: Context | Mapping[str, Any]) -> list[int | str | None]:
+def clear_generation(context: Context | Mapping[str, Any]) -> list[int | str | None]:
     """Tell the tries of a task instance until somebody clears it from those after; plain JSON.
 
     Clearing adds the tries that were used up to ``max_tries``. A run that is deleted and made anew starts at another
@@ -65,7 +65,7 @@ def life_of(context: Context | Mapping[str, Any]) -> list[int | str | None]:
     return [getattr(instance, "max_tries", None), started.isoformat() if started else None]
 
 
-class SentMark:
+class SendGuard:
     """Notes before a POST that it is sent, so that no later try sends it again, whatever became of the worker.
 
     It stays after a success, since a worker may be killed before Airflow has noted that. Who clears the task wants it
@@ -76,7 +76,7 @@ class SentMark:
 
     def __init__(self, context: Context) -> None:
         self._checkpoint = Checkpoint(context, self.KEY)
-        self._life = life_of(context)
+        self._life = clear_generation(context)
 
     def earlier(self) -> dict[str, Any] | None:
         """Return what an earlier try has noted; None if none was sent since the task was cleared."""

@@ -1,4 +1,4 @@
-"""The complete list of a ticket's messages, of which it is not known whether it heeds ``limit`` and ``page``."""
+"""Questions that take more than one API call: the newest ticket, all messages of a ticket."""
 
 from __future__ import annotations
 
@@ -8,13 +8,40 @@ from typing import Any
 from airflow_provider_lightspeed.api.errors import LightspeedIncompleteListError, LightspeedNotFoundError
 from airflow_provider_lightspeed.api.tickets import (
     DEFAULT_PAGE_SIZE,
+    PAGE_SIZE,
     Request,
+    Ticket,
     TicketMessage,
     count_messages,
+    count_tickets,
     list_messages,
+    list_tickets,
 )
 
 _TRIES = 3
+
+
+def newest_ticket() -> Generator[Request, Any, int]:
+    """Find the greatest ticket id of the shop (0: there are no tickets), whatever the order of its lists.
+
+    It takes two calls where lists are newest first, four where they are oldest first, a few more otherwise.
+    The tickets above the greatest id seen are asked for, at both ends of the list, until there are none.
+
+    Yields calls to make, and is sent their data.
+    """
+    newest = 0
+    while True:
+        page: list[Ticket] = yield list_tickets(since_id=newest)
+        if max((ticket["id"] for ticket in page), default=0) <= newest:
+            return newest
+        newest = max(ticket["id"] for ticket in page)
+        above = int((yield count_tickets(since_id=newest)))
+        if above == 0:
+            return newest
+        last_page = -(-above // PAGE_SIZE)
+        if last_page > 1:
+            page = yield list_tickets(since_id=newest, page=last_page)
+            newest = max([newest, *(ticket["id"] for ticket in page)])
 
 
 def ticket_messages(ticket_id: int) -> Generator[Request, Any, list[TicketMessage]]:

@@ -1,0 +1,102 @@
+"""Names that Airflow moved between 2.11 and 3.x, imported from where the installed version has them.
+
+A name is looked up when it is first imported, so a DAG file loads no more than it uses.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    # isort: off
+    from airflow.sdk import (
+        DAG as DAG,
+        BaseHook as BaseHook,
+        BaseOperator as BaseOperator,
+        BaseSensorOperator as BaseSensorOperator,
+        Connection as Connection,
+        Context as Context,
+        PokeReturnValue as PokeReturnValue,
+        Variable as Variable,
+        dag as dag,
+        task as task,
+    )
+    from airflow.sdk.configuration import conf as conf
+    from airflow.sdk.exceptions import (
+        AirflowException as AirflowException,
+        AirflowFailException as AirflowFailException,
+        AirflowSensorTimeout as AirflowSensorTimeout,
+        AirflowSkipException as AirflowSkipException,
+        TaskDeferred as TaskDeferred,
+    )
+    from airflow.sdk.log import mask_secret as mask_secret
+    from airflow.sdk.observability.stats import Stats as Stats
+    from airflow.triggers.base import BaseEventTrigger as BaseEventTrigger
+    # isort: on
+else:
+    _EXCEPTIONS = ("airflow.sdk.exceptions", "airflow.exceptions")
+    _MASKER = (
+        "airflow.sdk.log",
+        "airflow.sdk._shared.secrets_masker",
+        "airflow.sdk.execution_time.secrets_masker",
+        "airflow.utils.log.secrets_masker",
+    )
+    # Newest first: older places warn, or are a different object, in newer versions.
+    _PLACES = {
+        "AirflowException": _EXCEPTIONS,
+        "AirflowFailException": _EXCEPTIONS,
+        "AirflowSensorTimeout": _EXCEPTIONS,
+        "AirflowSkipException": _EXCEPTIONS,
+        "BaseEventTrigger": ("airflow.triggers.base", "airflow.triggers.base:BaseTrigger"),
+        "BaseHook": ("airflow.sdk", "airflow.hooks.base"),
+        "BaseOperator": ("airflow.sdk", "airflow.models.baseoperator"),
+        "BaseSensorOperator": ("airflow.sdk", "airflow.sensors.base"),
+        "Connection": ("airflow.sdk", "airflow.models.connection"),
+        "Context": ("airflow.sdk", "airflow.utils.context"),
+        "PokeReturnValue": ("airflow.sdk", "airflow.sensors.base"),
+        "Stats": ("airflow.sdk.observability.stats", "airflow.observability.stats", "airflow.stats"),
+        "Variable": ("airflow.sdk", "airflow.models.variable"),
+        "conf": ("airflow.sdk.configuration", "airflow.configuration"),
+        "mask_secret": _MASKER,
+        # Used by the tests, which run on all versions.
+        "DAG": ("airflow.sdk", "airflow.models.dag"),
+        "TaskDeferred": _EXCEPTIONS,
+        "dag": ("airflow.sdk", "airflow.decorators"),
+        "redact": _MASKER,
+        "task": ("airflow.sdk", "airflow.decorators"),
+    }
+
+    def __getattr__(name: str) -> Any:
+        for place in _PLACES.get(name, ()):
+            module, _, renamed = place.partition(":")
+            try:
+                value = getattr(import_module(module), renamed or name)
+            except (ImportError, AttributeError):
+                continue
+            globals()[name] = value
+            return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+async def get_async_connection(conn_id: str) -> tuple[Connection, dict[str, Any]]:
+    """Return a connection and its decoded extra, without blocking the event loop.
+
+    :param conn_id: id of the connection.
+    """
+    # An import: names of this module exist once they are asked for.
+    from airflow_provider_lightspeed._airflow import BaseHook, Connection
+
+    # Airflow 3.1 to 3.3.1 have an async look-up that masks secrets with a blocking call: it raises
+    # DeadlockImminentError when another trigger talks to Airflow at the same time. Older versions have none.
+    if hasattr(Connection, "aextra_dejson"):
+        connection = await BaseHook.aget_connection(conn_id)
+        return connection, await connection.aextra_dejson()
+
+    from asgiref.sync import sync_to_async
+
+    def look_up() -> tuple[Connection, dict[str, Any]]:
+        connection = BaseHook.get_connection(conn_id)
+        return connection, connection.extra_dejson
+
+    return await sync_to_async(look_up)()

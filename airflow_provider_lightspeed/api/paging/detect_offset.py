@@ -1,0 +1,54 @@
+"""Detects the offset from UTC at which the shop reads date filters."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from datetime import timedelta
+from typing import Any
+
+from airflow_provider_lightspeed.api.paging.reader import ListReader
+from airflow_provider_lightspeed.api.paging.timezone import HIGHEST, LOWEST, TICK, local_time
+from airflow_provider_lightspeed.api.tickets import Request, Ticket, created_at
+
+_QUARTER = timedelta(minutes=15)
+
+
+def detect_offset(
+    reader: ListReader, rows: Sequence[Ticket]
+) -> Generator[Request | Any, Any, timedelta | None]:
+    """Find the offset at which filters are read, with one call where the first guess is right, eleven at most.
+
+    A ticket of known creation that a filter two seconds wide lets through proves the offset. Which to
+    prove: first the likeliest ones, then what halving the 105 possible ones points to. If
+    the proof fails (the ticket may be gone meanwhile) nothing is known, and the caller asks widely.
+    """
+    probe = max(rows, key=lambda row: row["id"])
+    created = created_at(probe)
+
+    def shown(lowest: timedelta, highest: timedelta) -> Generator[Any, Any, list[int]]:
+        found = yield from reader.list(
+            since_id=probe["id"] - 1,
+            bounds={
+                "created_at_min": local_time(created, lowest),
+                "created_at_max": local_time(created, highest),
+            },
+        )
+        return [row["id"] for row in found]
+
+    def is_offset(offset: timedelta) -> Generator[Any, Any, bool]:
+        found = yield from shown(offset - TICK, offset + TICK)
+        return probe["id"] in found
+
+    for offset in reader.zone.candidates(created):
+        if (yield from is_offset(offset)):
+            return offset
+    low, high = 0, (HIGHEST - LOWEST) // _QUARTER
+    while low < high:
+        middle = (low + high) // 2
+        found = yield from shown(LOWEST - TICK, LOWEST + middle * _QUARTER + TICK)
+        if any(ticket_id >= probe["id"] for ticket_id in found):
+            high = middle
+        else:
+            low = middle + 1
+    offset = LOWEST + low * _QUARTER
+    return offset if (yield from is_offset(offset)) else None
