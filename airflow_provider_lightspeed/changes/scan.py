@@ -17,7 +17,7 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedConfigurationError,
     LightspeedIncompleteListError,
     LightspeedNotFoundError,
-    LightspeedQuotaExhausted,
+    LightspeedQuotaExhaustedError,
 )
 from airflow_provider_lightspeed.api.tickets import Request, TicketFilter, get_ticket
 from airflow_provider_lightspeed.changes.compare import Comparison, Entry, Known, Limits, entry_of
@@ -192,7 +192,8 @@ class Scan:
         row: Callable[[Mapping[str, Any]], Row],
         parts: Callable[[str], Staging],
         save: Callable[[dict[str, Any]], None] = lambda _: None,
-        with_messages: Callable[[list[Any]], tuple[list[Any], LightspeedQuotaExhausted | None]] | None = None,
+        with_messages: Callable[[list[Any]], tuple[list[Any], LightspeedQuotaExhaustedError | None]]
+        | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._log = change_log
@@ -212,7 +213,7 @@ class Scan:
     def run(self, progress: Progress | None) -> Result:
         """Scan the shop, or resume an earlier try, and return what was found.
 
-        :raises LightspeedQuotaExhausted: if the quota needs longer than the client waits. Progress is saved.
+        :raises LightspeedQuotaExhaustedError: if the quota needs longer than the client waits. Progress is saved.
         :raises LightspeedTaskFailed: if it may not be committed.
         """
         self._log.check_conditions()
@@ -332,7 +333,7 @@ class Scan:
         try:
             for page in self._client.iter_pages(wanted, progress.cursor):
                 self._take(page, comparison)
-        except LightspeedQuotaExhausted:
+        except LightspeedQuotaExhaustedError:
             self._save()
             raise
         progress.ended = self._now()
@@ -420,7 +421,7 @@ class Scan:
             if not error.gone:
                 raise
             self.progress.gone.append(ticket_id)
-        except LightspeedQuotaExhausted:
+        except LightspeedQuotaExhaustedError:
             self._save()
             raise
         else:

@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 from botocore.exceptions import ClientError, EndpointConnectionError
@@ -43,65 +44,66 @@ class S3InMemory:
     conditions: frozenset[str] = frozenset({"IfNoneMatch", "IfMatch"})
     requests: list[tuple[str, str]] = field(default_factory=list)
 
-    class exceptions:  # ruff: ignore[invalid-class-name] - boto3's own name
-        class NoSuchKey(ClientError):
-            pass
+    def __post_init__(self) -> None:
+        self.exceptions = SimpleNamespace(NoSuchKey=_NoSuchKeyError)
 
-    def put_object(self, *, Bucket: str, Key: str, Body: Any, Metadata: Any = None, **options: Any) -> Any:
-        self._before("put", Key)
-        data = Body if isinstance(Body, (bytes, bytearray)) else Body.read()
-        there = self.objects.get(Key)
-        for name in ("IfNoneMatch", "IfMatch"):
-            if name in options and name not in self.conditions:
-                options.pop(name)
-        if "IfNoneMatch" in options and there is not None:
+    def put_object(self, **given: Any) -> Any:
+        key, body, metadata = given["Key"], given["Body"], given.get("Metadata")
+        self._before("put", key)
+        data = body if isinstance(body, (bytes, bytearray)) else body.read()
+        there = self.objects.get(key)
+        if "IfNoneMatch" in given and "IfNoneMatch" in self.conditions and there is not None:
             raise _error("PreconditionFailed", 412)
-        if "IfMatch" in options:
+        if "IfMatch" in given and "IfMatch" in self.conditions:
             if there is None:
                 raise _error("NoSuchKey", 404)
-            if options["IfMatch"] != _etag(there[0]):
+            if given["IfMatch"] != _etag(there[0]):
                 raise _error("PreconditionFailed", 412)
-        if "/changes/" in Key:
-            assert there is None, f"a committed file was replaced: {Key}"
-            seq = int(Metadata["seq"])
-            assert seq == 1 or any(name.endswith(f"/{seq - 1:020}{Key[-len(_suffix(Key)):]}") for name in self.objects)
-        elif there is not None and Metadata and "seq" in Metadata:
-            assert int(Metadata["seq"]) >= int(there[1]["seq"]), f"{Key} went back"
-        self.objects[Key] = (bytes(data), dict(Metadata or {}))
-        self.disturb(f"after put {Key}")
+        if "/changes/" in key:
+            assert there is None, f"a committed file was replaced: {key}"
+            seq = int(metadata["seq"])
+            suffix = key[key.index(".") :]
+            assert seq == 1 or any(name.endswith(f"/{seq - 1:020}{suffix}") for name in self.objects)
+        elif there is not None and metadata and "seq" in metadata:
+            assert int(metadata["seq"]) >= int(there[1]["seq"]), f"{key} went back"
+        self.objects[key] = (bytes(data), dict(metadata or {}))
+        self.disturb(f"after put {key}")
         return {"ETag": _etag(data)}
 
-    def get_object(self, *, Bucket: str, Key: str) -> Any:
-        self._before("get", Key)
-        if Key not in self.objects:
-            raise self.exceptions.NoSuchKey(*_error("NoSuchKey", 404).args_of)
-        data, metadata = self.objects[Key]
+    def get_object(self, **given: Any) -> Any:
+        key = given["Key"]
+        self._before("get", key)
+        if key not in self.objects:
+            raise _error("NoSuchKey", 404, _NoSuchKeyError)
+        data, metadata = self.objects[key]
         body = StreamingBody(io.BytesIO(data), len(data))
         return {"Body": body, "ETag": _etag(data), "Metadata": metadata}
 
-    def head_object(self, *, Bucket: str, Key: str) -> Any:
-        self._before("head", Key)
-        if Key not in self.objects:
+    def head_object(self, **given: Any) -> Any:
+        key = given["Key"]
+        self._before("head", key)
+        if key not in self.objects:
             raise _error("404", 404)
-        data, metadata = self.objects[Key]
+        data, metadata = self.objects[key]
         return {"Metadata": metadata, "ContentLength": len(data), "ETag": _etag(data)}
 
-    def delete_object(self, *, Bucket: str, Key: str) -> None:
-        self._before("delete", Key)
-        assert "/changes/" not in Key
-        self.objects.pop(Key, None)
+    def delete_object(self, **given: Any) -> None:
+        self._before("delete", given["Key"])
+        assert "/changes/" not in given["Key"]
+        self.objects.pop(given["Key"], None)
 
-    def delete_objects(self, *, Bucket: str, Delete: Any) -> Any:
-        for item in Delete["Objects"]:
-            self.delete_object(Bucket=Bucket, Key=item["Key"])
+    def delete_objects(self, **given: Any) -> Any:
+        for item in given["Delete"]["Objects"]:
+            self.delete_object(Key=item["Key"])
         return {}
 
-    def get_paginator(self, name: str) -> Any:
+    def get_paginator(self, _: str) -> Any:
         return self
 
-    def paginate(self, *, Bucket: str, Prefix: str, StartAfter: str = "") -> Iterator[Any]:
-        self._before("list", Prefix)
-        keys = sorted(key for key in self.objects if key.startswith(Prefix) and key > StartAfter)
+    def paginate(self, **given: Any) -> Iterator[Any]:
+        self._before("list", given["Prefix"])
+        after = given.get("StartAfter", "")
+        keys = sorted(key for key in self.objects if key.startswith(given["Prefix"]) and key > after)
         yield {"Contents": [{"Key": key} for key in keys]}
 
     def _before(self, request: str, key: str) -> None:
@@ -109,15 +111,13 @@ class S3InMemory:
         self.disturb(f"before {request} {key}")
 
 
-class _S3Error(ClientError):
-    args_of: tuple[Any, str]
+class _NoSuchKeyError(ClientError):
+    pass
 
 
-def _error(code: str, status: int) -> _S3Error:
-    response = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
-    error = _S3Error(response, "Request")  # type: ignore[arg-type]  # no more of it is looked at
-    error.args_of = (response, "Request")
-    return error
+def _error(code: str, status: int, kind: type[ClientError] = ClientError) -> ClientError:
+    response: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return kind(response, "Request")
 
 
 def lost_response() -> EndpointConnectionError:
@@ -126,10 +126,6 @@ def lost_response() -> EndpointConnectionError:
 
 def _etag(data: bytes) -> str:
     return f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"'
-
-
-def _suffix(key: str) -> str:
-    return ".jsonl.gz" if key.endswith(".gz") else ".parquet"
 
 
 def ticket(ticket_id: int, created: datetime, subject: str, **properties: Any) -> dict[str, Any]:
@@ -145,7 +141,9 @@ def ticket(ticket_id: int, created: datetime, subject: str, **properties: Any) -
         "doNotifyAnswered": False,
         "language": {"id": 1, "code": "nl", "locale": "nl_NL", "title": "Nederlands"},
         "customer": {"resource": {"id": 7, "url": "customers/7", "link": "https://shop/customers/7"}},
-        "messages": {"resource": {"id": False, "url": f"tickets/{ticket_id}/messages", "link": "https://shop"}},
+        "messages": {
+            "resource": {"id": False, "url": f"tickets/{ticket_id}/messages", "link": "https://shop"}
+        },
         **properties,
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -13,15 +13,24 @@ from botocore.exceptions import BotoCoreError
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from airflow_provider_lightspeed.api.errors import LightspeedQuotaExhausted
+from airflow_provider_lightspeed.api.errors import LightspeedQuotaExhaustedError
 from airflow_provider_lightspeed.changes import scan as scan_module
 from airflow_provider_lightspeed.changes.coverage import as_of
 from airflow_provider_lightspeed.exceptions import LightspeedStorageError
 from tests.unit.changes_world import PREFIX, Killed, World, lost_response, replay
 
-DISTURBANCES = st.sampled_from(
-    ["create", "update", "update", "delete", "return", "kill", "lose", "quota", "other", "other recent"]
-)
+DISTURBANCES = st.sampled_from([
+    "create",
+    "update",
+    "update",
+    "delete",
+    "return",
+    "kill",
+    "lose",
+    "quota",
+    "other",
+    "other recent",
+])
 #: What happens while a scan runs: after how many requests, and what.
 SCRIPT = st.lists(st.tuples(st.integers(0, 14), DISTURBANCES), max_size=6)
 
@@ -32,7 +41,9 @@ def often_saved(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Crashes(RuleBasedStateMachine):
-    @initialize(file_format=st.sampled_from(["jsonl", "jsonl", "jsonl", "parquet"]), tickets=st.integers(0, 14))
+    @initialize(
+        file_format=st.sampled_from(["jsonl", "jsonl", "jsonl", "parquet"]), tickets=st.integers(0, 14)
+    )
     def begin(self, file_format: str, tickets: int) -> None:
         self.world = World(file_format)
         self.random = random.Random(tickets)
@@ -43,7 +54,10 @@ class Crashes(RuleBasedStateMachine):
         for _ in range(tickets):
             self.world.shop.create()
 
-    @rule(what=st.sampled_from(["create", "update", "delete", "return", "hide", "show"]), times=st.integers(1, 3))
+    @rule(
+        what=st.sampled_from(["create", "update", "delete", "return", "hide", "show"]),
+        times=st.integers(1, 3),
+    )
     def change_shop(self, what: str, times: int) -> None:
         for _ in range(times):
             self._change(what)
@@ -91,7 +105,10 @@ class Crashes(RuleBasedStateMachine):
 
     @invariant()
     def replaying_gives_current(self) -> None:
-        if not hasattr(self, "world") or f"{PREFIX}/{self.world.log.current_name}" not in self.world.s3.objects:
+        if (
+            not hasattr(self, "world")
+            or f"{PREFIX}/{self.world.log.current_name}" not in self.world.s3.objects
+        ):
             return
         seq, current = self.world.current()
         rows = [row for file in self.world.files()[:seq] for row in file]
@@ -122,9 +139,13 @@ class Crashes(RuleBasedStateMachine):
                 value = row["subject"] if row["op"] != "D" else None
                 assert after is None or after <= by
                 if row["id"] not in shop.was_hidden:
-                    values = shop.values_since(row["id"], after) if after else shop.values_since(row["id"], None)
+                    values = (
+                        shop.values_since(row["id"], after) if after else shop.values_since(row["id"], None)
+                    )
                     assert value in values
-                    assert any(at <= by for at, was in shop.history[row["id"]] if was == value) or value is None
+                    assert (
+                        any(at <= by for at, was in shop.history[row["id"]] if was == value) or value is None
+                    )
 
     def _try(self, script: list[tuple[int, str]]) -> None:
         shop = self.world.shop
@@ -132,9 +153,13 @@ class Crashes(RuleBasedStateMachine):
         with self._disturbed(script) as changed:
             try:
                 result = self.world.scan(
-                    self.progress, self._save, scan=self.kind, run=f"run {self.runs}", generation=f"{self.generation}"
+                    self.progress,
+                    self._save,
+                    scan=self.kind,
+                    run=f"run {self.runs}",
+                    generation=f"{self.generation}",
                 )
-            except (Killed, BotoCoreError, LightspeedStorageError, LightspeedQuotaExhausted):
+            except (Killed, BotoCoreError, LightspeedStorageError, LightspeedQuotaExhaustedError):
                 return
         is_whole = not resumed and shop.asked[asked:].count("list") > 0
         self.progress = None
@@ -147,7 +172,7 @@ class Crashes(RuleBasedStateMachine):
                 assert rows[ticket_id]["subject"] == ticket["subject"]
 
     @contextmanager
-    def _disturbed(self, script: list[tuple[int, str]]) -> Iterator[set[int]]:
+    def _disturbed(self, script: list[tuple[int, str]]) -> Generator[set[int]]:
         """Let things happen at each request of a scan; what was changed meanwhile is told."""
         changed: set[int] = set()
         due = [gap for gap, _ in script]
@@ -170,9 +195,13 @@ class Crashes(RuleBasedStateMachine):
                     raise lost_response()
             elif what == "quota":
                 if request in {"list", "get"}:
-                    raise LightspeedQuotaExhausted("no quota", until=self.world.shop.now() + timedelta(minutes=5))
+                    raise LightspeedQuotaExhaustedError(
+                        "no quota", until=self.world.shop.now() + timedelta(minutes=5)
+                    )
             elif what.startswith("other"):
-                self._undisturbed(lambda: self.world.scan(scan="recent" if "recent" in what else "full", run="other"))
+                self._undisturbed(
+                    lambda: self.world.scan(scan="recent" if "recent" in what else "full", run="other")
+                )
             elif (one := self._change(what)) is not None:
                 changed.add(one)
 
