@@ -386,7 +386,7 @@ def test_snowflake_loads_what_is_published_and_nothing_that_is_staged() -> None:
     for load, name in zip(loads, ("tickets.parquet", "tickets.jsonl.gz"), strict=True):
         (pattern,) = [option.expression.name for option in load.args["params"] if option.name == "PATTERN"]
         assert re.fullmatch(pattern, f"date=2026-01-31/{name}")
-        assert not re.fullmatch(pattern, f"date=2026-01-31/_staging/{name}/owner-export/piece")
+        assert not re.fullmatch(pattern, f"_staging/date=2026-01-31/{name}/owner/export/part")
         assert not re.fullmatch(pattern, "date=2026-01-31/tickets.csv")
 
 
