@@ -24,6 +24,7 @@ from sqlglot.tokens import TokenType
 from airflow_provider_lightspeed.formats import Layout, make_format
 from airflow_provider_lightspeed.formats.columns import Columns
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
+from airflow_provider_lightspeed.probe import _parser as probe_parser
 from airflow_provider_lightspeed.sandbox.__main__ import _parser
 
 PROJECT = Path(__file__).parents[2]
@@ -229,6 +230,8 @@ def check(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
         assert set((extras["extras"] or "").split(",")) <= {"", *known}, command
     elif arguments[:2] == ["-m", "airflow_provider_lightspeed.sandbox"]:
         _parser().parse_args(arguments[2:])
+    elif arguments[:2] == ["-m", "airflow_provider_lightspeed.probe"]:
+        probe_parser().parse_args(arguments[2:])
     elif program == "export" and arguments[0].startswith("AIRFLOW_CONN_"):
         variable, _, value = arguments[0].partition("=")
         monkeypatch.setenv(variable, value)

@@ -62,6 +62,7 @@ _LATER = (
     "formats",
     "hooks.connection",
     "hooks.metrics",
+    "probe",
     "s3.staging",
     "s3.target",
     "transfers.attempt",
