@@ -186,6 +186,10 @@ class ChangeLog:
         """Return the name of the object with all tickets as they are now."""
         return f"current/tickets{self._form.suffix}"
 
+    def exists(self) -> bool:
+        """Return whether a run has finished here in this format."""
+        return self._store.find(self.current_name) is not None
+
     def name(self, seq: int) -> str:
         """Return the name of a change file."""
         return f"changes/block={seq // _FILES_IN_BLOCK:017}/{seq:020}{self._form.suffix}"
@@ -238,7 +242,7 @@ class ChangeLog:
         if status and status.seq == seq:
             coverage = latest(coverage, status.coverage)
         elif status and status.seq > seq:
-            raise self._lost(status.seq)
+            raise self.lost(status.seq)
         latest_word = status if status and status.seq == seq else head
         return Opened(
             head, known, coverage,
@@ -246,6 +250,13 @@ class ChangeLog:
             deleted_since_full=latest_word.deleted_since_full if latest_word else 0,
             status=status,
         )  # fmt: skip
+
+    def ends(self) -> tuple[Status | None, int, int]:
+        """Return the status, the number of the last change file, and that up to which ``current`` goes."""
+        status = self.read_status()
+        current = _seq_of(self._store.find(self.current_name))
+        head = self._head(max(status.seq if status else 0, current))
+        return status, head.seq if head else 0, current
 
     def commits(self, after: int) -> Iterator[Commit]:
         """Go through the change files after one, to the end of the log."""
@@ -372,7 +383,7 @@ class ChangeLog:
         if hint:
             found = self._store.find(self.name(hint))
             if found is None:
-                raise self._lost(hint)
+                raise self.lost(hint)
             head = self._commit(found, hint)
         for commit in self.commits(hint):
             head = commit
@@ -405,22 +416,23 @@ class ChangeLog:
         if beyond is None or self._store.find(self.name(seq + 1)) is not None:
             return  # nothing, or another run has committed just now
         if (found := _KEY.fullmatch(beyond)) and found[3] == self._form.suffix and int(found[2]) > seq:
-            raise self._lost(seq + 1)
+            raise self.lost(seq + 1)
         raise LightspeedTaskFailed(
             f"{self._store.uri(beyond)} is no part of the log of changes. Take a prefix of its own, or the "
             "file_format that the prefix has"
         )
 
-    def _lost(self, seq: int) -> LightspeedChangesLostError:
+    def lost(self, seq: int) -> LightspeedChangesLostError:
+        """Build the error for a change file that is gone."""
         return LightspeedChangesLostError(
             f"{self.uri(seq)} is missing, and later files or status.json show that it was there. Bring it back (from "
-            "a version of the bucket, or a copy), or take another prefix. No ticket was fetched"
+            "a version of the bucket, or a copy). A reader begins again from current; a writer takes another prefix"
         )
 
     def _fetch(self, seq: int) -> IO[bytes]:
         stored = self._store.get(self.name(seq))
         if stored is None:
-            raise self._lost(seq)
+            raise self.lost(seq)
         return stored.body
 
     def _read_known(self) -> tuple[Known, int]:

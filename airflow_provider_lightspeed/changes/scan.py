@@ -31,6 +31,7 @@ from airflow_provider_lightspeed.changes.coverage import (
 )
 from airflow_provider_lightspeed.changes.files import Row
 from airflow_provider_lightspeed.changes.log import (
+    Announced,
     ChangeLog,
     Commit,
     Identity,
@@ -42,7 +43,7 @@ from airflow_provider_lightspeed.changes.log import (
     instants,
 )
 from airflow_provider_lightspeed.exceptions import LightspeedStorageError, LightspeedTaskFailed
-from airflow_provider_lightspeed.transfers.staging import Piece, Staging
+from airflow_provider_lightspeed.s3.staging import Chunk, Staging
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +127,7 @@ class Progress(msgspec.Struct, kw_only=True):
     base: int
     coverage: Coverage
     cursor: Any = None
-    parts: list[Piece] = msgspec.field(default_factory=list)
+    parts: list[Chunk] = msgspec.field(default_factory=list)
     ended: datetime | None = None
     gone: list[int] = msgspec.field(default_factory=list)
     unlisted: list[int] = msgspec.field(default_factory=list)
@@ -134,7 +135,8 @@ class Progress(msgspec.Struct, kw_only=True):
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON values."""
-        plain: dict[str, Any] = msgspec.to_builtins(self)
+        # Lists in place of tuples: Airflow's store keeps what JSON knows.
+        plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
         return plain
 
     @classmethod
@@ -175,6 +177,7 @@ class Result:
 class Scan:
     """A scan, from opening the log to the last thing that follows from its commit.
 
+    :ivar progress: what it has done so far.
     :param row: the columns of a ticket, as they are written.
     :param parts: where what is read is kept, by the scan's id.
     :param save: saves progress for the next try.
@@ -182,6 +185,8 @@ class Scan:
         exhausted, and that error.
     :param now: the time; replaced in tests.
     """
+
+    progress: Progress
 
     def __init__(
         self,
@@ -208,6 +213,7 @@ class Scan:
         self._calls_at_start = client.calls
         self._calls_saved = self._calls_moved = client.calls
         self._seen = array("q")
+        self._begun = False
         self._rows: list[tuple[Row, int]] = []  # with raw fingerprints
 
     def run(self, progress: Progress | None) -> Result:
@@ -229,6 +235,7 @@ class Scan:
             return result
         self._check_shop(opened)
         self.progress = progress or self._begin(opened)
+        self._begun = True
         self._calls_before = self.progress.calls
         result = self._scan(opened)
         self._parts.remove()
@@ -237,8 +244,13 @@ class Scan:
     @property
     def can_resume(self) -> bool:
         """Return whether stopping now loses little; else the list would be read from its beginning again."""
-        is_read = self.progress.ended is not None
+        is_read = not self._begun or self.progress.ended is not None
         return is_read or self._client.calls - self._calls_moved <= _FEW_CALLS
+
+    def remove_parts(self) -> None:
+        """Remove what was staged, if anything was."""
+        if self._begun:
+            self._parts.remove()
 
     # Which scan, and whether it is the same shop.
 
@@ -311,8 +323,8 @@ class Scan:
         # What other runs had committed before this try: what is known has it already.
         others = [commit for commit in self._log.commits(progress.base) if commit.seq <= opened.seq]
         touched = {row["id"] for one in others for row in self._log.rows(one.seq)}
-        self._settle(comparison)
         self._confirm(opened, comparison, touched)
+        self._settle(comparison)
         return self._commit(opened, comparison.found, others, touched)
 
     def _replay(self, comparison: Comparison) -> None:
@@ -340,20 +352,23 @@ class Scan:
         self._save_in_time()
 
     def _take(self, page: Any, comparison: Comparison) -> None:
-        changed = []
-        for ticket in page.tickets:
-            if (row := comparison.see(ticket)) is None:
-                self._seen.append(ticket["id"])
-            else:
-                changed.append((ticket, row, comparison.found.raw[-1]))
-        self._keep(changed)
+        self._see(page.tickets, comparison)
         if page.cursor is not None:
             self.progress.cursor = page.cursor
             self._calls_moved = self._client.calls
         self._save_in_time()
 
+    def _see(self, tickets: list[Any], comparison: Comparison) -> None:
+        changed = []
+        for ticket in tickets:
+            if (row := comparison.see(ticket)) is None:
+                self._seen.append(ticket["id"])
+            else:
+                changed.append((ticket, row, comparison.found.raw[-1]))
+        self._keep(changed)
+
     def _keep(self, changed: list[tuple[Any, Row, int]]) -> None:
-        if self._with_messages is None or not self.progress.base:
+        if self._with_messages is None or not self.progress.coverage:
             self._rows += [(row, raw) for _, row, raw in changed]
             return
         for start in range(0, len(changed), _BATCH):
@@ -383,49 +398,49 @@ class Scan:
 
     def _confirm(self, opened: Opened, comparison: Comparison, touched: set[int]) -> None:
         """Tell the tickets that are gone from those that the list hides, and refuse too many of either."""
-        progress, known, options = self.progress, opened.known, self._options
+        progress, known, limits = self.progress, opened.known, self._options.limits
         absent = [ticket_id for ticket_id in comparison.absent() if ticket_id not in touched]
+        # Those that the list has hidden before come last, and never count as gone unless the shop says so.
+        absent.sort(key=known.is_unlisted)
         new = [ticket_id for ticket_id in absent if not known.is_unlisted(ticket_id)]
-        hidden_before = [ticket_id for ticket_id in absent if known.is_unlisted(ticket_id)]
         scope = known.above(progress.after_id)
-        earlier = opened.deleted_since_full
         updated = sum(ticket_id in known for ticket_id in comparison.found.ids if ticket_id not in touched)
-        if why := options.limits.too_many_deleted(len(new), earlier, scope):
-            hint = f"accept_deleted={len(new)} for one run"
-            self._refuse(len(new), f"{why}. If they were deleted, set {hint}")
-        if why := options.limits.too_many_updated(updated, scope):
+        if why := limits.too_many_deleted(len(new), opened.deleted_since_full, scope):
+            self._refuse(len(new), f"{why}. If they were deleted, set accept_deleted={len(new)} for one run")
+        if why := limits.too_many_updated(updated, scope):
             self._refuse(len(new), f"{why}. If that is right, set max_updated=1 for one run")
-        asked = [*progress.gone, *progress.unlisted]
-        for ticket_id in (new + hidden_before)[: options.confirm_deleted]:
-            if ticket_id not in asked:
-                self._ask(ticket_id)
-        if set(progress.unlisted) & set(new):
+        self._ask_for(absent[: self._options.confirm_deleted], comparison)
+        if progress.unlisted:
             # The list hides tickets, so that being gone from it proves nothing for the rest of them either.
-            for ticket_id in new[options.confirm_deleted :]:
-                if ticket_id not in asked:
-                    self._ask(ticket_id)
+            self._ask_for(new, comparison)
         answered = {*progress.gone, *progress.unlisted}
-        progress.gone += [ticket_id for ticket_id in new if ticket_id not in answered]
-        progress.unlisted += [ticket_id for ticket_id in hidden_before if ticket_id not in answered]
+        for ticket_id in absent:
+            if ticket_id not in answered:
+                (progress.unlisted if known.is_unlisted(ticket_id) else progress.gone).append(ticket_id)
         if progress.unlisted:
             log.warning(
-                "The shop has %d tickets that its list does not show; they stay as they were: %s",
+                "The shop has %d tickets that its list does not show; they stay: %s",
                 len(progress.unlisted), progress.unlisted[:10],
             )  # fmt: skip
         known.set_unlisted(progress.unlisted)
 
-    def _ask(self, ticket_id: int) -> None:
-        try:
-            self._client.call(get_ticket(ticket_id))
-        except LightspeedNotFoundError as error:
-            if not error.gone:
+    def _ask_for(self, ticket_ids: list[int], comparison: Comparison) -> None:
+        """Request tickets one by one; what the shop shows of them counts as if the list had shown it."""
+        for ticket_id in ticket_ids:
+            if ticket_id in self.progress.gone or ticket_id in self.progress.unlisted:
+                continue
+            try:
+                ticket = self._client.call(get_ticket(ticket_id))
+            except LightspeedNotFoundError as error:
+                if not error.gone:
+                    raise
+                self.progress.gone.append(ticket_id)
+            except LightspeedQuotaExhaustedError:
+                self._save()
                 raise
-            self.progress.gone.append(ticket_id)
-        except LightspeedQuotaExhaustedError:
-            self._save()
-            raise
-        else:
-            self.progress.unlisted.append(ticket_id)
+            else:
+                self._see([ticket], comparison)
+                self.progress.unlisted.append(ticket_id)
 
     def _refuse(self, gone: int, why: str) -> None:
         refused = Refused(self.progress.scan, self.progress.started, gone, why)
@@ -553,6 +568,31 @@ class Scan:
     @property
     def _parts(self) -> Staging:
         return self._make_parts(self.progress.observation)
+
+
+def announce(change_log: ChangeLog, run: str) -> Callable[[], None] | None:
+    """Return how to note that the end of the log was announced; None if it was, by another run.
+
+    What this run has noted itself counts for nothing: it may have been killed before its event was sent. So a crash
+    may repeat an event, and loses none.
+    """
+    status = change_log.read_status()
+    if status is None or not status.seq:
+        return None
+    told = status.announced
+    if told is not None and told.seq >= status.seq and told.run != run:
+        return None
+    seq = status.seq
+
+    def note() -> None:
+        def change(there: Status | None) -> Status | None:
+            if there is None or (there.announced and there.announced.seq > seq):
+                return None
+            return msgspec.structs.replace(there, announced=Announced(seq, run))
+
+        change_log.write_status(change)
+
+    return note
 
 
 def choose_scan(

@@ -22,7 +22,7 @@ from airflow_provider_lightspeed.changes.scan import Options, Progress, Result, 
 from airflow_provider_lightspeed.changes.store import Store
 from airflow_provider_lightspeed.formats import Layout
 from airflow_provider_lightspeed.formats.columns import Columns
-from airflow_provider_lightspeed.transfers.staging import Staging
+from airflow_provider_lightspeed.s3.staging import Staging
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PAGE = 3

@@ -259,6 +259,8 @@ class TestGone:
         status = world.log.read_status()
         assert status is not None
         assert status.unlisted == 1
+        world.shop.put(110)
+        assert world.scan(scan="full").updated == 1  # as the shop shows it when it is asked for
         world.shop.delete(110)
         assert world.scan(scan="full").deleted == 1
 

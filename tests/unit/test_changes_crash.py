@@ -149,7 +149,7 @@ class Crashes(RuleBasedStateMachine):
 
     def _try(self, script: list[tuple[int, str]]) -> None:
         shop = self.world.shop
-        asked, resumed = len(shop.asked), self.progress is not None
+        self.listed, resumed = False, self.progress is not None
         with self._disturbed(script) as changed:
             try:
                 result = self.world.scan(
@@ -161,7 +161,7 @@ class Crashes(RuleBasedStateMachine):
                 )
             except (Killed, BotoCoreError, LightspeedStorageError, LightspeedQuotaExhaustedError):
                 return
-        is_whole = not resumed and shop.asked[asked:].count("list") > 0
+        is_whole = not resumed and self.listed
         self.progress = None
         if result.scan != "full" or not is_whole:
             return
@@ -182,6 +182,7 @@ class Crashes(RuleBasedStateMachine):
         def disturb(request: str) -> None:
             nonlocal requests
             self.world.shop.tick()
+            self.listed = self.listed or request == "list"
             requests += 1
             if not left or requests <= due[0]:
                 return
