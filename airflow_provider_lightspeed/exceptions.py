@@ -47,6 +47,7 @@ __all__ = [
     "LightspeedResponseTooLargeError",
     "LightspeedServerError",
     "LightspeedStagingLostError",
+    "LightspeedStaleChangesError",
     "LightspeedStorageError",
     "LightspeedTaskFailed",
     "LightspeedTicketsFailed",
@@ -75,6 +76,10 @@ class LightspeedTicketsFailed(AirflowException):
 
 class LightspeedStorageError(AirflowException):
     """S3 did not do what it was asked to. Another try may help."""
+
+
+class LightspeedStaleChangesError(AirflowException):
+    """A log of changes is too old, or its parts do not belong together. A run that is under way may mend it."""
 
 
 class LightspeedStagingLostError(LightspeedStorageError):
