@@ -1,4 +1,4 @@
-"""What a task raises, and which errors Airflow need not try again."""
+"""All exceptions of the provider: what a call raises, what a task raises, and which Airflow need not retry."""
 
 from __future__ import annotations
 
@@ -6,7 +6,57 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
 from airflow_provider_lightspeed._airflow import AirflowException, AirflowFailException
-from airflow_provider_lightspeed.api.errors import LightspeedAuthenticationError, LightspeedConfigurationError
+from airflow_provider_lightspeed.api.errors import (
+    LightspeedAPIError,
+    LightspeedAuthenticationError,
+    LightspeedConfigurationError,
+    LightspeedConnectionError,
+    LightspeedError,
+    LightspeedGatewayError,
+    LightspeedIncompleteListError,
+    LightspeedInvalidRequestError,
+    LightspeedMalformedResponseError,
+    LightspeedNotFoundError,
+    LightspeedPermanentError,
+    LightspeedQuotaExhaustedError,
+    LightspeedRateLimitError,
+    LightspeedRedirectError,
+    LightspeedResponseTooLargeError,
+    LightspeedServerError,
+    LightspeedTooLateError,
+    LightspeedUnknownLanguageError,
+    LightspeedUnknownOutcomeError,
+    LightspeedWrongTicketError,
+)
+
+__all__ = [
+    "LightspeedAPIError",
+    "LightspeedAuthenticationError",
+    "LightspeedConfigurationError",
+    "LightspeedConnectionError",
+    "LightspeedError",
+    "LightspeedGatewayError",
+    "LightspeedIncompleteListError",
+    "LightspeedInvalidRequestError",
+    "LightspeedMalformedResponseError",
+    "LightspeedNotFoundError",
+    "LightspeedPermanentError",
+    "LightspeedQuotaExhaustedError",
+    "LightspeedRateLimitError",
+    "LightspeedRedirectError",
+    "LightspeedResponseTooLargeError",
+    "LightspeedServerError",
+    "LightspeedStagingLostError",
+    "LightspeedStaleChangesError",
+    "LightspeedStorageError",
+    "LightspeedTaskFailed",
+    "LightspeedTicketsFailed",
+    "LightspeedTooLateError",
+    "LightspeedUnknownLanguageError",
+    "LightspeedUnknownOutcomeError",
+    "LightspeedWrongTicketError",
+    "fail_without_retry",
+]
 
 
 class LightspeedTaskFailed(AirflowFailException):
@@ -28,6 +78,10 @@ class LightspeedStorageError(AirflowException):
     """S3 did not do what it was asked to. Another try may help."""
 
 
+class LightspeedStaleChangesError(AirflowException):
+    """A log of changes is too old, or its parts do not belong together. A run that is under way may mend it."""
+
+
 class LightspeedStagingLostError(LightspeedStorageError):
     """What an export had staged is gone: it can only start again."""
 
@@ -38,10 +92,9 @@ def fail_without_retry() -> Generator[None]:
 
     Usable as a decorator on ``execute`` and ``poke``. Retrying wrong credentials could get the key blocked.
 
-    :raises LightspeedTaskFailed: from a :class:`LightspeedAuthenticationError` or
-        :class:`LightspeedConfigurationError`.
+    :raises LightspeedTaskFailed: from a :class:`LightspeedPermanentError`.
     """
     try:
         yield
-    except (LightspeedAuthenticationError, LightspeedConfigurationError) as error:
+    except LightspeedPermanentError as error:
         raise LightspeedTaskFailed(str(error)) from error

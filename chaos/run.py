@@ -94,7 +94,7 @@ def run(scenario: Scenario, environment: Environment) -> Report:
         if states["export"] == "success":
             body = environment.s3.client().get_object(Bucket=BUCKET, Key=key)["Body"].read()
             export_is_complete(scenario, shop, read_rows(body, scenario.ending), before, seen.after["export"])
-            # A failed one leaves its pieces for another try, until their lease is over.
+            # A failed one leaves its parts for another try.
             left = (
                 environment.s3
                 .client()
@@ -110,7 +110,9 @@ def run(scenario: Scenario, environment: Environment) -> Report:
         else:
             only_stale_are_closed(scenario, shop, before)
         if states["watch"] == "success":
-            watch_is_complete(since_id, before, seen.after["watch"], _result(environment, run_id, "watch"))
+            watch_is_complete(
+                scenario, since_id, before, seen.after["watch"], _result(environment, run_id, "watch")
+            )
         tries = {name: task["try_number"] for name, task in tasks.items()}
         calls = shop.calls
         logs = {name: environment.logs(run_id, name) for name in TASKS}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from array import array
 from collections.abc import Callable, Mapping
@@ -54,12 +55,13 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 class Shop:
     """All of one shop's state. Safe to use from several threads.
 
-    Tickets that nobody has touched are not kept: the catalogue makes them again when they are asked for.
+    Unchanged tickets are not stored: the catalogue makes them again at each read.
     """
 
     def __init__(self, config: ShopConfig, *, clock: Callable[[], float] = time.time) -> None:
-        self.config = config
-        self.answer_zone = parse_zone(config.answer_timezone)
+        self.configure(config)
+        self.followers: list[Callable[[Ticket | None, Ticket | None], None]] = []
+        """Called with each ticket before and after a write."""
         self._clock = clock
         self._lock = RLock()
         end = int(clock() if config.end is None else config.end.timestamp())
@@ -73,6 +75,15 @@ class Shop:
         self._history: dict[int, list[Change]] = {}
         self._last_id = id_of(self._by_age.keys[-1]) if self._by_age else config.first_id - 1
         self._last_message_id = (self._last_id + 1) * MESSAGES_PER_TICKET
+
+    def configure(self, config: ShopConfig) -> None:
+        """Take other options. Those of the tickets at the start have no effect any more."""
+        self.config = config
+        self.answer_zone = parse_zone(config.answer_timezone)
+
+    def now(self) -> float:
+        """Return the time in this shop, in epoch seconds."""
+        return self._clock()
 
     # What the API does
 
@@ -96,7 +107,7 @@ class Shop:
             return [self._live(id_of(key)) for key in page]
 
     def count(self, query: Query) -> int:
-        """Return the length of a whole list."""
+        """Return the length of a full list."""
         with self._lock:
             _, begin, end = self._matching(query)
             return end - begin
@@ -239,7 +250,7 @@ class Shop:
     # The truth
 
     def document(self, ticket: Ticket) -> Document:
-        """Return a ticket as the API's answers read."""
+        """Return a ticket as the API returns it."""
         return ticket_document(ticket, self.answer_zone)
 
     def ids(self) -> list[int]:
@@ -277,6 +288,27 @@ class Shop:
     def __len__(self) -> int:
         with self._lock:
             return len(self._by_age)
+
+    # Copies
+
+    def copy(self) -> Shop:
+        """Return a shop that begins as this one is now. Conversations and history stay shared."""
+        with self._lock:
+            twin = copy.copy(self)
+            twin._lock, twin.followers = RLock(), []
+            twin._by_age, twin._touched = copy.deepcopy(self._by_age), dict(self._touched)
+            twin._by_rank, twin._by_customer = None, {}
+            return twin
+
+    def newest(self, count: int) -> list[Ticket]:
+        """Return the newest tickets, the oldest of them first."""
+        with self._lock:
+            return [self._ticket(key) for key in self._by_age.keys[max(0, len(self) - count) :]]
+
+    def apply(self, old: Ticket | None, new: Ticket | None) -> None:
+        """Repeat a write that another shop has done."""
+        with self._lock:
+            self._store(old, new)
 
     # Inside
 
@@ -350,6 +382,8 @@ class Shop:
             self._by_age.add(new.id, new.created_at)
         if new is None and old is not None:
             self._by_age.remove(old.id, old.created_at)
+        for follower in self.followers:
+            follower(old, new)
 
     def _note_difference(self, old: Ticket, new: Ticket, by: str, method: str, **also: Document) -> None:
         before, after = self.document(old), self.document(new)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import lru_cache
 from itertools import islice
+from math import ceil
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -128,6 +129,12 @@ class World:
             self.add(second, updated)
         self.now = max([self.now + 1, *((row.updated or 0) for row in self.rows.values())])
         self.filled = True
+        if self.hidden:
+            # So long a run of rows left out that it fills half a page would look like the end of the list.
+            hidden_at = -3
+            for index, row in enumerate(sorted(self.rows.values(), key=self._key())):
+                row.hidden = row.hidden and index - hidden_at > 2
+                hidden_at = index if row.hidden else hidden_at
         return self
 
     def add(self, created: int, updated: int | None) -> None:
@@ -137,7 +144,7 @@ class World:
             self.last_id, created, updated, email, self.chance.random()
         )
         if self.hidden or self.twice or self.late:
-            row.hidden = self.chance.random() < self.hidden
+            row.hidden = not self.filled and self.chance.random() < self.hidden
             row.twice = self.chance.random() < self.twice
             if self.filled and self.chance.random() < self.late:
                 row.visible_from = self.calls + self.chance.randint(1, 8)
@@ -388,6 +395,13 @@ def run(
 # For tests with small pages, where lists of many pages cost little
 
 SMALL_PAGE = 10
+
+
+def pages(size: int) -> int:
+    """Return how many small pages a list takes. Pages overlap, which at full size costs a tenth, and here a third."""
+    return ceil(size / 7)
+
+
 CLOCK_CHANGES = [
     ("Europe/Amsterdam", (2025, 3, 30, 1)),
     ("Europe/Amsterdam", (2025, 10, 26, 1)),

@@ -18,7 +18,7 @@ from __future__ import annotations
 from itertools import takewhile
 from math import ceil
 
-from airflow_provider_lightspeed.api.errors import LightspeedMalformedAnswerError
+from airflow_provider_lightspeed.api.errors import LightspeedMalformedResponseError
 from airflow_provider_lightspeed.api.paging.cursors import NewestFirstCursor, ReaderState
 from airflow_provider_lightspeed.api.paging.detect_offset import detect_offset
 from airflow_provider_lightspeed.api.paging.reader import (
@@ -123,7 +123,7 @@ def _has_older(reader: ListReader, last: Ticket) -> Walk[bool | None]:
     """
     try:
         created = created_at(last)
-    except LightspeedMalformedAnswerError:
+    except LightspeedMalformedResponseError:
         return None
     for offset in (reader.zone.guess(created), LOWEST):
         section = yield from reader.list(bounds={"created_at_max": local_time(created, offset + TICK)})

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from airflow_provider_lightspeed.api.errors import (
     LightspeedIncompleteListError,
     LightspeedInvalidRequestError,
+    LightspeedMalformedResponseError,
     LightspeedNotFoundError,
+    LightspeedResponseTooLargeError,
     LightspeedServerError,
 )
 from airflow_provider_lightspeed.api.paging.cursors import Cursor, ReaderState
 from airflow_provider_lightspeed.api.paging.timezone import FilterZone
 from airflow_provider_lightspeed.api.tickets import (
     PAGE_SIZE,
+    RejectedTicket,
     Request,
     Ticket,
     TicketFilter,
     changed_at,
     count_tickets,
+    created_at,
     list_tickets,
 )
 
@@ -31,6 +36,8 @@ from airflow_provider_lightspeed.api.tickets import (
 SMALLEST_PAGE = 5
 #: How a shop refuses a page that is too deep for it.
 _REFUSALS = (LightspeedInvalidRequestError, LightspeedNotFoundError, LightspeedServerError)
+
+_CREATED_AT = re.compile(rb'"createdAt"\s*:\s*"([^"\\]*)"')
 
 #: Local times for ``created_at_min`` and ``created_at_max``.
 Bounds = dict[str, str]
@@ -47,6 +54,8 @@ class Page:
     :param counted: the shop's own count, if the walk has asked for it: an estimate.
     :param boundary: once the walk has ended, no ticket with an id up to this one is missing. Tickets with
         a higher id came during the walk, and others may have come between them.
+    :param rejected: rows that are no readable ticket, each once. One without a readable id has no place in
+        the list: the walk proves that none of the others is missing.
     """
 
     tickets: list[Ticket]
@@ -54,10 +63,11 @@ class Page:
     seen: int
     counted: int | None
     boundary: int
+    rejected: list[RejectedTicket]
 
 
 #: A walk, or a part of one that returns T.
-Walk = Generator[Request | Page, Any, T]
+Walk = Generator[Request[Any] | Page, Any, T]
 
 
 class NotInOrder(Exception):  # ruff: ignore[error-suffix-on-exception-name] - a finding, no failure: the walk continues by time slices
@@ -101,12 +111,21 @@ class ListReader:
     :param filter: the caller's filter.
     :param zone: what is known of the zone of date filters.
     :param page_size: tickets to ask for at once.
+    :param keep_malformed: whether rows that are no readable ticket are kept, as rejected.
     """
 
-    def __init__(self, filter: TicketFilter, zone: FilterZone, page_size: int = PAGE_SIZE) -> None:
+    def __init__(
+        self,
+        filter: TicketFilter,
+        zone: FilterZone,
+        page_size: int = PAGE_SIZE,
+        *,
+        keep_malformed: bool = False,
+    ) -> None:
         self.filter = filter
         self.zone = zone
         self.page_size = page_size
+        self.keep_malformed = keep_malformed
         self.longest = 0
         self.seen = 0
         self.boundary = 0
@@ -118,13 +137,20 @@ class ListReader:
             self._bounds["created_at_max"] = zone.latest_local_time(filter.created_to)
         # Looked into only if a walk turns out not to be in order.
         self._ids = array("q")
+        # Rejected rows of which the id is known, and those without one that are not yet yielded.
+        self._rejected: dict[int, RejectedTicket] = {}
+        self._without_id: list[RejectedTicket] = []
+        self._seen_without_id: set[bytes] = set()
+        self._yielded_rejected: set[int] = set()
         # Whether the order seen so far may as well be that of the last change.
         self.maybe_ordered_by_update = True
 
     @classmethod
-    def resumed(cls, filter: TicketFilter, state: ReaderState, page_size: int) -> ListReader:
+    def resumed(
+        cls, filter: TicketFilter, state: ReaderState, page_size: int, *, keep_malformed: bool
+    ) -> ListReader:
         """Return a reader that knows what an earlier one had learned. It gave a cursor, so it was sure of the order."""
-        reader = cls(filter, state.zone, page_size)
+        reader = cls(filter, state.zone, page_size, keep_malformed=keep_malformed)
         reader.seen, reader.longest, reader.boundary = state.seen, state.longest, state.boundary
         reader.maybe_ordered_by_update = False
         return reader
@@ -164,22 +190,33 @@ class ListReader:
         :raises NotInOrder: if the shop refuses a page for being too deep.
         """
         limit = limit or (self.page_size if page == 1 else self.limit)
-        request = list_tickets(
-            page=page,
-            limit=limit,
-            since_id=self.filter.since_id if since_id is None else since_id,
-            email=self.filter.email,
-            **self._narrowed(bounds),
-        )
-        try:
-            rows: list[Ticket] = yield request
-        except _REFUSALS as error:
-            if page == 1:
-                raise
-            raise NotInOrder from error
+        while True:
+            request = list_tickets(
+                page=page,
+                limit=limit,
+                since_id=self.filter.since_id if since_id is None else since_id,
+                email=self.filter.email,
+                keep_malformed=self.keep_malformed,
+                **self._narrowed(bounds),
+            )
+            try:
+                rows: list[Ticket | RejectedTicket] = yield request
+                break
+            except LightspeedResponseTooLargeError:
+                if limit == 1:
+                    raise
+                # A page of half the size starts at the same row, or a few rows before it.
+                page, limit = 2 * page - 1, limit // 2
+                self.page_size = min(self.page_size, limit)
+            except _REFUSALS as error:
+                if page == 1:
+                    raise
+                raise NotInOrder from error
         once: dict[int, Ticket] = {}
         for row in rows:
-            once.setdefault(row["id"], row)
+            ticket = self._readable(row) if isinstance(row, RejectedTicket) else row
+            if ticket is not None:
+                once.setdefault(ticket["id"], ticket)
         # A repeated row may have been added to a full page.
         self.longest = max(self.longest, min(len(once), limit))
         return Section([*once.values()], (page - 1) * limit, len(rows), min(limit, self.limit))
@@ -201,8 +238,37 @@ class ListReader:
         """
         self.seen += len(rows)
         self._ids.extend(row["id"] for row in rows)
-        matching = [row for row in rows if self.filter.holds(row)]
-        return Page(matching, cursor(self.state) if cursor else None, self.seen, self.counted, self.boundary)
+        rejected, self._without_id = self._without_id, []
+        matching: list[Ticket] = []
+        for row in rows:
+            bad = self._rejected.get(row["id"])
+            if bad is None:
+                matches = self.filter.matches(row)
+            else:
+                # One with an unreadable createdAt is reported whatever the window is.
+                matches = "createdAt" not in row or self.filter.matches(row)
+            if matches and bad is None:
+                matching.append(row)
+            elif matches and bad is not None and row["id"] not in self._yielded_rejected:
+                self._yielded_rejected.add(row["id"])
+                rejected.append(bad)
+        position = cursor(self.state) if cursor else None
+        return Page(matching, position, self.seen, self.counted, self.boundary, rejected)
+
+    def _readable(self, row: RejectedTicket) -> Ticket | None:
+        """Return what stands for a rejected row in the list: its id, and its ``createdAt`` if that can be read."""
+        if row.id is None:
+            if row.raw not in self._seen_without_id:
+                self._seen_without_id.add(row.raw)
+                self._without_id.append(row)
+            return None
+        self._rejected.setdefault(row.id, row)
+        known: dict[str, Any] = {"id": row.id}
+        for text in _CREATED_AT.findall(row.raw)[:1]:
+            created = {"createdAt": text.decode("ascii", "replace")}
+            if second_of(cast("Ticket", known | created)) is not None:
+                known |= created
+        return cast("Ticket", known)
 
     def track_updated_at(self, rows: Sequence[Ticket], *, newest_first: bool) -> None:
         """Find out whether the order of ids may in truth be the order of the last change.
@@ -244,6 +310,14 @@ class IdSet:
 
     def __len__(self) -> int:
         return len(self._ids)
+
+
+def second_of(row: Ticket) -> int | None:
+    """Return when a ticket was created, in seconds since 1970; None if that can't be read."""
+    try:
+        return int(created_at(row).timestamp())
+    except LightspeedMalformedResponseError:
+        return None
 
 
 def overlapping(highest_start: int, limit: int) -> tuple[int, int]:

@@ -43,6 +43,7 @@ from airflow_provider_lightspeed.api.paging.reader import (
     ascending,
     descending,
     overlapping,
+    second_of,
 )
 from airflow_provider_lightspeed.api.paging.timezone import local_time_from_seconds
 from airflow_provider_lightspeed.api.tickets import Ticket, created_at
@@ -190,7 +191,7 @@ def time_slices(reader: ListReader, cursor: SampleCursor | SliceCursor | None = 
             # One empty response proves nothing.
             section = yield from reader.list(bounds=bounds, limit=reader.page_size - 1)
         rows = section.rows
-        created = {row["id"]: int(created_at(row).timestamp()) for row in rows}
+        created = _seconds(reader, rows)
         moments = sorted(created.values())
         forgotten = max(recent.values(), default=0) - _CLOCK_CHANGE
         offset = _corrected_offset(reader, offset, start, end, moments, forgotten)
@@ -208,7 +209,7 @@ def time_slices(reader: ListReader, cursor: SampleCursor | SliceCursor | None = 
                 useless_cuts += 1
                 continue
             rows = yield from _confirm_by_second_pass(reader, bounds)
-            created = {row["id"]: int(created_at(row).timestamp()) for row in rows}
+            created = _seconds(reader, rows)
         fresh = [row for row in rows if row["id"] not in recent and row["id"] not in already]
         useless_cuts = 0 if fresh else useless_cuts
         # Slices overlap by a second; where a clock is set forward, by all that it skipped.
@@ -230,6 +231,13 @@ def time_slices(reader: ListReader, cursor: SampleCursor | SliceCursor | None = 
         yield reader.emit(fresh, position if slices and not len(already) else None)
 
 
+def _seconds(reader: ListReader, rows: Sequence[Ticket]) -> dict[int, int]:
+    """Return when tickets were created, by id, without rejected ones that do not say so."""
+    if not reader.keep_malformed:
+        return {row["id"]: int(created_at(row).timestamp()) for row in rows}
+    return {row["id"]: second for row in rows if (second := second_of(row)) is not None}
+
+
 def _sample_pages(reader: ListReader, cursor: SampleCursor | None, *, resumable: bool) -> Walk[_Sample]:
     """Read page by page, yielding no ticket.
 
@@ -244,12 +252,14 @@ def _sample_pages(reader: ListReader, cursor: SampleCursor | None, *, resumable:
     pages = 0
     while (rows := (yield from order.read())) is not None:
         pages += 1
-        if rows:
-            highest = max(rows, key=lambda row: row["id"])
-            newest = newest or {"id": highest["id"], "createdAt": highest["createdAt"]}
+        created = _seconds(reader, rows)
+        seconds.extend(created.values())
+        if created:
+            highest = max(created)
+            told = next(row["createdAt"] for row in rows if row["id"] == highest)
+            newest = newest or {"id": highest, "createdAt": told}
             # All that follows is read after this ticket was there.
-            reader.boundary = max(reader.boundary, highest["id"])
-        seconds.extend(int(created_at(row).timestamp()) for row in rows)
+            reader.boundary = max(reader.boundary, highest)
         if resumable and pages % _PAGES_AT_RISK == 0:
             some = sorted(seconds)[:: -(-len(seconds) // _SAMPLE) or 1]
 

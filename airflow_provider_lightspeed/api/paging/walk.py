@@ -38,6 +38,7 @@ def walk(
     cursor: Cursor | Mapping[str, Any] | None = None,
     *,
     page_size: int = PAGE_SIZE,
+    keep_malformed: bool = False,
 ) -> Walk[None]:
     """Read every ticket that matches and exists from the first call to the last, each exactly once.
 
@@ -46,14 +47,17 @@ def walk(
     :param cursor: of a page of an earlier walk with the same filter; the walk resumes after that page. With
         one that can't be read it starts over.
     :param page_size: tickets to ask for at once; for tests.
+    :param keep_malformed: yield rows that are no readable ticket as rejected; else they are an error.
     :raises LightspeedIncompleteListError: if completeness can't be proven.
     """
     if isinstance(cursor, Mapping):
         cursor = read_cursor(cursor)
     if cursor is not None:
-        yield from _resume(ListReader.resumed(filter, cursor.reader, page_size), cursor)
+        yield from _resume(
+            ListReader.resumed(filter, cursor.reader, page_size, keep_malformed=keep_malformed), cursor
+        )
         return
-    reader = ListReader(filter, FilterZone(named=filter_timezone), page_size)
+    reader = ListReader(filter, FilterZone(named=filter_timezone), page_size, keep_malformed=keep_malformed)
     first = yield from _first_page(reader)
     in_order = _guess_order(first)
     # Slices need no zone: without order it is worth its calls only if it is named.
@@ -61,7 +65,9 @@ def walk(
         offset = yield from detect_offset(reader, first.rows)
         if offset is not None:
             longest = reader.longest
-            reader = ListReader(filter, FilterZone(offset, filter_timezone), page_size)
+            reader = ListReader(
+                filter, FilterZone(offset, filter_timezone), page_size, keep_malformed=keep_malformed
+            )
             reader.longest = longest
             first = yield from _first_page(reader)
             in_order = _guess_order(first)

@@ -1,0 +1,79 @@
+"""Draw the figures of docs/architecture.md: `python -m tools.figures` writes them to docs/images/.
+
+Each figure is a chain of steps, each with the file that holds its rule, so that a moved rule is one line to change.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+from typing import NamedTuple
+
+IMAGES = Path(__file__).parents[1] / "docs" / "images"
+
+_WIDTH = 720
+_BOX_HEIGHT = 58
+_GAP = 34
+_MARGIN = 16
+_STYLE = """
+  text { font-family: system-ui, sans-serif; fill: #1b1b1f }
+  .what { font-size: 16px; font-weight: 600 }
+  .where { font-size: 13px; font-family: ui-monospace, monospace; fill: #44464f }
+  .then { font-size: 13px; fill: #44464f }
+  rect.step { fill: #fff; stroke: #8b1e1e; stroke-width: 1.5 }
+  path { stroke: #44464f; stroke-width: 1.5; fill: none }
+"""
+
+
+class Step(NamedTuple):
+    """One step of a figure.
+
+    :param what: what happens.
+    :param where: the file that holds the rule, below the package.
+    :param then: what goes on to the next step.
+    """
+
+    what: str
+    where: str
+    then: str = ""
+
+
+#: The figures, by the name of their file.
+FIGURES: dict[str, list[Step]] = {}
+
+
+def draw(steps: list[Step]) -> str:
+    """Return a figure as SVG."""
+    height = 2 * _MARGIN + len(steps) * _BOX_HEIGHT + (len(steps) - 1) * _GAP
+    middle = _WIDTH // 2
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img">',
+        f"<style>{_STYLE}</style>",
+        f'<rect width="{_WIDTH}" height="{height}" rx="8" fill="#f6f2f2"/>',
+        '<marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" orient="auto">'
+        '<path d="M0 0 L8 4 L0 8"/></marker>',
+    ]
+    for number, step in enumerate(steps):
+        top = _MARGIN + number * (_BOX_HEIGHT + _GAP)
+        parts += [
+            f'<rect class="step" x="{_MARGIN}" y="{top}" width="{_WIDTH - 2 * _MARGIN}" height="{_BOX_HEIGHT}" rx="6"/>',
+            f'<text class="what" x="{_MARGIN + 16}" y="{top + 25}">{escape(step.what)}</text>',
+            f'<text class="where" x="{_MARGIN + 16}" y="{top + 45}">{escape(step.where)}</text>',
+        ]
+        if number < len(steps) - 1:
+            bottom = top + _BOX_HEIGHT
+            parts += [
+                f'<path d="M{middle} {bottom} V{bottom + _GAP - 2}" marker-end="url(#tip)"/>',
+                f'<text class="then" x="{middle + 12}" y="{bottom + 21}">{escape(step.then)}</text>',
+            ]
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def main() -> None:
+    """Write all figures."""
+    for name, steps in FIGURES.items():
+        (IMAGES / f"{name}.svg").write_text(draw(steps), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
