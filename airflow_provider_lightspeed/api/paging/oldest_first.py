@@ -5,8 +5,8 @@ number is needed. The end is seen: a question that starts one ticket lower shows
 after it.
 
 All that was read may fit a list by last change too. There, ``since_id`` hides tickets that moved to the end.
-So such a list is read to its end by page number as well, from a ticket that did not move; and as many must
-have been read as the shop counts.
+So the end of such a list is read by page number as well: it must show the same tickets, and the list must be as
+long as the shop counted at the beginning, and as long as what was read.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from airflow_provider_lightspeed.api.paging.reader import (
     Section,
     Walk,
     ascending,
-    overlapping,
 )
 from airflow_provider_lightspeed.api.tickets import Ticket
 
@@ -38,6 +37,7 @@ def oldest_first(
         return OldestFirstCursor(state, last, inclusive)
 
     lower = empty = False
+    count: int | None = None
     section = first or (yield from reader.list(since_id=last + inclusive))
     while True:
         reader.track_updated_at(section.rows, newest_first=False)
@@ -57,31 +57,28 @@ def oldest_first(
             break  # after the last ticket there is none; or it is gone, and questions of both shapes show none
         else:
             lower, empty = not lower, True
-        if reader.maybe_ordered_by_update and (lower or empty):
-            yield from _read_end(reader, tail)
-            break
+        if reader.maybe_ordered_by_update:
+            if count is None:
+                count = yield from reader.count()
+            if lower or empty or reader.seen >= count:
+                yield from _read_end(reader, tail, count)
+                break
         # An inclusive since_id would show the last ticket again, on every page.
         section = yield from reader.list(since_id=last - lower + inclusive)
 
 
-def _read_end(reader: ListReader, tail: list[Ticket]) -> Walk[None]:
-    """Read the end of the list by page number, from a ticket that has not moved, and count.
+def _read_end(reader: ListReader, tail: list[Ticket], count: int) -> Walk[None]:
+    """Read the end of the list by page number: it must show the last tickets as they were read, and no others.
 
     :param tail: the last tickets read.
-    :raises NotInOrder: if a ticket has moved, or another number is counted.
+    :param count: taken after the first page. As many must have been read, and be in the list.
+    :raises NotInOrder: if not.
     """
-    if not reader.counts_exactly:
-        raise NotInOrder
-    page, limit = overlapping(reader.seen - 1, reader.limit)
-    end = yield from reader.list(page=page, limit=limit)
-    known = {row["id"]: row.get("updatedAt") for row in tail}
-    fresh = [row for row in end.rows if row["id"] not in known]
-    unmoved = end.rows and known.get(end.rows[0]["id"], reader) == end.rows[0].get("updatedAt")
-    in_order = ascending(end.ids) and all(row["id"] > tail[-1]["id"] for row in fresh)
-    if not (unmoved and end.room and in_order):
-        raise NotInOrder
-    if fresh:
-        reader.boundary = fresh[-1]["id"]
-        yield reader.emit(fresh)
-    if (yield from reader.count()) != reader.seen:
+    # The page that shows most of the end, and has room for more.
+    limit = max(range(reader.limit // 2 + 1, reader.limit + 1), key=lambda size: reader.seen % size)
+    end = yield from reader.list(page=reader.seen // limit + 1, limit=limit)
+    last = [(row["id"], row.get("updatedAt")) for row in tail[-len(end.rows) :]]
+    shown = [(row["id"], row.get("updatedAt")) for row in end.rows]
+    size = end.start + len(end.rows)
+    if not (reader.counts_exactly and end.room and shown == last and reader.seen == size == count):
         raise NotInOrder

@@ -89,6 +89,7 @@ class _Pass:
         self.regular = True
         self._reader = reader
         self._bounds = bounds
+        self._known: set[int] = set()
         self._idle = 0
         self._short = False
 
@@ -116,11 +117,13 @@ class _Pass:
             rows = rows[ids.index(self.ids[-1]) + 1 :]
         elif self.ids or page > 1:
             self.unbroken = False
+        rows = [row for row in rows if row["id"] not in self._known]
         self.depth = section.start + len(section.rows)
         if not rows:
             # Rows are left out of this page: the last one is further down.
             self.depth += (section.limit - section.size) // 2 + 1
         self.ids.extend(row["id"] for row in rows)
+        self._known.update(row["id"] for row in rows)
         self._idle = 0 if rows else self._idle + 1
         self.ended = section.half_empty and shows_last and not rows
         if rows and self._short:
@@ -200,7 +203,7 @@ def time_slices(reader: ListReader, cursor: SampleCursor | SliceCursor | None = 
         if section.room and not section.half_empty and is_short:
             # Rows may be left out of the response, and others behind it.
             more = yield from reader.list(page=2, limit=reader.limit, bounds=bounds)
-            is_full = bool(more.rows)
+            is_full = any(ticket_id not in created for ticket_id in more.ids)
         if is_full:
             local = [moment + offset for moment in moments]
             first_end = _cut(start, end, local, _denser_end(section.ids), useless_cuts)
