@@ -42,6 +42,7 @@ __all__ = [
     "LightspeedRedirectError",
     "LightspeedServerError",
     "LightspeedStagingLostError",
+    "LightspeedStaleChangesError",
     "LightspeedStorageError",
     "LightspeedTaskFailed",
     "LightspeedTicketsFailed",
@@ -69,6 +70,10 @@ class LightspeedTicketsFailed(AirflowException):
 
 class LightspeedStorageError(AirflowException):
     """S3 did not do what it was asked to. Another try may help."""
+
+
+class LightspeedStaleChangesError(AirflowException):
+    """A log of changes is too old, or its parts do not belong together. A run that is under way may mend it."""
 
 
 class LightspeedStagingLostError(LightspeedStorageError):
