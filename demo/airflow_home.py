@@ -214,8 +214,10 @@ class AirflowHome:
         new = running(command, log=self.log, environment=self.environment, stdin=subprocess.PIPE, patience=0)
         if not self._kept:
             with new as process:
-                yield process
-                process.communicate()  # it ends with its input
+                try:
+                    yield process
+                finally:
+                    process.communicate()  # it ends with its input
             return
         (kept,) = self._kept
         if kept.process is None or kept.process.poll() is not None:
