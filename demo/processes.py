@@ -71,7 +71,7 @@ def _end(process: subprocess.Popen[bytes], patience: float) -> None:
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Tell whether a process still runs."""
+    """Return whether a process still runs."""
     try:
         # What the kernel keeps of an orphan that has ended is init's business.
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
