@@ -163,6 +163,17 @@ class Conversation:
         """What the last answers said is left; None before the first."""
         return self._pacer.quota
 
+    @property
+    def calls_left(self) -> float:
+        """How many calls fit into what is left of the quota; infinite while that is unknown."""
+        with self._lock:
+            return self._pacer.left(self._clock())
+
+    @property
+    def calls_per_window(self) -> float:
+        """How many calls the tightest window of the quota allows; infinite while that is unknown."""
+        return self._pacer.per_window
+
     def plan(self, calls: int) -> timedelta:
         """Estimate how long so many calls take with what is left of the quota.
 
