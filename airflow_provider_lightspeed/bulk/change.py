@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from airflow_provider_lightspeed.api.client import LightspeedClient
-from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedQuotaExhausted
+from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedQuotaExhaustedError
 from airflow_provider_lightspeed.bulk.actions import Action, Delete, Update
 from airflow_provider_lightspeed.bulk.cancellation import CancelToken
 from airflow_provider_lightspeed.bulk.job import Job, Plan
@@ -106,7 +106,7 @@ class BulkChange:
 
     def run(
         self, client: LightspeedClient, job: Job, save: Callable[[], None]
-    ) -> LightspeedQuotaExhausted | None:
+    ) -> LightspeedQuotaExhaustedError | None:
         """Plan, and change what remains.
 
         :param save: keeps the job.
@@ -119,7 +119,7 @@ class BulkChange:
                 self._plan(client, job, save)
             if job.remaining:
                 self._apply(client, job, save)
-        except LightspeedQuotaExhausted as error:
+        except LightspeedQuotaExhaustedError as error:
             job.stalls = job.stalls + 1 if job.progress == before else 0
             self._refuse_standstill(client, job)
             return error

@@ -150,7 +150,7 @@ def make_plan(
     :param max_share: part of the open tickets that may be chosen. With 1.0, fewer open tickets may be counted than
         there are.
     :param save: keeps the job.
-    :raises LightspeedQuotaExhausted: to resume later with the same job.
+    :raises LightspeedQuotaExhaustedError: to resume later with the same job.
     """
     max_wait = inf if job.is_stuck else None
     tickets = criteria.filter(narrow=criteria.email is not None or max_share >= 1.0)

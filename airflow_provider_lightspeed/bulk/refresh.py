@@ -13,12 +13,11 @@ from time import monotonic
 
 from airflow_provider_lightspeed.api.client import LightspeedClient
 from airflow_provider_lightspeed.api.errors import (
-    LightspeedAuthenticationError,
-    LightspeedConfigurationError,
     LightspeedError,
     LightspeedIncompleteListError,
     LightspeedNotFoundError,
-    LightspeedQuotaExhausted,
+    LightspeedPermanentError,
+    LightspeedQuotaExhaustedError,
 )
 from airflow_provider_lightspeed.api.paging import Cursor
 from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Ticket, TicketFilter, count_tickets, get_ticket
@@ -76,7 +75,7 @@ def record_last_changes(client: LightspeedClient, job: Job) -> None:
     A short list needs none: its tickets are changed as soon as they are read. Nor does one whose tickets lie so far
     apart that a call for each would be needed: that would double what the job costs.
 
-    :raises LightspeedQuotaExhausted: to resume later with the same job.
+    :raises LightspeedQuotaExhaustedError: to resume later with the same job.
     """
     unknown = sum(change is None for change in job.plan.values())
     if unknown <= PAGE_SIZE or not _reads_pages(client, job):
@@ -148,7 +147,7 @@ def _by_id(client: LightspeedClient, ids: list[int], each: Each) -> Iterator[Sna
 
     try:
         each(read, ids)
-    except LightspeedQuotaExhausted:
+    except LightspeedQuotaExhaustedError:
         yield snapshot  # some may need no call
         raise
     yield snapshot
@@ -156,9 +155,7 @@ def _by_id(client: LightspeedClient, ids: list[int], each: Each) -> Iterator[Sna
 
 def affects_all(error: LightspeedError) -> bool:
     """Say whether every other ticket would meet this error too."""
-    return isinstance(
-        error, LightspeedAuthenticationError | LightspeedConfigurationError | LightspeedQuotaExhausted
-    )
+    return isinstance(error, LightspeedPermanentError | LightspeedQuotaExhaustedError)
 
 
 def is_gone(error: LightspeedError) -> bool:

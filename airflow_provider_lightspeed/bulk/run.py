@@ -17,10 +17,10 @@ from typing import Literal
 from airflow_provider_lightspeed.api.client import LightspeedClient
 from airflow_provider_lightspeed.api.errors import (
     LightspeedError,
-    LightspeedQuotaExhausted,
-    LightspeedTooLate,
+    LightspeedQuotaExhaustedError,
+    LightspeedTooLateError,
 )
-from airflow_provider_lightspeed.api.quota import in_words
+from airflow_provider_lightspeed.api.rate_limit import humanize
 from airflow_provider_lightspeed.api.tickets import Ticket, get_ticket
 from airflow_provider_lightspeed.bulk.actions import Action
 from airflow_provider_lightspeed.bulk.cancellation import CancelToken
@@ -79,7 +79,7 @@ class Run:
         """
         job = self._job
         if job.remaining and not self._dry_run:
-            self._client.announce(len(job.remaining), f"Changing {len(job.remaining)} tickets")
+            self._client.log_estimate(len(job.remaining), f"Changing {len(job.remaining)} tickets")
         pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="lightspeed-bulk")
         try:
             for snapshot in snapshots(self._client, job, self._map(pool)):
@@ -149,7 +149,7 @@ class Run:
                 # Success without a ticket (204): its new version is read.
                 answer = self._client.call(get_ticket(ticket_id))
             self._job.results[ticket_id] = self._result_of(answer)
-        except LightspeedTooLate:
+        except LightspeedTooLateError:
             return
         except LightspeedError as error:
             if affects_all(error):
@@ -176,7 +176,7 @@ class Run:
         self._unconfirmed.setdefault(ticket_id, self._action.fingerprint(ticket))
         try:
             answer: Ticket | None = self._client.call(request, send_before=send_before)
-        except (LightspeedTooLate, LightspeedQuotaExhausted) as error:
+        except (LightspeedTooLateError, LightspeedQuotaExhaustedError) as error:
             if was_sure and not error.sent:
                 del self._unconfirmed[ticket_id]
             raise
@@ -212,6 +212,6 @@ class Run:
             "%d of %d tickets settled; the rest takes about %s; %s",
             len(self._job.plan) - left,
             len(self._job.plan),
-            in_words(self._client.plan(left)),
+            humanize(self._client.estimate(left)),
             self._client.quota,
         )

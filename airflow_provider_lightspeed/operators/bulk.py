@@ -27,7 +27,7 @@ from airflow_provider_lightspeed.exceptions import (
     fail_without_retry,
 )
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
-from airflow_provider_lightspeed.transfers.s3_files import S3Files, locate
+from airflow_provider_lightspeed.s3.client import S3Objects, WriteOptions, parse_s3_uri
 
 if TYPE_CHECKING:
     from airflow_provider_lightspeed._airflow import Context
@@ -46,6 +46,7 @@ _CRITERIA = (
     "language",
     "where",
 )
+_RECEIPT = ("receipt_s3_key", "encrypt", "kms_key_id", "acl_policy")
 
 
 class BulkTicketsOperator(BaseOperator):
@@ -58,6 +59,8 @@ class BulkTicketsOperator(BaseOperator):
         "customer_email",
         "language",
         "receipt_s3_key",
+        "kms_key_id",
+        "acl_policy",
         "lightspeed_conn_id",
         "aws_conn_id",
     )
@@ -84,6 +87,9 @@ class BulkTicketsOperator(BaseOperator):
         on_failure: Literal["fail", "warn"] = "fail",
         dry_run: bool = False,
         receipt_s3_key: str | None = None,
+        encrypt: bool = False,
+        kms_key_id: str | None = None,
+        acl_policy: str | None = None,
         lightspeed_conn_id: str = LightspeedHook.default_conn_name,
         aws_conn_id: str | None = "aws_default",
         **kwargs: Any,
@@ -104,6 +110,9 @@ class BulkTicketsOperator(BaseOperator):
         # Operators have a method dry_run(), for `airflow tasks test --dry-run`.
         self.only_plan = dry_run
         self.receipt_s3_key = receipt_s3_key
+        self.encrypt = encrypt
+        self.kms_key_id = kms_key_id
+        self.acl_policy = acl_policy
         self.lightspeed_conn_id = lightspeed_conn_id
         self.aws_conn_id = aws_conn_id
 
@@ -233,9 +242,7 @@ class BulkTicketsOperator(BaseOperator):
         # Loaded when it runs: DAG files are parsed every few seconds.
         from airflow_provider_lightspeed.bulk.change import BulkChange, Criteria
 
-        require_rendered(
-            self, "ticket_ids", *_CRITERIA, "include_todo", "receipt_s3_key", "lightspeed_conn_id"
-        )
+        require_rendered(self, "ticket_ids", *_CRITERIA, "include_todo", *_RECEIPT, "lightspeed_conn_id")
         criteria = Criteria(
             created_before=parse_instant("created_before", self.created_before),
             updated_before=parse_instant("updated_before", self.updated_before),
@@ -254,7 +261,7 @@ class BulkTicketsOperator(BaseOperator):
         if by_ids and criteria.is_narrow:
             raise LightspeedConfigurationError(f"either ticket_ids or criteria, not both: {criteria}")
         if self.receipt_s3_key:
-            locate(self.receipt_s3_key)
+            parse_s3_uri(self.receipt_s3_key)
         if not (isinstance(self.max_share, int | float) and 0.0 < self.max_share <= 1.0):
             raise LightspeedConfigurationError(
                 f"max_share must be above 0 and at most 1, got {self.max_share!r}"
@@ -270,7 +277,10 @@ class BulkTicketsOperator(BaseOperator):
             if_changed=parse_choice("if_changed", self.if_changed, "skip", "overwrite", "fail"),
             dry_run=parse_flag("dry_run", self.only_plan),
             receipt_uri=self.receipt_s3_key,
-            files=S3Files(self.aws_conn_id),
+            files=S3Objects(
+                self.aws_conn_id,
+                WriteOptions(parse_flag("encrypt", self.encrypt), self.kms_key_id, self.acl_policy),
+            ),
             cancel=self._cancel,
         )
 

@@ -238,6 +238,9 @@ class UpdateTicketsOperator(BulkTicketsOperator):
     :param on_failure: whether tickets that failed ``fail`` the task at the end, or ``warn`` in its log.
     :param dry_run: report which tickets would be changed; write nothing.
     :param receipt_s3_key: ``s3://`` address for the plan and what became of each ticket, as JSON Lines (templated).
+    :param encrypt: whether S3 encrypts the receipt with its own key.
+    :param kms_key_id: KMS key with which S3 encrypts the receipt (templated).
+    :param acl_policy: canned ACL of the receipt (templated).
     :param lightspeed_conn_id: connection to the shop (templated).
     :param aws_conn_id: connection to S3 (templated).
     :raises LightspeedTaskFailed: (no retry) if the plan is refused, an argument is wrong, nothing is to be changed,

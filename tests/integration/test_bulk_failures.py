@@ -14,8 +14,8 @@ from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.bulk import refresh
 from airflow_provider_lightspeed.exceptions import LightspeedStorageError, LightspeedTaskFailed
 from airflow_provider_lightspeed.operators.tickets import CloseTicketsOperator, UpdateTicketsOperator
+from airflow_provider_lightspeed.s3.client import S3Objects
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Sandbox, ShopConfig
-from airflow_provider_lightspeed.transfers.s3_files import S3Files
 from tests.integration.bulk_runs import Store, Xcom, run
 
 _RECEIPT = "s3://bucket/receipt.jsonl"
@@ -96,13 +96,13 @@ def places(monkeypatch: pytest.MonkeyPatch, shop: Sandbox) -> Places:
         made.step("shop")
         return real_call(client, request, **options)
 
-    def write(_: S3Files, uri: str, data: bytes) -> None:
+    def write(_: S3Objects, uri: str, data: bytes) -> None:
         made.step("receipt")
         objects[uri] = data
 
     monkeypatch.setattr(LightspeedClient, "call", call)
-    monkeypatch.setattr(S3Files, "write", write)
-    monkeypatch.setattr(S3Files, "read", lambda _, uri: objects[uri])
+    monkeypatch.setattr(S3Objects, "write", write)
+    monkeypatch.setattr(S3Objects, "read", lambda _, uri: objects[uri])
     return made
 
 

@@ -14,8 +14,8 @@ import pytest
 
 from airflow_provider_lightspeed.api.errors import (
     LightspeedConfigurationError,
-    LightspeedQuotaExhausted,
-    LightspeedTooLate,
+    LightspeedQuotaExhaustedError,
+    LightspeedTooLateError,
 )
 from airflow_provider_lightspeed.bulk import refresh
 from airflow_provider_lightspeed.bulk.cancellation import CancelToken
@@ -93,17 +93,17 @@ class Client:
     def calls_per_window(self) -> float:
         return self.shop.allowed if self.calls else inf
 
-    def announce(self, calls: int, job: str) -> None: ...
+    def log_estimate(self, calls: int, job: str) -> None: ...
 
     def call(self, request: Any, *, send_before: float = inf, max_wait: float | None = None) -> Any:
         with self.shop.lock:
             while self.shop.left <= 0:
                 end = (self.shop.now // _WINDOW + 1) * _WINDOW
                 if end - self.shop.now > (self.max_wait if max_wait is None else max_wait):
-                    raise LightspeedQuotaExhausted("used up", until=_EPOCH + timedelta(seconds=end))
+                    raise LightspeedQuotaExhaustedError("used up", until=_EPOCH + timedelta(seconds=end))
                 self.shop.now = end
             if self.shop.now > send_before:
-                raise LightspeedTooLate("it had to wait for too long")
+                raise LightspeedTooLateError("it had to wait for too long")
             self.calls += 1
             return self.shop.answer(request)
 

@@ -48,10 +48,10 @@ _PUBLIC = (
 )
 #: Modules (and what is below them) that are needed once a task runs, a trigger looks, or a connection is read.
 _LATER = (
-    "api.answers",
+    "api.responses",
     "api.client",
     "api.paging",
-    "api.quota",
+    "api.rate_limit",
     "api.settings",
     "bulk.actions",
     "bulk.change",
@@ -61,17 +61,17 @@ _LATER = (
     "bulk.run",
     "bulk.targets",
     "formats",
-    "hooks.asynchronous",
+    "hooks.connection",
     "hooks.metrics",
-    "hooks.settings",
-    "transfers.conversations",
-    "transfers.destination",
+    "probe",
+    "s3.staging",
+    "s3.target",
+    "transfers.attempt",
     "transfers.export",
-    "transfers.lease",
     "transfers.lineage",
+    "transfers.messages",
+    "transfers.progress",
     "transfers.redaction",
-    "transfers.s3_object",
-    "transfers.staging",
 )
 
 _IMPORT = """

@@ -33,6 +33,9 @@ _CHOICE = {
     "where": bool,
     "dry_run": True,
     "receipt_s3_key": "s3://bucket/key",
+    "encrypt": True,
+    "kms_key_id": "key",
+    "acl_policy": "private",
     "lightspeed_conn_id": "shop",
 }
 _CHANGE = {"is_closed": True, "is_answered": True, "is_todo": True, "subject": "Late", "memo": "Late"}
