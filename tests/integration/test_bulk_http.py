@@ -380,9 +380,9 @@ def test_a_receipt_that_cannot_be_written_touches_nothing(
     sandbox: Sandbox, s3_server: S3Server, aws: None
 ) -> None:
     ids = sandbox.add_tickets(2, isClosed=False)
-    with pytest.raises(LightspeedTaskFailed, match="does not let us write"):
+    with pytest.raises(LightspeedTaskFailed, match="refuses to write"):
         close(ticket_ids=ids, receipt_s3_key="s3://there-is-no-such-bucket/r.jsonl")
-    with pytest.raises(LightspeedTaskFailed, match="does not let us read"):
+    with pytest.raises(LightspeedTaskFailed, match="refuses to read"):
         close(ticket_ids="s3://there-is-no-such-bucket/r.jsonl")
     assert not puts(sandbox)
 
