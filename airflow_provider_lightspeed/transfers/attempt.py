@@ -170,7 +170,9 @@ class ExportAttempt:
             )
             self.progress = Progress.start(job.hash)
             self._staging = self._stage_for(client, self.progress)
-        self._staging.check_writable()
+        self._target.check_writable(self._staging.new_key())
+        if job.options.for_staging != job.options.for_objects:
+            self._staging.add(b"")
         self._staging.remove_earlier()
         self._saved = SavedProgress(self._checkpoint, self.progress)
         return None
