@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import quote
+
+import msgspec
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
@@ -13,8 +16,10 @@ if TYPE_CHECKING:
 
     from airflow_provider_lightspeed._airflow import Context
 
+log = logging.getLogger(__name__)
+
 _KIND = "/tickets/new"
-# More events than can be under way to Airflow's database, and so repeated, at a time.
+# More events than can be on their way to Airflow's database, and so repeated, at a time.
 _EARLIER = 100
 
 
@@ -74,9 +79,11 @@ def new_ticket_ids(asset: Asset, context: Context | Mapping[str, Any]) -> list[i
     """Return the ids of the new tickets that started a run, ascending, and none that an earlier event has named.
 
     It is empty if none of the asset's events has started the run: a manual one, or one that another asset has started.
+    Events that name no tickets are passed over: a user, a task with this asset as outlet or Airflow's REST API may
+    create those.
 
-    A triggerer that ends in the moment between storing an event and noting that it did sends the event again. Ids of
-    new tickets only rise, so what is not above those of earlier events is a repeat.
+    A triggerer that ends in the moment between storing an event and recording that it did sends the event again. So
+    ids that one of the 100 events before has named are left out.
 
     :param asset: from :func:`new_tickets_asset`. The task needs it in its ``inlets``.
     :param context: the task's.
@@ -86,14 +93,27 @@ def new_ticket_ids(asset: Asset, context: Context | Mapping[str, Any]) -> list[i
         return []
     first = min(event.timestamp for event in events)
     earlier = context["inlet_events"][asset].before(first).ascending(False).limit(_EARLIER)
-    handed_over = max((_payload(event)["max_id"] for event in earlier if event.timestamp < first), default=0)
-    named = {ticket_id for event in events for ticket_id in _payload(event)["ticket_ids"]}
-    return sorted(ticket_id for ticket_id in named if ticket_id > handed_over)
+    delivered = {
+        ticket_id for event in earlier if event.timestamp < first for ticket_id in _ids_in(event.extra)
+    }
+    named = {ticket_id for event in events for ticket_id in _ids_in(event.extra)}
+    return sorted(named - delivered)
 
 
-def _payload(event: Any) -> dict[str, Any]:
-    payload: dict[str, Any] = event.extra["payload"]
-    return payload
+class _Payload(msgspec.Struct):
+    ticket_ids: list[Annotated[int, msgspec.Meta(gt=0)]]
+
+
+class _Extra(msgspec.Struct):
+    payload: _Payload
+
+
+def _ids_in(extra: object) -> list[int]:
+    try:
+        return msgspec.convert(extra, _Extra).payload.ticket_ids
+    except msgspec.ValidationError:
+        log.info("Passed over an event of the asset that names no tickets")
+        return []
 
 
 def sanitize_uri(uri: SplitResult) -> SplitResult:

@@ -56,6 +56,7 @@ CONTENDERS = {
 #: Before each call one ticket is deleted, and before every other one is added and one changed.
 CHURN = Churn(inserts=0.5, changes=0.5, deletes=1.0)
 _GIVE_UP_AFTER = 3_600
+_FIRST_ID = 2546
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,16 @@ class Scenario:
     order: str = "newest"
     latency: float = 0.0
     churning: bool = False
+    page_limit: int = 250
+    leaves_one_out: bool = False
+    """Its lists lack one ticket, whose page is a row shorter."""
 
     def __str__(self) -> str:
         return (
             f"{self.tickets:,} tickets, {self.order} first, {self.latency * 1000:.0f} ms, "
             f"{'churning' if self.churning else 'quiet'}"
+            f"{f', pages of {self.page_limit}' if self.page_limit != 250 else ''}"
+            f"{', a row left out' if self.leaves_one_out else ''}"
         )
 
     @property
@@ -91,16 +97,24 @@ class Scenario:
                 order=self.order,  # type: ignore[arg-type]  # one of two literals
                 latency=self.latency,
                 churn=CHURN if self.churning else Churn(),
+                page_limit=self.page_limit,
+                left_out=(_FIRST_ID + self.tickets // 2,) if self.leaves_one_out else (),
+                first_id=_FIRST_ID,
                 limits=NO_LIMITS,
                 burst_limit=0,
             )
         )
 
 
+def _dishonest(tickets: int) -> list[Scenario]:
+    return [Scenario(tickets, page_limit=100), Scenario(tickets, leaves_one_out=True)]
+
+
 DEFAULT = [
     Scenario(10_000, latency=0.1),
     Scenario(10_000, churning=True),
     Scenario(10_000, "oldest", churning=True),
+    *_dishonest(10_000),
     Scenario(100_000),
     Scenario(100_000, "oldest"),
     Scenario(100_000, churning=True),
@@ -118,6 +132,7 @@ def _newest_first(tickets: int) -> list[Scenario]:
 FULL = [
     *_newest_first(10_000),
     *_newest_first(100_000),
+    *_dishonest(10_000),
     *(Scenario(100_000, "oldest", churning=churning) for churning in (False, True)),
     *_newest_first(1_000_000),
 ]
@@ -153,7 +168,7 @@ def run(contender: str, scenario: Scenario, s3: S3Server, home: Path) -> Row | N
     """Let a contender export a new shop; None where it ends with an error."""
     prefix = f"{contender}-{uuid4().hex}"
     with scenario.shop() as shop:
-        before = set(shop.shop.ids())
+        before = set(shop.shop.ids()) - set(shop.backend.config.left_out)
         told = {
             "shop": shop.url,
             "key": shop.key,
@@ -319,6 +334,7 @@ def main() -> int:
     scenarios = FULL if options.full else DEFAULT
     if options.tickets:
         scenarios = [Scenario(options.tickets, churning=churning) for churning in (False, True)]
+        scenarios += _dishonest(options.tickets)
     if options.latency is not None:
         scenarios = [scenario for scenario in scenarios if scenario.latency == options.latency]
     done: dict[str, Measured] = {}

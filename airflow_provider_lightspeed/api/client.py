@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from contextlib import closing
 from datetime import timedelta
 from math import inf
@@ -199,7 +199,7 @@ class AsyncLightspeedClient(_Client):
         except LightspeedError as error:
             return error
 
-    async def iter_pages(self, tickets: TicketFilter, cursor: Cursor | None = None) -> AsyncIterator[Page]:
+    async def iter_pages(self, tickets: TicketFilter, cursor: Cursor | None = None) -> AsyncGenerator[Page]:
         """Walk over all tickets that match. See `LightspeedClient.iter_pages`."""
         with closing(self._core.pages_flow(tickets, cursor)) as steps:
             reply: Any = None
