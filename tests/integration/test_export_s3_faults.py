@@ -134,7 +134,7 @@ def test_the_server_is_killed_as_it_has_published(
 ) -> None:
     task = new_task()
     with monkeypatch.context() as patch:
-        watch(patch, after=at("complete_multipart_upload", 2, server.kill))
+        watch(patch, after=at("complete_multipart_upload", 1, server.kill))
         with pytest.raises(
             LightspeedStorageError,
             match=r"failed to remove staged parts.* is complete; the next try fetches nothing",
