@@ -1,4 +1,4 @@
-"""New tickets of a shop as an asset, so that they start DAGs (Airflow 3)."""
+"""New tickets of a shop, and changes of its tickets, as assets that start DAGs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Asset
 
-    from airflow_provider_lightspeed._airflow import Context
+    from airflow_provider_lightspeed._airflow import AssetAlias, Context
 
 log = logging.getLogger(__name__)
 
 _KIND = "/tickets/new"
+_CHANGES = "/tickets/changes"
 # More events than can be on their way to Airflow's database, and so repeated, at a time.
 _EARLIER = 100
 
@@ -100,6 +101,27 @@ def new_ticket_ids(asset: Asset, context: Context | Mapping[str, Any]) -> list[i
     return sorted(named - delivered)
 
 
+def ticket_changes_asset(name: str) -> AssetAlias:
+    """Return the asset that ``LightspeedTicketChangesToS3Operator`` updates when tickets have changed.
+
+    Use it as the operator's outlet and in the ``schedule`` of the DAGs that load the changes. It is an alias, which the
+    task resolves only when there is something new: Airflow would update a plain asset in each run. The event's
+    ``extra`` is what the task returns.
+
+    :param name: of the shop; also in the asset's address, ``lightspeed://<name>/tickets/changes``.
+    """
+    from airflow_provider_lightspeed._airflow import AssetAlias
+
+    return AssetAlias(f"lightspeed://{quote(name, safe='')}{_CHANGES}")
+
+
+def is_ticket_changes_asset(outlet: object) -> bool:
+    """Return whether an outlet is from :func:`ticket_changes_asset`."""
+    name = str(getattr(outlet, "name", ""))
+    is_alias = type(outlet).__name__ in {"AssetAlias", "DatasetAlias"}
+    return is_alias and name.startswith("lightspeed://") and name.endswith(_CHANGES)
+
+
 class _Payload(msgspec.Struct):
     ticket_ids: list[Annotated[int, msgspec.Meta(gt=0)]]
 
@@ -119,8 +141,8 @@ def _ids_in(extra: object) -> list[int]:
 def sanitize_uri(uri: SplitResult) -> SplitResult:
     """Check the address of an asset, for Airflow.
 
-    :raises ValueError: if it is not ``lightspeed://<name>/tickets/new``.
+    :raises ValueError: if it is neither ``lightspeed://<name>/tickets/new`` nor ``…/tickets/changes``.
     """
-    if not uri.netloc or uri.path != _KIND or uri.query or uri.fragment:
-        raise ValueError(f"URI format must be lightspeed://<name>{_KIND}")
+    if not uri.netloc or uri.path not in {_KIND, _CHANGES} or uri.query or uri.fragment:
+        raise ValueError(f"URI format must be lightspeed://<name>{_KIND} or lightspeed://<name>{_CHANGES}")
     return uri

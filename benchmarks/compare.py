@@ -1,4 +1,4 @@
-"""The same shop exported by this provider and by what one would take instead, side by side.
+"""The same shop exported by this provider and by the usual alternatives, side by side.
 
     make bench                                  # the default scenarios, ten minutes or so
     make bench ARGS="--full"                    # up to a million tickets, with latency too; more than an hour
@@ -284,7 +284,7 @@ def chore_texts(imports: list[str]) -> list[tuple[str, str]]:
         (
             "Closing 300 tickets",
             "At 100 ms a call; the shop allows 20 calls a second, which makes 15 s the least. The provider makes eight "
-            "calls at once and looks at each ticket first; the bare loop makes one after another, and does not look.\n\n"
+            "calls at once and reads each ticket first; the bare loop makes one call after another, and reads none.\n\n"
             + table(
                 ["", "× bare loop", "s", "calls"],
                 [[name, f"{s / bare_seconds:.2f}", f"{s:.1f}", n] for name, (s, n) in closed.items()],
@@ -292,7 +292,7 @@ def chore_texts(imports: list[str]) -> list[tuple[str, str]]:
         ),
         (
             "200 watchers of one shop, 10 intervals",
-            f"{calls} calls by 200 deferred sensors in one triggerer, since they share their looks; a look for each would "
+            f"{calls} calls by 200 deferred sensors in one triggerer, since they share their polls; a poll for each would "
             "be 2,000. All of them heard of the next new ticket.",
         ),
         (

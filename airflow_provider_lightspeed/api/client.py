@@ -91,7 +91,7 @@ class LightspeedClient(_Client):
         #: Called before each request; a job that can be stopped raises here.
         self.check: Callable[[], None] = lambda: None
 
-    def call(self, request: Request, *, send_before: float = inf, max_wait: float | None = None) -> Any:
+    def call(self, request: Request[T], *, send_before: float = inf, max_wait: float | None = None) -> T:
         """Make a call and return its data.
 
         :param send_before: do not send it after this moment (``time.monotonic()``), however long it has to wait.
@@ -101,7 +101,7 @@ class LightspeedClient(_Client):
         """
         return self._run(self._core.call_flow(request, send_before=send_before, max_wait=max_wait))
 
-    def run(self, query: Generator[Request, Any, T]) -> T:
+    def run(self, query: Generator[Request[Any], Any, T]) -> T:
         """Make the calls that a query asks for, one after another, and return what it finds."""
         return self._run(self._core.query_flow(query))
 
@@ -173,11 +173,11 @@ class AsyncLightspeedClient(_Client):
     async def __aexit__(self, *_: object) -> None:
         await self._transport.close()
 
-    async def call(self, request: Request) -> Any:
+    async def call(self, request: Request[T]) -> T:
         """Make a call and return its data. See `LightspeedClient.call`."""
         return await self._run(self._core.call_flow(request))
 
-    async def run(self, query: Generator[Request, Any, T]) -> T:
+    async def run(self, query: Generator[Request[Any], Any, T]) -> T:
         """Make the calls that a query asks for. See `LightspeedClient.find_out`."""
         return await self._run(self._core.query_flow(query))
 

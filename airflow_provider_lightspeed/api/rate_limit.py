@@ -223,22 +223,28 @@ class RateLimiter:
 def retry_after(headers: Mapping[str, str], wall_now: datetime) -> float | None:
     """Read ``Retry-After`` in either form, in seconds; None where it is missing or malformed.
 
-    Undocumented whether the shop sends it, so both forms of RFC 9110 are read. No wait is longer than
-    the longest window of the quota.
+    Undocumented whether the shop sends it, so both forms of RFC 9110 are read. A date is read against the response's
+    own ``Date``, if it has one: the clock of this machine may be off. No wait is longer than the longest window of
+    the quota.
     """
     text = headers.get("retry-after", "").strip()
     if not text:
         return None
     if text.isascii() and text.isdigit():
         return min(float(text), WINDOWS[-1][1])
+    instant = _http_date(text)
+    if instant is None:
+        return None
+    seconds = (instant - (_http_date(headers.get("date", "")) or wall_now)).total_seconds()
+    return min(max(0.0, seconds), WINDOWS[-1][1])
+
+
+def _http_date(text: str) -> datetime | None:
     try:
         instant = parsedate_to_datetime(text)
-        if instant.tzinfo is None:
-            instant = instant.replace(tzinfo=UTC)
-        seconds = (instant - wall_now).total_seconds()
+        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-    return min(max(0.0, seconds), WINDOWS[-1][1])
 
 
 def humanize(duration: timedelta) -> str:
