@@ -58,6 +58,16 @@ class _Client:
         """What the last responses said is left; None before the first."""
         return self._core.quota
 
+    @property
+    def calls_left(self) -> float:
+        """How many calls fit into what is left of the quota; infinite while that is unknown."""
+        return self._core.calls_left
+
+    @property
+    def calls_per_window(self) -> float:
+        """How many calls the tightest window of the quota allows; infinite while that is unknown."""
+        return self._core.calls_per_window
+
     def estimate(self, calls: int) -> timedelta:
         """Estimate how long so many calls take. See `SansIOClient.estimate`."""
         return self._core.estimate(calls)
