@@ -20,7 +20,7 @@ from urllib.parse import quote
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import dag, task
 
-from airflow_provider_lightspeed.exceptions import LightspeedNotFoundError
+from airflow_provider_lightspeed.api.errors import LightspeedNotFoundError
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.operators.tickets import CloseTicketsOperator
 
