@@ -16,7 +16,7 @@ import pytest
 from airflow_provider_lightspeed.sandbox import Sandbox, ShopConfig
 from demo.airflow_api import wait_until
 from demo.airflow_home import AirflowHome, serving
-from demo.ports import free_ports
+from demo.ports import free_ports, is_free
 from demo.s3_server import S3Server
 
 # Airflow alone takes half a minute to start, and minutes on a busy machine.
@@ -109,6 +109,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Iter
             },
         )
         with home.standalone():
+            # Tasks of Airflow 3 start by a call to its API server, and fail while there is none.
+            wait_until(lambda: not is_free(port), _PATIENCE, home.log.read_text)
             yield Whole(home, one, two, s3_server)
 
 

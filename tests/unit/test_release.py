@@ -24,7 +24,10 @@ def test_a_release_whose_parts_agree_is_accepted() -> None:
     [
         ({"version": "1.3.0", "tags": ["v1.3.0"]}, "has no heading"),
         ({"changelog": CHANGELOG.replace("2026-01-31", "2026-02-31")}, "is no date"),
-        ({"changelog": CHANGELOG.replace("[Unreleased]\n", "[Unreleased]\n\n- More.\n")}, "under [Unreleased]"),
+        (
+            {"changelog": CHANGELOG.replace("[Unreleased]\n", "[Unreleased]\n\n- More.\n")},
+            "under [Unreleased]",
+        ),
         ({"tags": []}, "has no tag v1.2.0. Its tags: none"),
         ({"tags": ["1.2.0"]}, "Its tags: 1.2.0"),
         ({"changes": " M README.md\n"}, "not committed"),
@@ -65,7 +68,9 @@ def test_a_workflow_gets_no_more_rights_than_it_needs(file: Path) -> None:
             if str(step.get("uses", "")).startswith("actions/checkout"):
                 assert step["with"]["persist-credentials"] is False
             for target in re.findall(r"\bmake (\S+)", str(step.get("run", ""))):
-                assert re.search(rf"^{target.strip(chr(34)).split('-$')[0]}[:%-]", makefile_text(), re.M), target
+                assert re.search(rf"^{target.strip(chr(34)).split('-$')[0]}[:%-]", makefile_text(), re.M), (
+                    target
+                )
 
 
 def makefile_text() -> str:
