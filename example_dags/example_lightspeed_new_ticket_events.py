@@ -28,7 +28,8 @@ if not airflow.__version__.startswith("2."):
         schedule=[MY_SHOP],
         start_date=datetime(2026, 1, 1, tzinfo=UTC),
         catchup=False,
-        tags=["lightspeed"],
+        description="Run once for each batch of new tickets",
+        tags=["lightspeed", "new-tickets"],
         doc_md=__doc__,
     )
     def example_lightspeed_new_ticket_events() -> None:

@@ -29,7 +29,8 @@ POLL_SECONDS = float(os.environ.get("LIGHTSPEED_POLL_SECONDS", "60"))
     catchup=False,
     max_active_runs=1,
     default_args={"retries": 3},
-    tags=["lightspeed"],
+    description="Put new tickets on the to-do list",
+    tags=["lightspeed", "new-tickets"],
     doc_md=__doc__,
 )
 def example_lightspeed_react_to_new_tickets() -> None:

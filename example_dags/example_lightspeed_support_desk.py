@@ -59,7 +59,8 @@ def stale_tickets(tickets: Iterator[Ticket], idle_since: datetime) -> Iterator[i
     # Two runs at once would pick the same tickets.
     max_active_runs=1,
     default_args={"retries": 3},
-    tags=["lightspeed"],
+    description="A day at a support desk: new tickets, export, close, undo",
+    tags=["lightspeed", "demo"],
     doc_md=__doc__,
 )
 def example_lightspeed_support_desk() -> None:

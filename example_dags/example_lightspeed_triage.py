@@ -43,7 +43,8 @@ def asks_for_a_parcel(subject: str) -> bool:
     max_active_runs=1,
     # What the sensor has handed over, no later run sees again.
     default_args={"retries": 3},
-    tags=["lightspeed"],
+    description="Answer or sort new tickets as they come",
+    tags=["lightspeed", "new-tickets"],
     doc_md=__doc__,
 )
 def example_lightspeed_triage() -> None:

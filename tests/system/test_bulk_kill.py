@@ -173,6 +173,11 @@ def test_what_was_approved_is_closed_and_nothing_else(whole: Whole) -> None:
     wait_until(lambda: requests.get(details, timeout=30).ok)
     planned = whole.result(run, "plan")["closed"]
     assert planned
+    question = requests.get(details, timeout=30).json()["body"]
+    assert f"**{len(planned)} tickets**, chosen by: updated_before=" in question
+    assert f"| {planned[0]} |" in question
+    assert f"s3://{BUCKET}/tickets/closed/" in question
+    assert not any(before[number]["subject"] in question for number in planned if before[number]["subject"])
     assert whole.calm.shop.tickets() == before
     # While a person thinks: a customer writes again, and another ticket would have come into the plan.
     whole.calm.add_message(planned[0], "It is still broken")
