@@ -243,15 +243,15 @@ def test_every_mode_hands_the_same_tickets_over(story: Story) -> None:
     refused = {mode: sum(call.status == 429 for call in shop.calls) for mode, shop in story.shops.items()}
     assert max(refused.values()) <= 2, refused
 
-    # Nothing is new: one call a poke.
+    # Nothing is new: one call a poll, or two while it looks back for late tickets.
     story.everywhere(lambda shop: shop.reset_calls())
     rescheduled, started = story.rescheduled(), time.monotonic()
     time.sleep(4 * INTERVAL)
-    looks = {mode: len(shop.calls) for mode, shop in story.shops.items()}
+    calls = {mode: len(shop.calls) for mode, shop in story.shops.items()}
     rescheduled = story.rescheduled() - rescheduled
     most = (time.monotonic() - started) / INTERVAL + 1
-    assert all(1 <= number <= most for number in looks.values()), looks
-    assert abs(looks["reschedule"] - rescheduled) <= 1, (looks, rescheduled)
+    assert all(1 <= number <= 2 * most for number in calls.values()), calls
+    assert rescheduled - 1 <= calls["reschedule"] <= 2 * (rescheduled + 1), (calls, rescheduled)
 
     # However often it was deferred again: the time that was left.
     def comes_and_goes() -> bool:
