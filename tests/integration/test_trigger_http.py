@@ -151,6 +151,18 @@ def test_where_is_asked_again_only_when_something_has_changed(sandbox: Sandbox) 
     assert len(asked) == 4
 
 
+def test_a_key_that_is_rotated_while_it_waits(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    sensor = _sensor(since_id=max(sandbox.shop.ids()))
+    trigger = _defer(sensor)
+
+    def rotate() -> None:
+        monkeypatch.setattr("airflow_provider_lightspeed.api.settings.ClientSettings.shop", "another key")
+        sandbox.add_tickets(1)
+
+    event = asyncio.run(_event_after(trigger, sandbox, rotate))
+    assert sensor.execute_complete({}, event)["count"] == 1
+
+
 def test_wrong_credentials_end_it_at_once(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
