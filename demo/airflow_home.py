@@ -115,6 +115,9 @@ class AirflowHome:
                 **{f"AIRFLOW_CONN_{name.upper()}": connection for name, connection in connections.items()},
                 # `airflow standalone` looks for `airflow` there.
                 "PATH": f"{_SCRIPTS}{os.pathsep}{os.environ.get('PATH', '')}",
+                # Tracebacks are plain text, and not broken into short lines.
+                "NO_COLOR": "1",
+                "COLUMNS": "200",
                 "NO_PROXY": "*",
                 "no_proxy": "*",
                 "PYTHONPATH": str(PROJECT),
