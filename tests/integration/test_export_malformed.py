@@ -37,7 +37,7 @@ def shop(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
         days=60,
         limits=NO_LIMITS,
         burst_limit=0,
-        id_gap=1,
+        id_step=1,
         distortions=Distortions(unreadable=BAD),
     )
     with Sandbox(config) as shop:
@@ -54,7 +54,7 @@ def rejected(server: S3Server, bucket: str) -> dict[int, dict[str, Any]]:
 
 
 def test_they_fail_the_export_unless_asked_for(shop: Sandbox, s3_server: S3Server, s3_bucket: str) -> None:
-    with pytest.raises(LightspeedMalformedResponseError, match="2[6789]00"):
+    with pytest.raises(LightspeedMalformedResponseError, match=r"ticket 2[6789]00"):
         export(new_task(), s3_bucket=s3_bucket, **TARGET)
     assert "a/b/t.jsonl.gz" not in keys(s3_server, s3_bucket)
     with pytest.raises(LightspeedTaskFailed, match="on_malformed must be fail or quarantine"):
