@@ -16,7 +16,6 @@ from airflow_provider_lightspeed.api.errors import (
 )
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Sandbox, ShopConfig
-from airflow_provider_lightspeed.sandbox.distortions import Distortions
 from airflow_provider_lightspeed.transfers import export as export_module
 from demo.s3_server import S3Server
 from tests.integration.exporting import export, keys, new_task, read
@@ -38,7 +37,7 @@ def shop(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
         limits=NO_LIMITS,
         burst_limit=0,
         id_step=1,
-        distortions=Distortions(unreadable=BAD),
+        unreadable=BAD,
     )
     with Sandbox(config) as shop:
         assert set(BAD) <= set(shop.shop.ids())
