@@ -110,11 +110,17 @@ def execute(operator: Any) -> None:
     operator.execute({})
 
 
+def _other(name: str) -> dict[str, str]:
+    """Another argument, which is mapped."""
+    return {"aws_conn_id" if name == "lightspeed_conn_id" else "lightspeed_conn_id": "other"}
+
+
 def _by_partial(operator: Any, arguments: dict[str, Any], name: str) -> BaseOperator:
-    mapped = {"pool": ["default_pool"]}
     with dag():
-        task = operator.partial(task_id="task", **arguments, **{name: None}).expand(**mapped)
-    return task.unmap({key: values[0] for key, values in mapped.items()})  # type: ignore[no-any-return]
+        task = operator.partial(task_id="task", **arguments, **{name: None}).expand(**{
+            key: [value] for key, value in _other(name).items()
+        })
+    return task.unmap(_other(name))  # type: ignore[no-any-return]
 
 
 def _by_expand(operator: Any, arguments: dict[str, Any], name: str) -> BaseOperator:
@@ -131,8 +137,10 @@ def _by_expand_kwargs(operator: Any, arguments: dict[str, Any], name: str) -> Ba
 
 def _by_default_args(operator: Any, arguments: dict[str, Any], name: str) -> BaseOperator:
     with dag(default_args={name: None}):
-        task = operator.partial(task_id="task", **arguments).expand(pool=["default_pool"])
-    return task.unmap({"pool": "default_pool"})  # type: ignore[no-any-return]
+        task = operator.partial(task_id="task", **arguments).expand(**{
+            key: [value] for key, value in _other(name).items()
+        })
+    return task.unmap(_other(name))  # type: ignore[no-any-return]
 
 
 _MAPPED = [_by_partial, _by_expand, _by_expand_kwargs, _by_default_args]
