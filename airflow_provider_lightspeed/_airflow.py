@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from airflow.sdk.exceptions import (
         AirflowException as AirflowException,
         AirflowFailException as AirflowFailException,
+        AirflowNotFoundException as AirflowNotFoundException,
         AirflowSensorTimeout as AirflowSensorTimeout,
         AirflowSkipException as AirflowSkipException,
         TaskDeferred as TaskDeferred,
@@ -50,6 +51,7 @@ else:
         "AssetAlias": ("airflow.sdk", "airflow.datasets:DatasetAlias"),
         "AirflowException": _EXCEPTIONS,
         "AirflowFailException": _EXCEPTIONS,
+        "AirflowNotFoundException": _EXCEPTIONS,
         "AirflowSensorTimeout": _EXCEPTIONS,
         "AirflowSkipException": _EXCEPTIONS,
         "BaseEventTrigger": ("airflow.triggers.base", "airflow.triggers.base:BaseTrigger"),
