@@ -47,7 +47,7 @@ _EXPORT = {
     "customer_email": "ada@example.com",
     "exclude_fields": ["memo"],
     "hash_fields": ["subject"],
-    "hash_key_variable": "key",
+    "hash_secret_variable": "key",
     "encrypt": True,
     "kms_key_id": "key",
     "acl_policy": "private",
