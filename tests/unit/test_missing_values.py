@@ -20,6 +20,7 @@ from airflow_provider_lightspeed.operators.tickets import (
     UpdateTicketsOperator,
 )
 from airflow_provider_lightspeed.sensors.tickets import NewTicketSensor
+from airflow_provider_lightspeed.transfers.ticket_changes_to_s3 import LightspeedTicketChangesToS3Operator
 from airflow_provider_lightspeed.transfers.tickets_to_s3 import LightspeedTicketsToS3Operator
 
 _INSTANT = "2026-01-31T00:00:00+00:00"
@@ -46,6 +47,14 @@ _EXPORT = {
     "customer_email": "ada@example.com",
     "exclude_fields": ["memo"],
     "hash_fields": ["subject"],
+    "hash_secret_variable": "key",
+    "encrypt": True,
+    "kms_key_id": "key",
+    "acl_policy": "private",
+    "lightspeed_conn_id": "shop",
+}
+_CHANGES = {
+    "exclude_fields": ["memo"],
     "hash_key_variable": "key",
     "encrypt": True,
     "kms_key_id": "key",
@@ -65,6 +74,7 @@ _OPERATORS: list[tuple[type[BaseOperator], dict[str, Any], dict[str, Any]]] = [
     (CloseTicketsOperator, {"created_before": _INSTANT}, {"ticket_ids": [7]}),
     (LightspeedTicketsToS3Operator, {"s3_key": "s3://bucket/key"}, _EXPORT),
     (LightspeedTicketsToS3Operator, {"s3_key": "key", "s3_bucket": "bucket"}, {"s3_bucket": "bucket"}),
+    (LightspeedTicketChangesToS3Operator, {"s3_prefix": "s3://bucket/prefix"}, _CHANGES),
     (NewTicketSensor, {"since_id": 0}, {"since_id": 7, "customer_email": "ada@example.com", "where": bool}),
     (CreateTicketOperator, {"subject": "Late", "customer_id": 7}, {"subject": "Late", "customer_id": 7}),
     (ReplyToTicketOperator, {"ticket_id": 7, "message": "Hello"}, {"ticket_id": 7, "message": "Hello"}),
