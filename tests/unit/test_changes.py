@@ -481,6 +481,23 @@ class TestWriters:
         assert (result.seq, result.updated) == (3, 1)
         assert [row["id"] for row in world.files()[-1]] == [101]
 
+    def test_current_does_not_go_back_when_the_other_one_is_faster(self) -> None:
+        world = _world()
+        world.shop.put(110)
+        done = []
+
+        def before_current_is_read(request: str) -> None:
+            if request.startswith("before get") and "/current/" in request and not done:
+                done.append(True)
+                world.s3.disturb = lambda _: None
+                world.shop.put(111)
+                world.scan(scan="full")
+
+        world.s3.disturb = before_current_is_read
+        assert world.scan(scan="full").seq == 2
+        assert done
+        assert world.current()[0] == 3
+
 
 class TestEmptyShop:
     @pytest.mark.parametrize("file_format", FORMATS)
