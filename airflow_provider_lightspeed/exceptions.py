@@ -12,6 +12,7 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedConfigurationError,
     LightspeedConnectionError,
     LightspeedError,
+    LightspeedGatewayError,
     LightspeedIncompleteListError,
     LightspeedInvalidRequestError,
     LightspeedMalformedResponseError,
@@ -20,10 +21,12 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedQuotaExhaustedError,
     LightspeedRateLimitError,
     LightspeedRedirectError,
+    LightspeedResponseTooLargeError,
     LightspeedServerError,
     LightspeedTooLateError,
     LightspeedUnknownLanguageError,
     LightspeedUnknownOutcomeError,
+    LightspeedWrongTicketError,
 )
 
 __all__ = [
@@ -32,6 +35,7 @@ __all__ = [
     "LightspeedConfigurationError",
     "LightspeedConnectionError",
     "LightspeedError",
+    "LightspeedGatewayError",
     "LightspeedIncompleteListError",
     "LightspeedInvalidRequestError",
     "LightspeedMalformedResponseError",
@@ -40,6 +44,7 @@ __all__ = [
     "LightspeedQuotaExhaustedError",
     "LightspeedRateLimitError",
     "LightspeedRedirectError",
+    "LightspeedResponseTooLargeError",
     "LightspeedServerError",
     "LightspeedStagingLostError",
     "LightspeedStaleChangesError",
@@ -49,6 +54,7 @@ __all__ = [
     "LightspeedTooLateError",
     "LightspeedUnknownLanguageError",
     "LightspeedUnknownOutcomeError",
+    "LightspeedWrongTicketError",
     "fail_without_retry",
 ]
 
@@ -91,4 +97,4 @@ def fail_without_retry() -> Generator[None]:
     try:
         yield
     except LightspeedPermanentError as error:
-        raise LightspeedTaskFailed(str(error)) from error
+        raise LightspeedTaskFailed(str(error)) from None

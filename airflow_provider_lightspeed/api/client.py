@@ -58,6 +58,16 @@ class _Client:
         """What the last responses said is left; None before the first."""
         return self._core.quota
 
+    @property
+    def calls_left(self) -> float:
+        """How many calls fit into what is left of the quota; infinite while that is unknown."""
+        return self._core.calls_left
+
+    @property
+    def calls_per_window(self) -> float:
+        """How many calls the tightest window of the quota allows; infinite while that is unknown."""
+        return self._core.calls_per_window
+
     def estimate(self, calls: int) -> timedelta:
         """Estimate how long so many calls take. See `SansIOClient.estimate`."""
         return self._core.estimate(calls)
@@ -88,8 +98,10 @@ class LightspeedClient(_Client):
         self._transport = Transport(settings.base_url)
         #: How this client sleeps; a job that can be stopped puts a sleep that can be woken in its place.
         self.sleep: Callable[[float], None] = time.sleep
+        #: Called before each request; a job that can be stopped raises here.
+        self.check: Callable[[], None] = lambda: None
 
-    def call(self, request: Request, *, send_before: float = inf, max_wait: float | None = None) -> Any:
+    def call(self, request: Request[T], *, send_before: float = inf, max_wait: float | None = None) -> T:
         """Make a call and return its data.
 
         :param send_before: do not send it after this moment (``time.monotonic()``), however long it has to wait.
@@ -99,7 +111,7 @@ class LightspeedClient(_Client):
         """
         return self._run(self._core.call_flow(request, send_before=send_before, max_wait=max_wait))
 
-    def run(self, query: Generator[Request, Any, T]) -> T:
+    def run(self, query: Generator[Request[Any], Any, T]) -> T:
         """Make the calls that a query asks for, one after another, and return what it finds."""
         return self._run(self._core.query_flow(query))
 
@@ -118,6 +130,7 @@ class LightspeedClient(_Client):
             return self.sleep(effect.seconds)
         if isinstance(effect, Decode):
             return effect.perform()
+        self.check()
         try:
             return self._transport.send(effect)
         except LightspeedError as error:
@@ -170,11 +183,11 @@ class AsyncLightspeedClient(_Client):
     async def __aexit__(self, *_: object) -> None:
         await self._transport.close()
 
-    async def call(self, request: Request) -> Any:
+    async def call(self, request: Request[T]) -> T:
         """Make a call and return its data. See `LightspeedClient.call`."""
         return await self._run(self._core.call_flow(request))
 
-    async def run(self, query: Generator[Request, Any, T]) -> T:
+    async def run(self, query: Generator[Request[Any], Any, T]) -> T:
         """Make the calls that a query asks for. See `LightspeedClient.find_out`."""
         return await self._run(self._core.query_flow(query))
 

@@ -41,14 +41,14 @@ class ClientSettings:
     :param language: two letters, one of the shop's own languages.
     :param filter_timezone: zone (IANA name) in which the shop likely reads date filters: the first to be tried.
     :param quota_reserve: part of each quota window (0.0–0.9) left to other programs.
-    :param timeout: seconds to wait for a connection, and for each part of an answer. A whole answer may take
+    :param timeout: seconds to wait for a connection, and for each part of a response. A whole response may take
         ten times as long.
-    :param max_wait: longest wait in seconds that sleeps; a longer one raises LightspeedQuotaExhaustedError.
+    :param max_wait: longest wait in seconds that sleeps; a longer one raises LightspeedQuotaExhaustedError; ``inf``: always wait.
     :param calls_per_second: most calls in a second (the vendor's staff name 20); 0 for no limit.
     :param allow_http: allow an address that is neither https nor loopback.
     :param app_token: of an app installed in many shops, this shop's token; the password then is
         ``md5(token + app secret)`` (undocumented: what client code relies on).
-    :param max_body: most bytes that an answer may have.
+    :param max_body: most bytes that a response may have.
     :raises LightspeedConfigurationError: for a value out of range.
     """
 
@@ -118,18 +118,18 @@ class ClientSettings:
         # Written so that NaN fails too.
         if not 0.0 <= self.quota_reserve <= 0.9:
             raise LightspeedConfigurationError(
-                f"quota_reserve must be from 0.0 to 0.9, got {self.quota_reserve}"
+                f"quota_reserve must be from 0.0 to 0.9, got {self.quota_reserve:g}"
             )
         if not 0 < self.timeout <= _LONGEST_TIMEOUT:
             raise LightspeedConfigurationError(
-                f"timeout must be more than 0 and at most {_LONGEST_TIMEOUT:.0f} seconds, got {self.timeout}"
+                f"timeout must be more than 0 and at most {_LONGEST_TIMEOUT:.0f} seconds, got {self.timeout:g}"
             )
         if not self.max_wait >= 0:
-            raise LightspeedConfigurationError(f"max_wait must not be negative, got {self.max_wait}")
+            raise LightspeedConfigurationError(f"max_wait must not be negative, got {self.max_wait:g}")
         if self.calls_per_second != 0 and not 1 <= self.calls_per_second <= _MOST_CALLS_PER_SECOND:
             raise LightspeedConfigurationError(
                 f"calls_per_second must be from 1 to {_MOST_CALLS_PER_SECOND}, or 0 for no limit, "
-                f"got {self.calls_per_second}"
+                f"got {self.calls_per_second:g}"
             )
         if self.max_body < 1:
             raise LightspeedConfigurationError(f"max_body must be at least 1 byte, got {self.max_body}")
@@ -155,6 +155,15 @@ class ClientSettings:
         """
         identity = (self.base_url.rstrip("/"), self.key, self.app_token or "")
         return hashlib.sha256(repr(identity).encode()).hexdigest()[:16]
+
+    @property
+    def host(self) -> str:
+        """Host of the address, with its cluster, for error messages."""
+        cluster = next(
+            (name for name, url in CLUSTERS.items() if url.rstrip("/") == self.base_url.rstrip("/")), None
+        )
+        host = urlsplit(self.base_url).netloc
+        return f"{host} (cluster {cluster})" if cluster else host
 
     def url(self, path: str) -> str:
         """Address of a path below the language."""

@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_lightspeed._airflow import BaseHook, mask_secret
+from airflow_provider_lightspeed._airflow import AirflowNotFoundException, BaseHook, mask_secret
 from airflow_provider_lightspeed._arguments import parse_ticket_filter
 from airflow_provider_lightspeed.api import tickets as api
 from airflow_provider_lightspeed.api.errors import LightspeedError
@@ -24,6 +24,13 @@ if TYPE_CHECKING:
     from airflow_provider_lightspeed.api.client import LightspeedClient
     from airflow_provider_lightspeed.api.rate_limit import Quota
     from airflow_provider_lightspeed.probe import ShopReport
+
+
+_NOT_VISIBLE = (
+    "there is no connection {conn_id!r}, or it is not visible here. In a plain Python shell, Airflow 3 reads connections "
+    "from environment variables and secrets backends, not from its database: run `airflow connections test {conn_id}`, "
+    "use the test button, or set AIRFLOW_CONN_{name}"
+)
 
 
 class LightspeedHook(BaseHook):
@@ -129,8 +136,8 @@ class LightspeedHook(BaseHook):
         mask_credentials(settings)
         return LightspeedClient(settings, metrics=AirflowMetrics(self.lightspeed_conn_id))
 
-    def get_hash_key(self) -> str:
-        """Return the key with which personal fields are hashed (extra ``hash_secret``); empty if there is none."""
+    def get_hash_secret(self) -> str:
+        """Return the secret with which personal fields are hashed (extra ``hash_secret``); empty if there is none."""
         key = str(self.get_connection(self.lightspeed_conn_id).extra_dejson.get("hash_secret") or "")
         if key:
             mask_secret(key)
@@ -175,7 +182,7 @@ class LightspeedHook(BaseHook):
         :param since_id: see :meth:`iter_tickets`, as for the other arguments.
         """
         if since_id is created_from is created_to is email is None:
-            return int(self.get_conn().call(api.count_tickets()))
+            return self.get_conn().call(api.count_tickets())
         tickets = self.iter_tickets(
             since_id=since_id, created_from=created_from, created_to=created_to, email=email
         )
@@ -193,8 +200,7 @@ class LightspeedHook(BaseHook):
 
         :param ticket_id: its id, as a number or its text.
         """
-        ticket: Ticket = self.get_conn().call(api.get_ticket(api.parse_ticket_id(ticket_id)))
-        return ticket
+        return self.get_conn().call(api.get_ticket(api.parse_ticket_id(ticket_id)))
 
     def create_ticket(self, properties: Mapping[str, Any]) -> Ticket:
         """Create a ticket and return it.
@@ -203,17 +209,19 @@ class LightspeedHook(BaseHook):
             ``isTodo``, ``isClosed``, ``doNotifyAnswered``.
         :raises LightspeedUnknownOutcomeError: if the answer was lost: the ticket may exist now.
         """
-        ticket: Ticket = self.get_conn().call(api.create_ticket(properties))
-        return ticket
+        return self.get_conn().call(api.create_ticket(properties))
 
     def update_ticket(self, ticket_id: int | str, properties: Mapping[str, Any]) -> Ticket:
         """Change the given properties of a ticket, and no others; return it.
 
+        If the shop confirms the change without the ticket (204), one more call reads it.
+
         :param ticket_id: its id, as a number or its text.
         :param properties: by the API's names, see :meth:`create_ticket`.
+        :raises LightspeedWrongTicketError: if the response is about another ticket.
         """
-        ticket: Ticket = self.get_conn().call(api.update_ticket(api.parse_ticket_id(ticket_id), properties))
-        return ticket
+        number, client = api.parse_ticket_id(ticket_id), self.get_conn()
+        return client.call(api.update_ticket(number, properties)) or client.call(api.get_ticket(number))
 
     def close_ticket(self, ticket_id: int | str) -> Ticket:
         """Close a ticket and return it.
@@ -254,10 +262,7 @@ class LightspeedHook(BaseHook):
         :raises LightspeedUnknownOutcomeError: if the answer was lost: the message may exist now.
         """
         properties = {"message": message, "from": from_}
-        created: TicketMessage = self.get_conn().call(
-            api.create_message(api.parse_ticket_id(ticket_id), properties)
-        )
-        return created
+        return self.get_conn().call(api.create_message(api.parse_ticket_id(ticket_id), properties))
 
     def quota(self) -> Quota | None:
         """Return what is left of the quota, as the last answer told it; a call is made if there was none yet."""
@@ -276,13 +281,17 @@ class LightspeedHook(BaseHook):
         return probe(self)
 
     def test_connection(self) -> tuple[bool, str]:
-        """Try the connection with one cheap call, and say in plain words how it went."""
+        """Try the connection with one cheap call; return whether it works, and why not or what the shop says."""
         try:
             count = self.count_tickets()
+        except AirflowNotFoundException:
+            return False, _NOT_VISIBLE.format(
+                conn_id=self.lightspeed_conn_id, name=self.lightspeed_conn_id.upper()
+            )
         except LightspeedError as error:
             return False, str(error)
         client = self.get_conn()
         return True, (
             f"{client.settings.base_url} answers in language {client.settings.language!r}: {count} tickets; "
-            f"quota: {client.quota or 'not told'}"
+            f"quota: {client.quota or 'not known'}"
         )

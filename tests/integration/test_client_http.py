@@ -260,7 +260,7 @@ def script(text: str) -> tuple[int, dict[str, str], bytes]:
     message = "Unknown or inactive language." if kind == "language" else "No."
     document = {"error": {"code": int(status), "method": "GET", "request": "/", "message": message}}
     body = b"<html>no</html>" if kind == "html" else json.dumps(document).encode()
-    headers = {"Location": "http://localhost:1/en/tickets.json"} if status == "301" else {}
+    headers = {"Location": "http://localhost:1/en/tickets.json"} if status.startswith("3") else {}
     return int(status), headers, body
 
 
@@ -521,6 +521,9 @@ def test_a_proxy_of_the_environment_is_used_for_other_hosts(
     assert headers["authorization"] == given.authorization
 
 
+_PROXY_PASSWORD = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
+
+
 @pytest.mark.usefixtures("quick", "proxies_are_heeded")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
@@ -530,8 +533,11 @@ def test_a_proxy_of_the_environment_is_used_for_other_hosts(
         ("http", b"", errors.LightspeedUnknownOutcomeError, 1),
         # A tunnel that was never opened: the shop cannot have got anything.
         ("https", b"HTTP/1.1 403 Forbidden\r\n\r\n", errors.LightspeedConnectionError, retry.MAX_ATTEMPTS),
+        # A password that is missing stays so.
+        ("https", _PROXY_PASSWORD, errors.LightspeedConnectionError, 1),
+        ("http", _PROXY_PASSWORD, errors.LightspeedInvalidRequestError, 1),
     ],
-    ids=["hangs up", "refuses the tunnel"],
+    ids=["hangs up", "refuses the tunnel", "no tunnel without a password", "no call without a password"],
 )
 def test_a_creation_through_a_proxy_is_sent_once(
     kind: str,
@@ -547,6 +553,9 @@ def test_a_creation_through_a_proxy_is_sent_once(
         given = settings(shop, f"{scheme}://shop.invalid", allow_http=True)
         error, made_calls = made(kind, given, create_ticket({"subject": "Where is my order?"}))
     assert (type(error), made_calls, len(heard)) == (expected, calls, calls)
+    assert ("The proxy wants a user and a password" in str(error).replace("the proxy", "The proxy")) == (
+        answer == _PROXY_PASSWORD
+    )
     assert sum(request.startswith(b"POST") for request in heard) == (scheme == "http")
 
 
@@ -572,7 +581,7 @@ def test_a_body_is_read_up_to_the_cap_only(kind: str, packed: bool, shop: Sandbo
     headers = {"Content-Encoding": "gzip"} if packed else {}
     with scripted(shop, (200, headers, body), 1_000) as server:
         error, calls = made(kind, settings(shop, server.url, max_body=2_000_000), list_tickets())
-    assert (type(error), calls) == (errors.LightspeedConnectionError, 1)
+    assert (type(error), calls) == (errors.LightspeedResponseTooLargeError, 1)
     assert "larger than 2000000 bytes" in str(error)
 
 
@@ -623,7 +632,7 @@ def test_what_is_no_http_is_a_broken_connection(kind: str, answer: bytes, shop: 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_one_connection_serves_many_calls(kind: str, shop: Sandbox) -> None:
+def test_one_connection_serves_many_calls_of_tasks_and_one_call_of_triggers(kind: str, shop: Sandbox) -> None:
     peers: set[Any] = set()
 
     class Handler(BaseHTTPRequestHandler):
