@@ -279,10 +279,10 @@ class TestGone:
         assert world.scan(scan="full").inserted == 1
         assert _rows(world, "I") == [110]
 
-    def test_an_answer_that_proves_nothing_fails_the_try(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_answer_that_proves_nothing_fails_the_try(self) -> None:
         world = _world()
         world.shop.delete(110)
-        monkeypatch.setattr(LightspeedNotFoundError, "gone", False)
+        world.shop.proves_gone = False
         with pytest.raises(LightspeedNotFoundError):
             world.scan(scan="full")
         assert len(world.files()) == 1
