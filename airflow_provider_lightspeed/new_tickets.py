@@ -19,6 +19,8 @@ MAX_PAUSE = 600.0
 LOOK_BACK = 100
 #: A ticket may appear so many seconds later than one with a greater id, and is delivered all the same.
 LOOK_BACK_AGE = 15 * 60
+# No shop is known to have smaller pages.
+_SMALLEST_PAGE = 20
 # Tickets by which a shop is recognised: more than a replica may lack.
 _WITNESSES = 5
 # Fewer new rows than this are one response, also if the shop's pages are small: half of the smallest page that is known.
@@ -148,7 +150,7 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
         delivered, rest = counting[:limit], counting[limit:]
         done = {ticket_id: seen for ticket_id, seen in new.items() if not rest or ticket_id < rest[0]}
         known = sorted({*self.known, *done})
-        keep = max(1, min(LOOK_BACK, page_size // 2))
+        keep = min(LOOK_BACK, max(page_size, _SMALLEST_PAGE) // 2)
         floor = max([self.since_id, *known[:-keep]])
         if rest:
             floor = max(self.since_id, min(floor, rest[0] - 1))

@@ -74,8 +74,8 @@ def shop() -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="module")
 def small() -> Iterator[Sandbox]:
-    """A shop whose quota allows 16 calls in 3 seconds."""
-    quota = ShopConfig(tickets=20, limits=(16, 10**6, 10**6), window_seconds=(3.0, 3600.0, 86400.0))
+    """A shop whose quota allows 16 calls in 6 seconds."""
+    quota = ShopConfig(tickets=20, limits=(16, 10**6, 10**6), window_seconds=(6.0, 3600.0, 86400.0))
     with Sandbox(quota) as sandbox:
         for number in sandbox.shop.ids():
             sandbox.update_ticket(number, isClosed=False)
@@ -138,6 +138,8 @@ def test_a_missing_value_deletes_nothing(airflow: AirflowHome, shop: Sandbox) ->
     assert len(shop.shop.tickets()) == before
 
 
+# dag.test() drops what travels with a deferral. Before Airflow 3.3 no store keeps it, and the task plans again.
+@pytest.mark.airflow(since="3.3")
 def test_a_deferral_in_a_dag_test_resumes(airflow: AirflowHome, small: Sandbox) -> None:
     outcome = airflow.run_dag("deferred")
     assert outcome.state == "success", airflow.log.read_text()[-5_000:]

@@ -54,7 +54,7 @@ def test_a_look_back_closes_after_fifteen_minutes_and_one_more_poll() -> None:
     assert cursor.settled(_seen(12, 13, 14), 1e9) == cursor
 
 
-@pytest.mark.parametrize(("page_size", "known"), [(250, 100), (50, 25), (20, 10)])
+@pytest.mark.parametrize(("page_size", "known"), [(250, 100), (50, 25), (20, 10), (3, 10)])
 def test_a_look_back_fits_half_a_page(page_size: int, known: int) -> None:
     _, after = Cursor(0).deliver(_seen(*range(1, 501)), 10_000, page_size)
     assert after.since_id == 500 - known
