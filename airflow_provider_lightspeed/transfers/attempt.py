@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -232,7 +233,9 @@ class ExportAttempt:
                 if export.can_resume:
                     self._saved.note_quota(error.until)
                     raise
-                # The list can't be resumed where it is, so this try must not be interrupted.
+                # The list can't be resumed where it is, so this try must not be interrupted. Its next client knows
+                # nothing of the quota: the shop would refuse the first call.
+                hook.get_conn().sleep(max(0.0, (error.until - datetime.now(UTC)).total_seconds()))
                 calls, max_wait = self.progress.calls, inf
                 self.progress = Progress.from_json(self._saved.state) or self.progress
                 self.progress.calls = calls

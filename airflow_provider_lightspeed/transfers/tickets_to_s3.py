@@ -50,12 +50,12 @@ _OPTIONS = (
     "s3_bucket",
     "exclude_fields",
     "hash_fields",
-    "hash_key_variable",
+    "hash_secret_variable",
     "encrypt",
     "kms_key_id",
     "acl_policy",
 )
-_HASH_KEY_VARIABLE = "lightspeed_hash_key"
+_DEFAULT_VARIABLE = "lightspeed_hash_secret"
 
 
 class LightspeedTicketsToS3Operator(BaseOperator):
@@ -90,8 +90,8 @@ class LightspeedTicketsToS3Operator(BaseOperator):
     :param exclude_fields: fields that are left out; ``messages.message`` is the text of each message (templated).
     :param hash_fields: fields that are replaced by a keyed SHA-256, so that the same person stays joinable:
         ``customer``, ``subject``, ``memo``, ``messages.message`` or ``extra.NAME`` (templated).
-    :param hash_key_variable: Airflow Variable with the key for ``hash_fields``; if not given, the connection's
-        extra ``hash_secret``, or else the Variable ``lightspeed_hash_key`` (templated).
+    :param hash_secret_variable: Airflow Variable with the key for ``hash_fields``; if not given, the connection's
+        extra ``hash_secret``, or else the Variable ``lightspeed_hash_secret`` (templated).
     :param encrypt: whether S3 encrypts the object with its own key.
     :param kms_key_id: KMS key with which S3 encrypts the object (templated).
     :param acl_policy: canned ACL of the object (templated).
@@ -116,7 +116,7 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         "compression",
         "exclude_fields",
         "hash_fields",
-        "hash_key_variable",
+        "hash_secret_variable",
         "kms_key_id",
         "acl_policy",
         "lightspeed_conn_id",
@@ -145,7 +145,7 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         include_messages: bool = False,
         exclude_fields: Sequence[str] = (),
         hash_fields: Sequence[str] = (),
-        hash_key_variable: str | None = None,
+        hash_secret_variable: str | None = None,
         encrypt: bool = False,
         kms_key_id: str | None = None,
         acl_policy: str | None = None,
@@ -171,7 +171,7 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         self.include_messages = include_messages
         self.exclude_fields = exclude_fields
         self.hash_fields = hash_fields
-        self.hash_key_variable = hash_key_variable
+        self.hash_secret_variable = hash_secret_variable
         self.encrypt = encrypt
         self.kms_key_id = kms_key_id
         self.acl_policy = acl_policy
@@ -306,8 +306,8 @@ class LightspeedTicketsToS3Operator(BaseOperator):
 
         key = ""
         if self.hash_fields:
-            key = hook.get_hash_key() if self.hash_key_variable is None else ""
-            key = key or Variable.get(self.hash_key_variable or _HASH_KEY_VARIABLE, None) or ""
+            key = hook.get_hash_secret() if self.hash_secret_variable is None else ""
+            key = key or Variable.get(self.hash_secret_variable or _DEFAULT_VARIABLE, None) or ""
             mask_secret(key)
         redaction = Redaction(self.exclude_fields, self.hash_fields, key)
         if self.include_messages and "messages" in redaction.exclude:
