@@ -61,6 +61,17 @@ def test_a_look_back_fits_half_a_page(page_size: int, known: int) -> None:
     assert after.known == tuple(range(500 - known + 1, 501))
 
 
+def test_a_short_page_that_held_everything_is_not_the_size_of_a_page() -> None:
+    _, after = Cursor(0).deliver(_seen(*range(1, 60)), 10_000, 59)
+    assert after.known == tuple(range(1, 60))
+
+
+def test_the_size_of_a_page_is_remembered() -> None:
+    _, after = Cursor(0).deliver(_seen(*range(1, 121)), 10_000, 50)
+    _, after = after.deliver(_seen(121), 10_000, 26)
+    assert after.known == tuple(range(97, 122))
+
+
 def test_a_limit_leaves_the_rest_for_the_next_run() -> None:
     tickets = _seen(*range(1, 26))
     cursor, delivered = Cursor(0), []
