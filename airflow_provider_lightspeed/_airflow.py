@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         AssetAlias as AssetAlias,
         BaseHook as BaseHook,
         BaseOperator as BaseOperator,
+        BaseOperatorLink as BaseOperatorLink,
         BaseSensorOperator as BaseSensorOperator,
         Connection as Connection,
         Context as Context,
@@ -28,10 +29,12 @@ if TYPE_CHECKING:
     from airflow.sdk.exceptions import (
         AirflowException as AirflowException,
         AirflowFailException as AirflowFailException,
+        AirflowNotFoundException as AirflowNotFoundException,
         AirflowSensorTimeout as AirflowSensorTimeout,
         AirflowSkipException as AirflowSkipException,
         TaskDeferred as TaskDeferred,
     )
+    from airflow.sdk.execution_time.xcom import XCom as XCom
     from airflow.sdk.log import mask_secret as mask_secret
     from airflow.sdk.observability.stats import Stats as Stats
     from airflow.triggers.base import BaseEventTrigger as BaseEventTrigger
@@ -50,17 +53,20 @@ else:
         "AssetAlias": ("airflow.sdk", "airflow.datasets:DatasetAlias"),
         "AirflowException": _EXCEPTIONS,
         "AirflowFailException": _EXCEPTIONS,
+        "AirflowNotFoundException": _EXCEPTIONS,
         "AirflowSensorTimeout": _EXCEPTIONS,
         "AirflowSkipException": _EXCEPTIONS,
         "BaseEventTrigger": ("airflow.triggers.base", "airflow.triggers.base:BaseTrigger"),
         "BaseHook": ("airflow.sdk", "airflow.hooks.base"),
         "BaseOperator": ("airflow.sdk", "airflow.models.baseoperator"),
+        "BaseOperatorLink": ("airflow.sdk", "airflow.models.baseoperatorlink"),
         "BaseSensorOperator": ("airflow.sdk", "airflow.sensors.base"),
         "Connection": ("airflow.sdk", "airflow.models.connection"),
         "Context": ("airflow.sdk", "airflow.utils.context"),
         "PokeReturnValue": ("airflow.sdk", "airflow.sensors.base"),
         "Stats": ("airflow.sdk.observability.stats", "airflow.observability.stats", "airflow.stats"),
         "Variable": ("airflow.sdk", "airflow.models.variable"),
+        "XCom": ("airflow.sdk.execution_time.xcom", "airflow.models.xcom"),
         "conf": ("airflow.sdk.configuration", "airflow.configuration"),
         "mask_secret": _MASKER,
         # Used by the tests, which run on all versions.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import re
@@ -12,7 +13,8 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,16 @@ OnChange = Callable[[str, str], None]
 _SCRIPTS = Path(sysconfig.get_path("scripts"))
 _AIRFLOW = _SCRIPTS / "airflow"
 _EXCEPTION = re.compile(r"[\w.]+(?:Error|Exception|Failed|Exhausted)\b")
-_GIVE_UP_AFTER = 120.0
+_DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
+_GIVE_UP_AFTER = 600.0
+
+
+def _copy(source: Path, target: Path) -> None:
+    with (
+        contextlib.closing(sqlite3.connect(source)) as old,
+        contextlib.closing(sqlite3.connect(target)) as new,
+    ):
+        old.backup(new)
 
 
 def serving(port: int) -> dict[str, str]:
@@ -49,6 +60,14 @@ def serving(port: int) -> dict[str, str]:
     }
 
 
+@dataclass
+class _Kept:
+    """The process that runs DAGs, once there is one, and what ends it."""
+
+    stack: contextlib.ExitStack
+    process: subprocess.Popen[bytes] | None = None
+
+
 @dataclass(frozen=True)
 class AirflowHome:
     """One Airflow installation's home directory, and the environment in which its commands run."""
@@ -56,6 +75,7 @@ class AirflowHome:
     directory: Path
     dags: Path
     environment: Mapping[str, str]
+    _kept: list[_Kept] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @classmethod
     def create(
@@ -76,7 +96,7 @@ class AirflowHome:
         inherited = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("AIRFLOW", "AWS_", "_AIRFLOW"))
+            if not name.startswith(("AIRFLOW", "AWS_", "_AIRFLOW", "PYTHONDONTWRITEBYTECODE"))
         }
         home = cls(
             directory,
@@ -87,20 +107,45 @@ class AirflowHome:
                 "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
                 "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
                 "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+                # Otherwise each part that starts first in a new home makes up its own, and cannot read the others' secrets.
+                "AIRFLOW__CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+                "AIRFLOW__API__SECRET_KEY": secrets.token_hex(32),
+                # Airflow's own limits, of 5, 30 and 50 seconds, are too short for a busy machine.
+                "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "300",
+                "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "300",
+                "AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": "300",
                 # Five minutes otherwise. Whoever looks on should see at once whether trying again helps.
                 "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "2",
                 **{f"AIRFLOW_CONN_{name.upper()}": connection for name, connection in connections.items()},
                 # `airflow standalone` looks for `airflow` there.
                 "PATH": f"{_SCRIPTS}{os.pathsep}{os.environ.get('PATH', '')}",
+                # Tracebacks are plain text, and not broken into short lines.
+                "NO_COLOR": "1",
+                "COLUMNS": "200",
                 "NO_PROXY": "*",
                 "no_proxy": "*",
                 "PYTHONPATH": str(PROJECT),
-                "PYTHONDONTWRITEBYTECODE": "1",
                 **settings,
             },
         )
-        home.run("db", "migrate")
+        home._make_database()
         return home
+
+    def _make_database(self) -> None:
+        """Copy the database that was migrated once for this Airflow; one that is no SQLite file is migrated."""
+        if not self.environment.get(_DATABASE, "sqlite:").startswith("sqlite:"):
+            self.run("db", "migrate")
+            return
+        database = self.directory / "airflow.db"
+        migrated = Path(sys.prefix) / f"airflow-{version('apache-airflow')}.db"
+        if not migrated.exists():
+            self.run("db", "migrate")
+            # Complete or not there: other programs may do the same at this moment.
+            part = migrated.with_suffix(f".{os.getpid()}")
+            _copy(database, part)
+            part.replace(migrated)
+        else:
+            _copy(migrated, database)
 
     @property
     def log(self) -> Path:
@@ -143,24 +188,52 @@ class AirflowHome:
         before = self._newest_run()
         seen: dict[str, str | None] = {}
         give_up = time.monotonic() + _GIVE_UP_AFTER
-        with running(
-            [sys.executable, "-m", "demo.run_dag", dag_id, file], log=self.log, environment=self.environment
-        ) as process:
+        with self._dag_process() as process:
+            assert process.stdin  # ruff: ignore[assert]
+            process.stdin.write(f"{dag_id}\t{file}\n".encode())
+            process.stdin.flush()
             is_over = False
             while not is_over:
                 # In this order, so that the states at the very end are seen too.
-                is_over = process.poll() is not None
+                is_over = file.exists() or process.poll() is not None
                 states = self._task_states(dag_id, before)
                 for task_id, state in states.items():
                     if state is not None and state != seen.get(task_id):
                         on_change(task_id, state)
                 seen = states
                 if time.monotonic() > give_up:
+                    process.kill()
                     raise RuntimeError(f"{dag_id} does not end. {self.last_error()}\nThe log: {self.log}")
                 time.sleep(0.1)
         if not file.exists():
             raise RuntimeError(f"{dag_id} could not be run. {self.last_error()}\nThe log: {self.log}")
         return msgspec.json.decode(file.read_bytes(), type=Outcome)
+
+    @contextlib.contextmanager
+    def dags_in_one_process(self) -> Generator[None]:
+        """Within the block, `run_dag` loads Airflow once, and not for each run."""
+        with contextlib.ExitStack() as stack:
+            self._kept.append(_Kept(stack))
+            try:
+                yield
+            finally:
+                self._kept.clear()
+
+    @contextlib.contextmanager
+    def _dag_process(self) -> Generator[subprocess.Popen[bytes]]:
+        command = [sys.executable, "-m", "demo.run_dag"]
+        new = running(command, log=self.log, environment=self.environment, stdin=subprocess.PIPE, patience=0)
+        if not self._kept:
+            with new as process:
+                try:
+                    yield process
+                finally:
+                    process.communicate()  # it ends with its input
+            return
+        (kept,) = self._kept
+        if kept.process is None or kept.process.poll() is not None:
+            kept.process = kept.stack.enter_context(new)
+        yield kept.process
 
     @contextlib.contextmanager
     def standalone(self) -> Generator[subprocess.Popen[bytes]]:
@@ -188,12 +261,12 @@ class AirflowHome:
             yield process
 
     def _newest_run(self) -> int:
-        newest: int = self._query("select coalesce(max(id), 0) from dag_run")[0][0]
+        newest: int = self.query("select coalesce(max(id), 0) from dag_run")[0][0]
         return newest
 
     def _task_states(self, dag_id: str, after_run: int) -> dict[str, str | None]:
         return dict(
-            self._query(
+            self.query(
                 "select task_id, task_instance.state from task_instance join dag_run using (dag_id, run_id)"
                 " where dag_id = ? and dag_run.id > ?",
                 dag_id,
@@ -201,9 +274,10 @@ class AirflowHome:
             )
         )
 
-    def _query(self, sql: str, *values: object) -> list[Any]:
+    def query(self, sql: str, *values: object) -> list[Any]:
+        """Read from Airflow's database, which is a SQLite file."""
         # Airflow's own ways to ask would load all of Airflow into this process, with its settings fixed for good.
         with contextlib.closing(
-            sqlite3.connect(f"file:{self.directory}/airflow.db?mode=ro", uri=True)
+            sqlite3.connect(f"file:{self.directory}/airflow.db?mode=ro", uri=True, timeout=60)
         ) as database:
             return database.execute(sql, values).fetchall()

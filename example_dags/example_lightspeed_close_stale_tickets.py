@@ -42,7 +42,8 @@ def stale_tickets(tickets: Iterator[Ticket], idle_since: datetime) -> Iterator[i
     # Two runs at once would pick the same tickets.
     max_active_runs=1,
     default_args={"retries": 3},
-    tags=["lightspeed"],
+    description="Close tickets that have been idle for weeks",
+    tags=["lightspeed", "bulk"],
     doc_md=__doc__,
 )
 def example_lightspeed_close_stale_tickets() -> None:

@@ -30,7 +30,8 @@ AWS_CONN_ID = os.environ.get("LIGHTSPEED_AWS_CONN_ID", "aws_default")
     # Nights that overlap would share the keys' quotas.
     max_active_runs=1,
     default_args={"retries": 3},
-    tags=["lightspeed"],
+    description="Export the tickets of many shops, one mapped task each",
+    tags=["lightspeed", "export"],
     doc_md=__doc__,
 )
 def example_lightspeed_fleet() -> None:

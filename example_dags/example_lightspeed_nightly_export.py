@@ -29,7 +29,8 @@ AWS_CONN_ID = os.environ.get("LIGHTSPEED_AWS_CONN_ID", "aws_default")
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     default_args={"retries": 3},
-    tags=["lightspeed"],
+    description="Export the tickets of each day to S3",
+    tags=["lightspeed", "export"],
     doc_md=__doc__,
 )
 def example_lightspeed_nightly_export() -> None:

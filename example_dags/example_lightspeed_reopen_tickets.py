@@ -32,7 +32,8 @@ AWS_CONN_ID = os.environ.get("LIGHTSPEED_AWS_CONN_ID", "aws_default")
             description="Address of the receipt that the bulk close has written",
         )
     },
-    tags=["lightspeed"],
+    description="Undo a bulk close by its receipt",
+    tags=["lightspeed", "bulk"],
     doc_md=__doc__,
 )
 def example_lightspeed_reopen_tickets() -> None:

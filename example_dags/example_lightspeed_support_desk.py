@@ -31,7 +31,7 @@ from airflow_provider_lightspeed.transfers.tickets_to_s3 import LightspeedTicket
 S3_BUCKET = os.environ.get("LIGHTSPEED_S3_BUCKET", "my-support-data")
 LIGHTSPEED_CONN_ID = os.environ.get("LIGHTSPEED_CONN_ID", "lightspeed_default")
 AWS_CONN_ID = os.environ.get("LIGHTSPEED_AWS_CONN_ID", "aws_default")
-# Each look at the shop costs a call, and a shop's key has 12,000 a day.
+# Each poll of the shop costs a call, and a shop's key has 12,000 a day.
 POLL_SECONDS = float(os.environ.get("LIGHTSPEED_POLL_SECONDS", "60"))
 
 IDLE = timedelta(days=14)
@@ -59,7 +59,8 @@ def stale_tickets(tickets: Iterator[Ticket], idle_since: datetime) -> Iterator[i
     # Two runs at once would pick the same tickets.
     max_active_runs=1,
     default_args={"retries": 3},
-    tags=["lightspeed"],
+    description="A day at a support desk: new tickets, export, close, undo",
+    tags=["lightspeed", "demo"],
     doc_md=__doc__,
 )
 def example_lightspeed_support_desk() -> None:

@@ -58,6 +58,16 @@ class _Client:
         """What the last responses said is left; None before the first."""
         return self._core.quota
 
+    @property
+    def calls_left(self) -> float:
+        """How many calls fit into what is left of the quota; infinite while that is unknown."""
+        return self._core.calls_left
+
+    @property
+    def calls_per_window(self) -> float:
+        """How many calls the tightest window of the quota allows; infinite while that is unknown."""
+        return self._core.calls_per_window
+
     def estimate(self, calls: int) -> timedelta:
         """Estimate how long so many calls take. See `SansIOClient.estimate`."""
         return self._core.estimate(calls)
@@ -88,6 +98,8 @@ class LightspeedClient(_Client):
         self._transport = Transport(settings.base_url)
         #: How this client sleeps; a job that can be stopped puts a sleep that can be woken in its place.
         self.sleep: Callable[[float], None] = time.sleep
+        #: Called before each request; a job that can be stopped raises here.
+        self.check: Callable[[], None] = lambda: None
 
     def call(self, request: Request[T], *, send_before: float = inf, max_wait: float | None = None) -> T:
         """Make a call and return its data.
@@ -118,6 +130,7 @@ class LightspeedClient(_Client):
             return self.sleep(effect.seconds)
         if isinstance(effect, Decode):
             return effect.perform()
+        self.check()
         try:
             return self._transport.send(effect)
         except LightspeedError as error:

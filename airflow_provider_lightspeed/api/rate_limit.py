@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from math import inf
 
 #: The windows in the order of the headers, with their nominal lengths in seconds.
 WINDOWS = (("5 minutes", 300.0), ("1 hour", 3600.0), ("1 day", 86400.0))
@@ -182,6 +183,19 @@ class RateLimiter:
         windows = self.quota.windows if self.quota else ()
         waits = [self._time_within(window, calls, now) for window in windows]
         return timedelta(seconds=max(at_full_speed, self._blocked_until - now, *waits))
+
+    def left(self, now: float) -> float:
+        """Return how many calls fit into what is left above the reserve; infinite while that is unknown."""
+        windows = self.quota.windows if self.quota else ()
+        return max(
+            0.0, min((float(self._spare(window, now)) for window in windows), default=inf) - self._in_flight
+        )
+
+    @property
+    def per_window(self) -> float:
+        """How many calls the tightest window allows above the reserve; infinite while that is unknown."""
+        windows = self.quota.windows if self.quota else ()
+        return min((float(window.limit - self._kept(window)) for window in windows), default=inf)
 
     def _time_within(self, window: Window, calls: int, now: float) -> float:
         spare = max(0, self._spare(window, now))

@@ -198,6 +198,17 @@ class SansIOClient:
         """What the last responses said is left; None before the first."""
         return self._rate_limiter.quota
 
+    @property
+    def calls_left(self) -> float:
+        """How many calls fit into what is left of the quota; infinite while that is unknown."""
+        with self._lock:
+            return self._rate_limiter.left(self._clock())
+
+    @property
+    def calls_per_window(self) -> float:
+        """How many calls the tightest window of the quota allows; infinite while that is unknown."""
+        return self._rate_limiter.per_window
+
     def estimate(self, calls: int) -> timedelta:
         """Estimate how long so many calls take with what is left of the quota.
 

@@ -11,10 +11,14 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 from airflow_provider_lightspeed.api.client import LightspeedClient
-from airflow_provider_lightspeed.api.errors import LightspeedQuotaExhaustedError
+from airflow_provider_lightspeed.api.errors import (
+    LightspeedIncompleteListError,
+    LightspeedQuotaExhaustedError,
+)
 from airflow_provider_lightspeed.api.paging import Page
 from airflow_provider_lightspeed.api.rate_limit import humanize
 from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Request, TicketFilter, count_tickets
+from airflow_provider_lightspeed.bulk.cancellation import Cancelled
 from airflow_provider_lightspeed.formats import Format
 from airflow_provider_lightspeed.s3.staging import Staging
 from airflow_provider_lightspeed.s3.target import ExportTarget
@@ -97,13 +101,32 @@ class Export:
             with _loaded_is_kept():
                 for page in self._client.iter_pages(self._tickets, self.progress.cursor):
                     self._process_page(page)
+            self._confirm_empty()
         except LightspeedQuotaExhaustedError:
             if self.can_resume:
+                self._save()
+            raise
+        except Cancelled:
+            if self._is_resumable:
                 self._save()
             raise
         finally:
             self.progress.calls = self._calls_before + self._client.calls
         return 0 if self._skip_if_empty and not self.progress.tickets else self._publish()
+
+    def _confirm_empty(self) -> None:
+        """Read an empty list again before it replaces an object with tickets: a shop that fails over may answer so."""
+        if self.progress.tickets or self._skip_if_empty:
+            return
+        existing = self._target.existing()
+        if existing is None or existing.get("tickets") == "0":
+            return
+        log.info("No ticket matches, but %s has some: reading the list again", self._target.uri)
+        for page in self._client.iter_pages(self._tickets):
+            if page.tickets:
+                raise LightspeedIncompleteListError(
+                    f"the shop listed no ticket, and then some. {self._target.uri} stays as it is", seen=0
+                )
 
     def _wait_for_quota(self) -> None:
         if self.progress.not_before is not None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
+from functools import cached_property
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +26,10 @@ from airflow_provider_lightspeed._arguments import (
 )
 from airflow_provider_lightspeed._checkpoint import Checkpoint, clear_generation, defer_until
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedQuotaExhaustedError
+from airflow_provider_lightspeed.bulk.cancellation import CancelToken
 from airflow_provider_lightspeed.exceptions import fail_without_retry
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
+from airflow_provider_lightspeed.s3.link import S3ObjectLink
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -46,12 +50,12 @@ _OPTIONS = (
     "s3_bucket",
     "exclude_fields",
     "hash_fields",
-    "hash_key_variable",
+    "hash_secret_variable",
     "encrypt",
     "kms_key_id",
     "acl_policy",
 )
-_HASH_KEY_VARIABLE = "lightspeed_hash_key"
+_DEFAULT_VARIABLE = "lightspeed_hash_secret"
 
 
 class LightspeedTicketsToS3Operator(BaseOperator):
@@ -86,8 +90,8 @@ class LightspeedTicketsToS3Operator(BaseOperator):
     :param exclude_fields: fields that are left out; ``messages.message`` is the text of each message (templated).
     :param hash_fields: fields that are replaced by a keyed SHA-256, so that the same person stays joinable:
         ``customer``, ``subject``, ``memo``, ``messages.message`` or ``extra.NAME`` (templated).
-    :param hash_key_variable: Airflow Variable with the key for ``hash_fields``; if not given, the connection's
-        extra ``hash_secret``, or else the Variable ``lightspeed_hash_key`` (templated).
+    :param hash_secret_variable: Airflow Variable with the key for ``hash_fields``; if not given, the connection's
+        extra ``hash_secret``, or else the Variable ``lightspeed_hash_secret`` (templated).
     :param encrypt: whether S3 encrypts the object with its own key.
     :param kms_key_id: KMS key with which S3 encrypts the object (templated).
     :param acl_policy: canned ACL of the object (templated).
@@ -112,13 +116,14 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         "compression",
         "exclude_fields",
         "hash_fields",
-        "hash_key_variable",
+        "hash_secret_variable",
         "kms_key_id",
         "acl_policy",
         "lightspeed_conn_id",
         "aws_conn_id",
     )
     ui_color = "#f9e3e3"
+    operator_extra_links = (S3ObjectLink(),)
 
     @record_passed
     def __init__(
@@ -140,7 +145,7 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         include_messages: bool = False,
         exclude_fields: Sequence[str] = (),
         hash_fields: Sequence[str] = (),
-        hash_key_variable: str | None = None,
+        hash_secret_variable: str | None = None,
         encrypt: bool = False,
         kms_key_id: str | None = None,
         acl_policy: str | None = None,
@@ -166,7 +171,7 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         self.include_messages = include_messages
         self.exclude_fields = exclude_fields
         self.hash_fields = hash_fields
-        self.hash_key_variable = hash_key_variable
+        self.hash_secret_variable = hash_secret_variable
         self.encrypt = encrypt
         self.kms_key_id = kms_key_id
         self.acl_policy = acl_policy
@@ -227,6 +232,8 @@ class LightspeedTicketsToS3Operator(BaseOperator):
             "Exported %s tickets (%s bytes) to %s in %.1f s with %s API calls",
             f"{progress.tickets:,}", f"{size:,}", job.uri, time.monotonic() - started, f"{progress.calls:,}",
         )  # fmt: skip
+        if attempt.console_address and "ti" in context:
+            context["ti"].xcom_push(key=S3ObjectLink.key, value=attempt.console_address)
         result = self._result(context, job.uri, progress, size)
         self._exported = Exported(
             hook.get_conn().settings.base_url, self.lightspeed_conn_id, job.file_format.fields(), result
@@ -250,7 +257,9 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         }
         events: Any = context.get("outlet_events")
         for outlet in self.outlets if events is not None else ():
-            events[outlet].extra.update(result)
+            # Lineage entities (File, Table, …) have no events.
+            with suppress(TypeError):
+                events[outlet].extra.update(result)
         return result
 
     def _job(self, hook: LightspeedHook) -> ExportJob:
@@ -278,16 +287,27 @@ class LightspeedTicketsToS3Operator(BaseOperator):
             options=WriteOptions(self.encrypt, self.kms_key_id, self.acl_policy),
         )
 
+    def on_kill(self) -> None:
+        """Ask the export to stop: it does so at the next API call, and saves its progress."""
+        self._cancel.request()
+
+    @cached_property
+    def _cancel(self) -> CancelToken:
+        return CancelToken()
+
     def _hook(self, max_wait: float | None) -> LightspeedHook:
-        return LightspeedHook(self.lightspeed_conn_id, max_wait=max_wait)
+        hook = LightspeedHook(self.lightspeed_conn_id, max_wait=max_wait)
+        client = hook.get_conn()
+        client.sleep, client.check = self._cancel.sleep, self._cancel.check
+        return hook
 
     def _redaction(self, hook: LightspeedHook) -> Redaction:
         from airflow_provider_lightspeed.transfers.redaction import Redaction
 
         key = ""
         if self.hash_fields:
-            key = hook.get_hash_key() if self.hash_key_variable is None else ""
-            key = key or Variable.get(self.hash_key_variable or _HASH_KEY_VARIABLE, None) or ""
+            key = hook.get_hash_secret() if self.hash_secret_variable is None else ""
+            key = key or Variable.get(self.hash_secret_variable or _DEFAULT_VARIABLE, None) or ""
             mask_secret(key)
         redaction = Redaction(self.exclude_fields, self.hash_fields, key)
         if self.include_messages and "messages" in redaction.exclude:

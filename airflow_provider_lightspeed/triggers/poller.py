@@ -124,10 +124,11 @@ class Subscription:
     """One trigger's part in the polls.
 
     :param cursor: which tickets are done; None before the first poll. The subscriber moves it forward.
-    :param start: what is new without a cursor: ``latest`` or ``earliest``.
+    :param start: what is new without a cursor, and in another shop: ``latest`` or ``earliest``; None: the cursor counts
+        in any shop.
     """
 
-    def __init__(self, poller: _SharedPoller, cursor: Cursor | None, start: str) -> None:
+    def __init__(self, poller: _SharedPoller, cursor: Cursor | None, start: str | None) -> None:
         self._poller = poller
         self.cursor = cursor
         self.start = start
@@ -141,11 +142,13 @@ class Subscription:
 
     async def cursor_in(self, client: AsyncLightspeedClient, first: _FirstCursors) -> Cursor:
         """Set and return the cursor in the client's shop."""
+        if self.cursor is not None and self.start is None:
+            return self.cursor
         shop = client.settings.shop
         if self.cursor is not None and self.cursor.shop not in {None, shop}:
             self.cursor = await self._recognise(client, self.cursor)
         if self.cursor is None:
-            self.cursor = await first.get(self.start)
+            self.cursor = await first.get(self.start or "latest")
         elif self.cursor.shop is None:
             self.cursor = msgspec.structs.replace(self.cursor, shop=shop)
         return self.cursor
@@ -200,7 +203,7 @@ _pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[PollKey, _SharedPoll
 
 @asynccontextmanager
 async def subscribe(
-    key: PollKey, *, cursor: Cursor | None, start: str = "latest", first_poll_at: float = 0.0
+    key: PollKey, *, cursor: Cursor | None, start: str | None = None, first_poll_at: float = 0.0
 ) -> AsyncGenerator[Subscription]:
     """Take part in the polls of a key, until the end of the block.
 

@@ -13,12 +13,13 @@ import pytest
 
 from airflow_provider_lightspeed.api.errors import LightspeedIncompleteListError
 from airflow_provider_lightspeed.bulk.actions import Update
+from airflow_provider_lightspeed.bulk.change import BulkChange
 from airflow_provider_lightspeed.bulk.job import Job
 from airflow_provider_lightspeed.bulk.plan import Criteria, make_plan
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, LightspeedTicketsFailed
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.operators.tickets import CloseTicketsOperator
-from airflow_provider_lightspeed.sandbox import NO_LIMITS, Fault, Sandbox, ShopConfig, email_of
+from airflow_provider_lightspeed.sandbox import NO_LIMITS, Fault, Sandbox, ShopConfig
 from tests.integration.bulk_runs import Store, Xcom, lines, run
 
 END = datetime(2026, 6, 1, tzinfo=UTC)
@@ -125,26 +126,6 @@ def test_a_function_that_fails_does_not_spoil_the_count(sandbox: Sandbox) -> Non
         run(plan(where=chosen, max_share=0.01), store)
 
 
-# The share of one customer's tickets
-
-
-def test_one_customer_is_counted_against_the_whole_shop_with_a_page(sandbox: Sandbox) -> None:
-    ids = sandbox.add_tickets(3, customer=77, isClosed=False, isTodo=False)
-    outcome = run(CloseTicketsOperator(task_id="close", customer_email=email_of(77), dry_run=True))
-    assert outcome["closed"] == ids
-    assert outcome["calls"] == 2
-
-
-def test_one_customer_who_has_most_of_the_open_tickets(monkeypatch: pytest.MonkeyPatch) -> None:
-    with shop(monkeypatch, tickets=0, limits=NO_LIMITS) as sandbox:
-        sandbox.add_tickets(300, customer=5, isClosed=True)
-        sandbox.add_tickets(2, customer=5, isClosed=False)
-        sandbox.add_tickets(3, customer=77, isClosed=False, isTodo=False)
-        operator = CloseTicketsOperator(task_id="close", customer_email=email_of(77))
-        with pytest.raises(LightspeedTaskFailed, match=r"3 of 5 open tickets \(60.0%\)"):
-            run(operator)
-
-
 # When a plan holds, and when it is made anew
 
 
@@ -207,19 +188,53 @@ def test_another_receipt_at_the_same_address_is_another_plan(
 def test_after_changed_tickets_have_failed_it_a_cleared_task_plans_anew(sandbox: Sandbox) -> None:
     ids = sandbox.add_tickets(2, isClosed=False, isTodo=False, subject="old")
     store, ti = Store(), Xcom()
-    planned = CloseTicketsOperator._carry_out
+    planned = BulkChange._apply
 
-    def people_change_them_first(operator: Any, client: Any, job: Job, keep: Callable[[], None]) -> None:
+    def people_change_them_first(change: Any, client: Any, job: Job, keep: Callable[[], None]) -> None:
         time.sleep(1.1)  # the shop's clock has seconds
         for number in ids:
             sandbox.update_ticket(number, memo="Wait!")
-        planned(operator, client, job, keep)
+        planned(change, client, job, keep)
 
     operator = plan(where=_is_old, dry_run=False, if_changed="fail")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(CloseTicketsOperator, "_carry_out", people_change_them_first)
-        with pytest.raises(LightspeedTaskFailed, match=r"2 of 2 tickets failed: .*changed since the plan"):
+        patch.setattr(BulkChange, "_apply", people_change_them_first)
+        with pytest.raises(LightspeedTaskFailed, match=r"2 of 2 tickets failed: .*changed since planning"):
             run(operator, store, ti)
     assert ti.pushed["return_value"]["changed"] == ids
     assert not store
     assert run(operator, store)["closed"] == ids
+
+
+# Each window of the quota makes progress
+
+
+def test_far_apart_ids_with_a_large_reserve(monkeypatch: pytest.MonkeyPatch) -> None:
+    with shop(monkeypatch, tickets=400, id_step=50, order="oldest", **small(30)) as sandbox:
+        connection = json.loads(sandbox.airflow_connection())
+        extra = {"max_wait": 0, "quota_reserve": 0.9}  # leaves three calls a window
+        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", json.dumps(connection | {"extra": extra}))
+        ids = sandbox.shop.ids()[::80]
+        for number in ids:
+            sandbox.update_ticket(number, isClosed=False)
+        outcome = run(CloseTicketsOperator(task_id="close", ticket_ids=ids), Store())
+        assert outcome["closed"] == ids
+        assert sandbox.count_calls(method="PUT") == 5
+        # The list is counted once, each ticket is read, and again where its change had to wait for the next window.
+        assert len(sandbox.calls) <= 1 + 3 * len(ids)
+
+
+def test_one_call_a_window_fails_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    windows: dict[str, Any] = {"limits": (10, 10**6, 10**6), "window_seconds": (60.0, 3600.0, 86400.0)}
+    with shop(monkeypatch, tickets=40, **windows) as sandbox:
+        connection = json.loads(sandbox.airflow_connection())
+        extra = {"max_wait": 0, "quota_reserve": 0.9}
+        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", json.dumps(connection | {"extra": extra}))
+        ids = sandbox.shop.ids()[:3]
+        for number in ids:
+            sandbox.update_ticket(number, isClosed=False)
+        with pytest.raises(
+            LightspeedTaskFailed, match=r"takes 2 API calls, and a window allows 1 .*3 tickets remain"
+        ):
+            run(CloseTicketsOperator(task_id="close", ticket_ids=ids))
+        assert len(sandbox.calls) == 1

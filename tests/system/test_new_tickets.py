@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import random
-import sqlite3
 import sysconfig
 import threading
 import time
@@ -18,7 +17,6 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -72,7 +70,7 @@ class Story:
 
     def handed_over(self) -> dict[str, list[int]]:
         """Return what the runs of each mode have handed over, in their order."""
-        results = self._query(
+        results = self.airflow.home.query(
             "select dag_id, value from xcom where key = 'return_value' and dag_id in (?, ?, ?, ?)"
             " order by dag_run_id",
             *MODES,
@@ -89,7 +87,7 @@ class Story:
 
     def rescheduled(self) -> int:
         """Return how often the sensor in reschedule mode has let go of its worker."""
-        (found,) = self._query(
+        (found,) = self.airflow.home.query(
             "select count(*) from task_reschedule join task_instance on ti_id = task_instance.id"
             " where dag_id = 'reschedule'"
         )
@@ -116,7 +114,9 @@ class Story:
         wait_until(lambda: all(self._started(part) > before[part] for part in parts))
 
     def _started(self, part: str) -> int:
-        ((number,),) = self._query("select count(*) from job where job_type = ?", f"{part.capitalize()}Job")
+        ((number,),) = self.airflow.home.query(
+            "select count(*) from job where job_type = ?", f"{part.capitalize()}Job"
+        )
         return int(number)
 
     def timed_is(self, run: str, state: str) -> bool:
@@ -125,14 +125,14 @@ class Story:
 
     def runs(self, dag_id: str) -> dict[str, tuple[str, str]]:
         """Return kind and state of all runs, by their ids."""
-        found = self._query(
+        found = self.airflow.home.query(
             "select run_id, run_type, state from dag_run where dag_id = ? order by id", dag_id
         )
         return {run_id: (kind, state) for run_id, kind, state in found}
 
     def at_work(self, dag_id: str) -> int:
         """Return how many sensors have begun and not ended."""
-        ((number,),) = self._query(
+        ((number,),) = self.airflow.home.query(
             "select count(*) from task_instance where dag_id = ? and state in ('queued', 'running', 'deferred')",
             dag_id,
         )
@@ -140,16 +140,10 @@ class Story:
 
     def results(self, dag_id: str) -> dict[str, list[int]]:
         """Return what each run has handed over."""
-        found = self._query(
+        found = self.airflow.home.query(
             "select run_id, value from xcom where key = 'return_value' and dag_id = ?", dag_id
         )
         return {run_id: _ticket_ids(value) for run_id, value in found}
-
-    def _query(self, sql: str, *values: object) -> list[Any]:
-        with contextlib.closing(
-            sqlite3.connect(f"file:{self.airflow.home.directory}/airflow.db?mode=ro", uri=True, timeout=30)
-        ) as database:
-            return database.execute(sql, values).fetchall()
 
 
 def _ticket_ids(xcom: str) -> list[int]:
@@ -216,8 +210,8 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         )
         for mode in MODES:
             airflow.unpause(mode)
-        # The first look of each tells it what is new from then on: two calls.
-        wait_until(lambda: all(len(shop.calls) > 2 for shop in shops.values()))
+        # The first poll of each comes after the calls that find out what is new from then on.
+        wait_until(lambda: all(len(shop.calls) > 3 for shop in shops.values()))
         yield Story(airflow, shops, others, stack.enter_context(contextlib.ExitStack()))
 
 
@@ -249,15 +243,15 @@ def test_every_mode_hands_the_same_tickets_over(story: Story) -> None:
     refused = {mode: sum(call.status == 429 for call in shop.calls) for mode, shop in story.shops.items()}
     assert max(refused.values()) <= 2, refused
 
-    # Nothing is new: one call a poke.
+    # Nothing is new: one call a poll, or two while it looks back for late tickets.
     story.everywhere(lambda shop: shop.reset_calls())
     rescheduled, started = story.rescheduled(), time.monotonic()
     time.sleep(4 * INTERVAL)
-    looks = {mode: len(shop.calls) for mode, shop in story.shops.items()}
+    calls = {mode: len(shop.calls) for mode, shop in story.shops.items()}
     rescheduled = story.rescheduled() - rescheduled
     most = (time.monotonic() - started) / INTERVAL + 1
-    assert all(1 <= number <= most for number in looks.values()), looks
-    assert abs(looks["reschedule"] - rescheduled) <= 1, (looks, rescheduled)
+    assert all(1 <= number <= 2 * most for number in calls.values()), calls
+    assert rescheduled - 1 <= calls["reschedule"] <= 2 * (rescheduled + 1), (calls, rescheduled)
 
     # However often it was deferred again: the time that was left.
     def comes_and_goes() -> bool:
@@ -272,7 +266,7 @@ def test_runs_of_every_kind_that_overlap(story: Story, mode: str) -> None:
     dag_id, shop = f"runs_{mode}", story.others[f"runs_{mode}"]
     # A scheduled one; as the first, it says from where on tickets are new.
     story.airflow.unpause(dag_id)
-    wait_until(lambda: len(shop.calls) > 2)
+    wait_until(lambda: len(shop.calls) > 3)
     for _ in range(2 * ROUNDS):
         story.airflow.start(dag_id)
     story.airflow.backfill(dag_id, "2026-02-01", "2026-02-02")
@@ -324,9 +318,9 @@ def test_whatever_is_killed(story: Story) -> None:
     shop.reset_calls()
     story.start("scheduler", "triggerer")
     story.all_hand_over_the_same()
-    # Its time was up: the sensor has looked once more, and the trigger has not.
+    # Its time was up: the sensor has polled once more, and the trigger has not.
     wait_until(lambda: story.timed_is(timed, "skipped"))
-    assert shop.count_calls() <= 1
+    assert shop.count_calls() <= 2
 
     # While tickets, events and results are on their way.
     for _ in range(ROUNDS):
