@@ -77,7 +77,7 @@ class _Pass:
 
     :ivar ids: what was read, in the order of the list.
     :ivar unbroken: whether each page has shown that row, so that nothing can be missing between two pages.
-    :ivar ended: whether the end was seen: the last row, and room for more.
+    :ivar ended: whether the end was seen: a page that starts with rows read before, and is half empty.
     :ivar regular: whether all pages were full but the last, without repeated rows.
     """
 
@@ -125,7 +125,7 @@ class _Pass:
         self.ids.extend(row["id"] for row in rows)
         self._known.update(row["id"] for row in rows)
         self._idle = 0 if rows else self._idle + 1
-        self.ended = section.half_empty and shows_last and not rows
+        self.ended = section.half_empty and shows_last
         if rows and self._short:
             self.regular = False  # that page was not the last
         self._short = section.size < limit
