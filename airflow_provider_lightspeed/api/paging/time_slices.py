@@ -137,14 +137,12 @@ class _Pass:
 class _Sample:
     """What a plain walk by page has seen.
 
-    :param count: how many tickets the shop counted before.
     :param newest: id and ``createdAt`` of the newest ticket of its first page.
     :param order: the pass itself; None if it was resumed.
     :param seconds: when tickets were created, ascending.
     :param regular: whether all pages were full.
     """
 
-    count: int
     newest: dict[str, Any] | None
     order: _Pass | None
     seconds: array[int]
@@ -247,10 +245,11 @@ def _sample_pages(reader: ListReader, cursor: SampleCursor | None, *, resumable:
     :param cursor: where an earlier sampling was stopped.
     """
     if cursor is None:
-        count = yield from reader.count()
+        if reader.counted is None:
+            yield from reader.count()  # an estimate for the caller
         order, newest, seconds, regular = _Pass(reader), None, array("q"), True
     else:
-        count, newest, regular = cursor.count, cursor.newest, cursor.regular
+        newest, regular = cursor.newest, cursor.regular
         order, seconds = _Pass(reader, depth=cursor.depth), _interpolate(cursor.seconds, cursor.depth)
     pages = 0
     while (rows := (yield from order.read())) is not None:
@@ -269,7 +268,7 @@ def _sample_pages(reader: ListReader, cursor: SampleCursor | None, *, resumable:
             def position(
                 state: ReaderState, newest: dict[str, Any] | None = newest, some: list[int] = some
             ) -> SampleCursor:
-                return SampleCursor(state, count, order.depth, newest, some, regular and order.regular)
+                return SampleCursor(state, order.depth, newest, some, regular and order.regular)
 
             yield reader.emit([], position)
     unbroken = order if cursor is None else None
