@@ -129,7 +129,7 @@ def _has_older(reader: ListReader, last: Ticket) -> Walk[bool | None]:
         section = yield from reader.list(bounds={"created_at_max": local_time(created, offset + TICK)})
         if any(ticket_id < last["id"] for ticket_id in section.ids):
             return True
-        if section.room and last["id"] in section.ids:
+        if section.half_empty and last["id"] in section.ids:
             return False
     if not reader.counts_exactly or (yield from reader.count()) <= reader.seen:
         return None

@@ -272,9 +272,7 @@ def _sample_pages(reader: ListReader, cursor: SampleCursor | None, *, resumable:
 
             yield reader.emit([], position)
     unbroken = order if cursor is None else None
-    return _Sample(
-        count, newest, unbroken, array("q", sorted(seconds)), regular and order.regular and order.ended
-    )
+    return _Sample(newest, unbroken, array("q", sorted(seconds)), regular and order.regular and order.ended)
 
 
 def _interpolate(seconds: Sequence[int], count: int) -> array[int]:
