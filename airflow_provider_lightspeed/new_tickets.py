@@ -19,6 +19,8 @@ MAX_PAUSE = 600.0
 LOOK_BACK = 100
 #: A ticket may appear so many seconds later than one with a greater id, and is delivered all the same.
 LOOK_BACK_AGE = 15 * 60
+# No shop is known to have smaller pages.
+_SMALLEST_PAGE = 20
 # Tickets by which a shop is recognised: more than a replica may lack.
 _WITNESSES = 5
 # Fewer new rows than this are one response, also if the shop's pages are small: half of the smallest page that is known.
@@ -111,12 +113,14 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
     :param known: the tickets above it that are done, ascending: the look-back. It is open while there are any.
     :param witnesses: id and creation time (seconds since 1970) of the newest of them, by which the shop is recognised.
     :param shop: hash of the shop's address and key (``ClientSettings.shop``).
+    :param page_size: the longest page of the shop, as far as polls have shown it.
     """
 
     since_id: TicketId
     known: tuple[TicketId, ...] = ()
     witnesses: tuple[tuple[TicketId, int], ...] = ()
     shop: str | None = None
+    page_size: Annotated[int, msgspec.Meta(ge=1)] = PAGE_SIZE
 
     @classmethod
     def starting_after(cls, newest: int, created: int | None, shop: str | None) -> Cursor:
@@ -142,13 +146,17 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
         """Return what to deliver of the new tickets, lowest ids first, and the cursor behind that.
 
         :param limit: maximum number of tickets to deliver; the others stay new.
-        :param page_size: of the shop. A look-back fits half of it, so that it takes no call more.
+        :param page_size: tickets of the longest page of the poll. A look-back fits half a page, so that it takes no
+            further call.
         """
+        # A page that held all there was says nothing of how many a page may hold.
+        is_cut = len(new) + len(self.known) > page_size
+        page_size = min(self.page_size, max(page_size, _SMALLEST_PAGE)) if is_cut else self.page_size
         counting = [ticket_id for ticket_id, seen in new.items() if seen.counts]
         delivered, rest = counting[:limit], counting[limit:]
         done = {ticket_id: seen for ticket_id, seen in new.items() if not rest or ticket_id < rest[0]}
         known = sorted({*self.known, *done})
-        keep = max(1, min(LOOK_BACK, page_size // 2))
+        keep = min(LOOK_BACK, page_size // 2)
         floor = max([self.since_id, *known[:-keep]])
         if rest:
             floor = max(self.since_id, min(floor, rest[0] - 1))
@@ -161,6 +169,7 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
             tuple(ticket_id for ticket_id in known if ticket_id > floor),
             tuple(sorted(witnesses)[-_WITNESSES:]),
             self.shop,
+            page_size,
         )
         return PollResult(self.max_id, delivered, after.max_id), after
 

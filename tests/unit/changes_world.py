@@ -166,6 +166,7 @@ class Shop:
     asked: list[str] = field(default_factory=list)
     seconds: int = 0
     next_id: int = 101
+    proves_gone: bool = True
     change: Callable[[dict[str, Any]], dict[str, Any]] = lambda one: one
 
     def now(self) -> datetime:
@@ -224,7 +225,8 @@ class Shop:
         self.disturb("get")
         ticket_id = int(request.path.removeprefix("tickets/").removesuffix(".json"))
         if ticket_id not in self.tickets:
-            raise LightspeedNotFoundError(status=404, message="gone", method="GET", path=request.path)
+            details = {"status": 404, "message": "gone", "method": "GET", "path": request.path}
+            raise LightspeedNotFoundError(gone=self.proves_gone, **details)
         return self.change(self.tickets[ticket_id])
 
 

@@ -54,11 +54,22 @@ def test_a_look_back_closes_after_fifteen_minutes_and_one_more_poll() -> None:
     assert cursor.settled(_seen(12, 13, 14), 1e9) == cursor
 
 
-@pytest.mark.parametrize(("page_size", "known"), [(250, 100), (50, 25), (20, 10)])
+@pytest.mark.parametrize(("page_size", "known"), [(250, 100), (50, 25), (20, 10), (3, 10)])
 def test_a_look_back_fits_half_a_page(page_size: int, known: int) -> None:
     _, after = Cursor(0).deliver(_seen(*range(1, 501)), 10_000, page_size)
     assert after.since_id == 500 - known
     assert after.known == tuple(range(500 - known + 1, 501))
+
+
+def test_a_short_page_that_held_everything_is_not_the_size_of_a_page() -> None:
+    _, after = Cursor(0).deliver(_seen(*range(1, 60)), 10_000, 59)
+    assert after.known == tuple(range(1, 60))
+
+
+def test_the_size_of_a_page_is_remembered() -> None:
+    _, after = Cursor(0).deliver(_seen(*range(1, 121)), 10_000, 50)
+    _, after = after.deliver(_seen(121), 10_000, 26)
+    assert after.known == tuple(range(97, 122))
 
 
 def test_a_limit_leaves_the_rest_for_the_next_run() -> None:
