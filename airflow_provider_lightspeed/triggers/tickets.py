@@ -101,7 +101,7 @@ class NewTicketTrigger(BaseTrigger):
             while True:
                 try:
                     poll, cursor = await subscription.next_poll()
-                    if self._has_news(cursor.new(poll.tickets)):
+                    if self._has_news(cursor.new(poll.kept)):
                         return
                 except LightspeedError as error:
                     if not is_transient(error):
