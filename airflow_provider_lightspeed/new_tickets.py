@@ -94,6 +94,11 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
         """The greatest id that is done."""
         return max((self.since_id, *self.known))
 
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain JSON values. Airflow's stores take no tuples."""
+        plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
+        return plain
+
     def is_new(self, ticket_id: int) -> bool:
         """Return whether a ticket is not done yet."""
         return ticket_id > self.since_id and ticket_id not in self.known

@@ -67,7 +67,7 @@ class NewTicketTrigger(BaseTrigger):
             f"{__name__}.{type(self).__name__}",
             {
                 "lightspeed_conn_id": self.lightspeed_conn_id,
-                "cursor": msgspec.to_builtins(self.cursor),
+                "cursor": self.cursor and self.cursor.to_json(),
                 "customer_email": self.customer_email,
                 "min_tickets": self.min_tickets,
                 "poke_interval": self.poke_interval,
