@@ -11,7 +11,6 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedIncompleteListError,
     LightspeedNotFoundError,
 )
-from airflow_provider_lightspeed.api.paging import Page, walk
 from airflow_provider_lightspeed.api.tickets import (
     DEFAULT_PAGE_SIZE,
     PAGE_SIZE,
@@ -116,6 +115,9 @@ def new_tickets(
     :param is_known: whether a ticket is no news; None: all are news.
     :raises LightspeedIncompleteListError: if the list can't be proven complete.
     """
+    # The walk is loaded with the first poll, not with the DAG file.
+    from airflow_provider_lightspeed.api.paging import Page, walk
+
     steps = walk(TicketFilter(since_id, email=email))
     found: dict[int, T] = {}
     boundary = since_id

@@ -11,6 +11,7 @@ from airflow_provider_lightspeed._airflow import AirflowNotFoundException, BaseH
 from airflow_provider_lightspeed._arguments import parse_ticket_filter
 from airflow_provider_lightspeed.api import tickets as api
 from airflow_provider_lightspeed.api.errors import LightspeedError
+from airflow_provider_lightspeed.api.queries import newest_ticket, ticket_messages
 from airflow_provider_lightspeed.api.tickets import Ticket, TicketMessage
 from airflow_provider_lightspeed.provider_info import (
     CONNECTION_FIELDS,
@@ -192,8 +193,6 @@ class LightspeedHook(BaseHook):
 
         It takes two calls where lists are newest first, four where they are oldest first, a few more otherwise.
         """
-        from airflow_provider_lightspeed.api.queries import newest_ticket
-
         return self.get_conn().run(newest_ticket())
 
     def get_ticket(self, ticket_id: int | str) -> Ticket:
@@ -250,8 +249,6 @@ class LightspeedHook(BaseHook):
         return self._iter_messages(number)
 
     def _iter_messages(self, ticket_id: int) -> Iterator[TicketMessage]:
-        from airflow_provider_lightspeed.api.queries import ticket_messages
-
         yield from self.get_conn().run(ticket_messages(ticket_id))
 
     def create_ticket_message(

@@ -25,6 +25,7 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedError,
     LightspeedNotFoundError,
 )
+from airflow_provider_lightspeed.api.queries import NewTickets, new_tickets
 from airflow_provider_lightspeed.api.retry import is_transient
 from airflow_provider_lightspeed.api.tickets import Ticket
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, fail_without_retry
@@ -42,7 +43,6 @@ from airflow_provider_lightspeed.sensors.state import DeliveredRun, SensorState
 
 if TYPE_CHECKING:
     from airflow_provider_lightspeed._airflow import Context
-    from airflow_provider_lightspeed.api.queries import NewTickets
 
 # Undecorated: Airflow warns of a call to `execute` from inside, or refuses it (`allow_nested_operators=False`).
 _sense = inspect.unwrap(BaseSensorOperator.execute)
@@ -336,8 +336,6 @@ class NewTicketSensor(BaseSensorOperator):
         return cursor.deliver(new, self.max_tickets, poll.page_size)
 
     def _read(self, cursor: Cursor) -> NewTickets[Seen]:
-        from airflow_provider_lightspeed.api.queries import new_tickets
-
         def keep(ticket: Ticket) -> Seen:
             counts = self.where is None or (cursor.is_new(ticket["id"]) and self.where(ticket))
             return Seen.of(ticket, bool(counts))
