@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
@@ -23,8 +23,6 @@ LOOK_BACK_AGE = 15 * 60
 _SMALLEST_PAGE = 20
 # Tickets by which a shop is recognised: more than a replica may lack.
 _WITNESSES = 5
-# Fewer new rows than this are one response, also if the shop's pages are small: half of the smallest page that is known.
-_FEW = 10
 
 
 class Seen(msgspec.Struct, frozen=True, gc=False):
@@ -43,42 +41,6 @@ class Seen(msgspec.Struct, frozen=True, gc=False):
     def of(cls, ticket: Ticket, counts: bool = True) -> Seen:
         """Keep what matters of a ticket."""
         return cls(fingerprint(ticket), created_second(ticket), counts)
-
-
-class Poll:
-    """The tickets of one poll, as far as they prove that none below them is missing.
-
-    A list that takes several responses may miss a ticket that appears while it is read. Every ticket up to the
-    newest id known *before* the poll was there all the time, so higher ones are left to the next poll.
-
-    :param known: the newest id known before the poll. Not enough, if the poll finds many tickets above it.
-    :param newest: the newest id, asked for right before the poll: enough in any case.
-    :param counts: which tickets count.
-    """
-
-    def __init__(
-        self, known: int, newest: int | None = None, counts: Callable[[Ticket], bool] = lambda _: True
-    ) -> None:
-        self.tickets: dict[int, Seen] = {}
-        self._known, self._newest, self._counts = known, newest, counts
-        self._sizes: list[int] = []
-        self._new = 0
-
-    def add(self, page: Sequence[Ticket]) -> bool:
-        """Add a page, and return whether the poll proves what it read; if not, `newest` has to be known."""
-        if page:
-            self._sizes.append(len(page))
-        for ticket in page:
-            if self._newest is None or ticket["id"] <= self._newest:
-                self.tickets[ticket["id"]] = Seen.of(ticket, bool(self._counts(ticket)))
-        self._new += sum(ticket["id"] > self._known for ticket in page)
-        is_one_response = len(self._sizes) <= 1 and self._new < _FEW
-        return self._newest is not None or self._new == 0 or is_one_response
-
-    @property
-    def page_size(self) -> int:
-        """The size of the shop's pages, as far as this poll shows it."""
-        return max(self._sizes) if len(self._sizes) > 1 else PAGE_SIZE
 
 
 class PollResult(msgspec.Struct, frozen=True):
@@ -131,6 +93,11 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
     def max_id(self) -> int:
         """The greatest id that is done."""
         return max((self.since_id, *self.known))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain JSON values. Airflow's stores take no tuples."""
+        plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
+        return plain
 
     def is_new(self, ticket_id: int) -> bool:
         """Return whether a ticket is not done yet."""

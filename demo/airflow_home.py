@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import re
@@ -106,6 +107,9 @@ class AirflowHome:
                 "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
                 "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
                 "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+                # Otherwise each part that starts first in a new home makes up its own, and cannot read the others' secrets.
+                "AIRFLOW__CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+                "AIRFLOW__API__SECRET_KEY": secrets.token_hex(32),
                 # Airflow's own limits, of 5, 30 and 50 seconds, are too short for a busy machine.
                 "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "300",
                 "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "300",

@@ -9,6 +9,7 @@ from uuid import uuid4
 import msgspec
 
 from airflow_provider_lightspeed._checkpoint import Checkpoint
+from airflow_provider_lightspeed.api.paging import Cursor
 from airflow_provider_lightspeed.s3.staging import Chunk
 
 #: Airflow takes some seconds to start a task again; they pass while the quota is still used up.
@@ -33,7 +34,7 @@ class Progress(msgspec.Struct):
 
     export: str
     job: str
-    cursor: dict[str, Any] | None = None
+    cursor: Cursor | None = None
     seen_ids: list[int] = msgspec.field(default_factory=list)
     chunks: list[Chunk] = msgspec.field(default_factory=list)
     format_state: list[int] = msgspec.field(default_factory=list)

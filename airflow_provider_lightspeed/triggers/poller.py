@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from contextvars import Context
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -18,9 +18,9 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from airflow_provider_lightspeed.api.errors import LightspeedNotFoundError
-from airflow_provider_lightspeed.api.queries import newest_ticket
-from airflow_provider_lightspeed.api.tickets import TicketFilter, get_ticket
-from airflow_provider_lightspeed.new_tickets import Cursor, Poll, PollSchedule, created_second
+from airflow_provider_lightspeed.api.queries import NewTickets, new_tickets, newest_ticket
+from airflow_provider_lightspeed.api.tickets import get_ticket
+from airflow_provider_lightspeed.new_tickets import Cursor, PollSchedule, Seen, created_second
 
 if TYPE_CHECKING:
     from airflow_provider_lightspeed.api.client import AsyncLightspeedClient
@@ -41,7 +41,7 @@ class PollKey(msgspec.Struct, frozen=True):
     interval: float
 
 
-_Waiter = asyncio.Future[tuple[Poll, Cursor]]
+_Waiter = asyncio.Future[tuple[NewTickets[Seen], Cursor]]
 
 
 class _SharedPoller:
@@ -99,25 +99,18 @@ class _SharedPoller:
         # The tickets above the lowest id include those above each of the others.
         since_id = min((cursor.since_id for cursor in cursors), default=self._newest)
         self._newest = max([self._newest, *(cursor.max_id for cursor in cursors)])
-        poll = await self._read(client, TicketFilter(since_id, email=self._key.email))
-        self._newest = max([self._newest, *poll.tickets])
+        question = new_tickets(
+            since_id,
+            Seen.of,
+            email=self._key.email,
+            is_known=lambda ticket_id: not any(cursor.is_new(ticket_id) for cursor in cursors),
+        )
+        poll = await client.run(question)
+        self._newest = max([self._newest, *poll.kept])
         for cursor, (subscription, waiter) in zip(cursors, self._take(joined), strict=True):
-            subscription.cursor = cursor.settled(poll.tickets, now)
+            subscription.cursor = cursor.settled(poll.kept, now)
             if not waiter.done():
                 waiter.set_result((poll, subscription.cursor))
-
-    async def _read(self, client: AsyncLightspeedClient, tickets: TicketFilter) -> Poll:
-        poll = Poll(self._newest)
-        async with aclosing(client.iter_pages(tickets)) as pages:
-            async for page in pages:
-                if not poll.add(page.tickets):
-                    break
-            else:
-                return poll
-        poll = Poll(self._newest, await client.run(newest_ticket()))
-        async for page in client.iter_pages(tickets):
-            poll.add(page.tickets)
-        return poll
 
     def _take(self, joined: int) -> list[tuple[Subscription, _Waiter]]:
         taken = self._waiting[:joined]
@@ -140,7 +133,7 @@ class Subscription:
         self.cursor = cursor
         self.start = start
 
-    async def next_poll(self) -> tuple[Poll, Cursor]:
+    async def next_poll(self) -> tuple[NewTickets[Seen], Cursor]:
         """Wait for the next poll, and return it with the cursor that it started from.
 
         :raises Exception: if that poll failed. The next one does not come sooner.

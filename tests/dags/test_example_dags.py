@@ -93,6 +93,8 @@ def test_nightly_export(here: World) -> None:
     assert sorted(exported, key=lambda ticket: ticket["id"]) == [truth[number] for number in sorted(truth)]
 
 
+# On 2.11, `dag.test()` cannot store events of an alias that no scheduler has stored: DatasetModel.aliases gets a None.
+@pytest.mark.airflow(since="3.0")
 def test_the_lake_follows_the_shop(here: World) -> None:
     def run() -> dict[str, Any]:
         result: dict[str, Any] = _succeed(here, CHANGES[0]).tasks["sync_tickets"].result

@@ -30,7 +30,9 @@ class _Store:
         return self.state.get(key)
 
     async def aset(self, key: str, value: Any) -> None:
-        self.state[key] = json.loads(json.dumps(value))
+        plain = json.loads(json.dumps(value))
+        assert plain == value, "Airflow refuses what is no plain JSON, such as a tuple"
+        self.state[key] = plain
 
     async def adelete(self, key: str) -> None:
         del self.state[key]

@@ -59,7 +59,7 @@ class S3InMemory:
                 raise _error("NoSuchKey", 404)
             if given["IfMatch"] != _etag(there[0]):
                 raise _error("PreconditionFailed", 412)
-        if "/changes/" in key:
+        if f"{PREFIX}/changes/" in key:
             assert there is None, f"a committed file was replaced: {key}"
             seq = int(metadata["seq"])
             suffix = key[key.index(".") :]
@@ -89,7 +89,7 @@ class S3InMemory:
 
     def delete_object(self, **given: Any) -> None:
         self._before("delete", given["Key"])
-        assert "/changes/" not in given["Key"]
+        assert f"{PREFIX}/changes/" not in given["Key"]
         self.objects.pop(given["Key"], None)
 
     def delete_objects(self, **given: Any) -> Any:
@@ -260,7 +260,7 @@ class World:
             self.shop,
             Options(**{"identity": IDENTITY, "recent": timedelta(seconds=40), **options}),
             row=self.columns.row,
-            parts=lambda name: Staging(client, "bucket", f"{PREFIX}/changes.parts", "", name, {}),
+            parts=lambda name: Staging(client, "bucket", f"{PREFIX}/changes", "", name, {}),
             save=save,
             now=self.shop.now,
         )
