@@ -15,7 +15,7 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedIncompleteListError,
     LightspeedQuotaExhaustedError,
 )
-from airflow_provider_lightspeed.api.paging import Page
+from airflow_provider_lightspeed.api.paging import Cursor, Page
 from airflow_provider_lightspeed.api.rate_limit import humanize
 from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Request, TicketFilter, count_tickets
 from airflow_provider_lightspeed.bulk.cancellation import Cancelled
@@ -121,7 +121,7 @@ class Export:
         self._write_rejected()
         return 0 if self._skip_if_empty and not self.progress.tickets else self._publish()
 
-    def _pages(self, cursor: dict[str, Any] | None) -> Iterator[Page]:
+    def _pages(self, cursor: Cursor | None) -> Iterator[Page]:
         return self._client.iter_pages(self._tickets, cursor, keep_malformed=self._quarantine is not None)
 
     def _confirm_empty(self) -> None:
