@@ -7,9 +7,24 @@ LOCK := requirements/airflow-3.3.txt
 PORT ?= 8080
 # .venv has the newest Airflow; each older one has an environment of its own.
 OLDER := 2.11 3.0 3.1 3.2
+# The newest Airflow on newer Pythons.
+PYTHONS := 3.12 3.13
+# Airflows whose official constraints are tested with the full suite, on Python 3.12.
+CONSTRAINED := 2.11.0 3.0.6 3.3.1
+
+# $(call make_environment,NAME,PYTHON,ARGUMENTS): an environment of its own, from what uv installs. Its bytecode is
+# compiled once: each process of Airflow would do it again otherwise.
+make_environment = set -e; echo "Setting up .matrix/$1 …"; \
+	$(BIN)/uv venv --quiet --allow-existing --python $2 .matrix/$1; \
+	$(BIN)/uv pip install --quiet --compile-bytecode --python .matrix/$1/bin/python $3 --editable .; \
+	touch $@
+# $(call python,3.12): where it is, with pyenv too; else uv looks for it, and downloads it.
+python = $(or $(firstword $(wildcard $(HOME)/.pyenv/versions/$1.*/bin/python$1)),$1)
 
 # Asked only when the environment has to be made. ensurepip: some systems ship a Python that cannot make one.
 # Airflow 2.11 and 3.0 know no Python after 3.12.
+empty :=
+space := $(empty) $(empty)
 FIND_PYTHON = for python in $(PYTHON) python3.11 python3.12 python3 python3.13 python3.14; do \
 	$$python -c 'import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null \
 	&& echo $$python && break; done
@@ -29,7 +44,7 @@ $(READY): pyproject.toml $(LOCK)
 	echo "Setting up $(VENV) …"; \
 	test -x $(BIN)/python || $$python -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --constraints $(LOCK) --group dev --editable .
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraints $(LOCK) --group dev --editable .
 	@touch $@
 
 demo: $(READY) ## a day at the support desk on real Airflow, told and checked
@@ -65,11 +80,7 @@ coverage: .matrix/quality/.ready ## lines and branches that the unit and integra
 	$(or $(ARGS),tests/unit tests/integration)
 
 .matrix/quality/.ready: requirements/airflow-3.3.txt pyproject.toml | $(READY)
-	@echo "Setting up .matrix/quality …"
-	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python .matrix/quality
-	@$(BIN)/uv pip install --quiet --python .matrix/quality/bin/python --constraints $< --group test \
-	--group quality --editable .
-	@touch $@
+	@$(call make_environment,quality,$(BIN)/python,--constraints $< --group test --group quality)
 
 # RUNLEVEL keeps Debian from starting services of its own.
 distributed: .matrix/distributed/.ready ## thirty shops on CeleryExecutor with two workers, PostgreSQL and Redis (Debian, Ubuntu)
@@ -79,18 +90,24 @@ distributed: .matrix/distributed/.ready ## thirty shops on CeleryExecutor with t
 	@.matrix/distributed/bin/python -m pytest -p no:cacheprovider tests/distributed $(ARGS)
 
 .matrix/distributed/.ready: requirements/airflow-3.3.txt requirements/distributed.txt pyproject.toml | $(READY)
-	@echo "Setting up Airflow with Celery in .matrix/distributed …"
-	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python .matrix/distributed
-	@$(BIN)/uv pip install --quiet --python .matrix/distributed/bin/python --constraints $< --group test \
-	--requirements requirements/distributed.txt --editable .
-	@touch $@
+	@$(call make_environment,distributed,$(BIN)/python,--constraints $< --group test \
+	--requirements requirements/distributed.txt)
 
-.PRECIOUS: .matrix/%/.ready
+.PRECIOUS: .matrix/%/.ready .matrix/python%/.ready .matrix/constraints-%/.ready
 .matrix/%/.ready: requirements/airflow-%.txt pyproject.toml | $(READY)
-	@echo "Setting up Airflow $* in .matrix/$* …"
-	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python .matrix/$*
-	@$(BIN)/uv pip install --quiet --python .matrix/$*/bin/python --constraints $< --group test --editable .
-	@touch $@
+	@$(call make_environment,$*,$(BIN)/python,--constraints $< --group test)
+
+.matrix/python%/.ready: requirements/airflow-3.3.txt pyproject.toml | $(READY)
+	@$(call make_environment,python$*,$(call python,$*),--constraints $< --group test)
+
+# The pins of Airflow, its providers and our dependencies; the tools that test them are ours.
+TEST_TOOLS := duckdb moto execnet hypothesis py-partiql-parser pytest pytest-timeout pytest-xdist responses \
+	sqlglot
+.matrix/constraints-%/.ready: requirements/constraints/airflow-%-python3.12.txt pyproject.toml | $(READY)
+	@mkdir -p $(@D)
+	@grep -vE '^($(subst $(space),|,$(TEST_TOOLS)))==' $< > $(@D)/constraints.txt
+	@$(call make_environment,constraints-$*,$(call python,3.12),--constraints $(@D)/constraints.txt \
+	--group test apache-airflow==$*)
 
 lint: $(READY) ## ruff: mistakes and layout
 	@$(BIN)/ruff check
@@ -112,6 +129,9 @@ build: $(READY) ## wheel and sdist in dist/
 	@$(BIN)/twine check --strict dist/*
 	@$(BIN)/check-wheel-contents dist/*.whl
 	@! tar tzf dist/*.tar.gz | grep -vE '^[^/]*/(airflow_provider_lightspeed/.*|[A-Z]+\.md|LICENSE|PKG-INFO|pyproject\.toml|\.gitignore)$$'
+
+constraints: build ## the wheel can be installed with each official constraints file
+	@$(BIN)/python -m tools.constraints dist/*.whl
 
 install-%: build ## the wheel, alone, beside an older Airflow: it is found, and its modules load (make install-2.11)
 	@$(BIN)/python -m tools.bare_install $* dist/*.whl

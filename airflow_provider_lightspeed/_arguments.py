@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec
 from urllib.parse import urlsplit
 
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
-from airflow_provider_lightspeed.api.tickets import TicketFilter, ticket_number
+from airflow_provider_lightspeed.api.tickets import TicketFilter, parse_ticket_id
 
 #: What a window that is empty after rendering means.
 NO_DATA_INTERVAL = (
@@ -19,37 +20,70 @@ NO_DATA_INTERVAL = (
 )
 _SHOWN = 5
 
+P = ParamSpec("P")
+
+
+def record_passed(init: Callable[P, None]) -> Callable[P, None]:
+    """Let a constructor of an operator note which arguments it was passed, for :func:`passed_names`.
+
+    An attribute alone does not show that: a native template, or an XCom that a mapped task gets, may be None.
+    """
+
+    @wraps(init)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
+        init(*args, **kwargs)
+        operator: Any = args[0]
+        # A mapped operator is constructed when it runs. None is then the value of an XCom, not a choice of the author.
+        # The attribute is Airflow's; if it is ever gone, None is refused everywhere.
+        is_mapped = getattr(operator, "_BaseOperator__from_mapped", True)
+        passed = {name for name, value in kwargs.items() if value is not None or is_mapped}
+        operator._passed_names = getattr(operator, "_passed_names", frozenset()) | passed
+
+    return wrapper
+
 
 def passed_names(operator: object, *names: str) -> tuple[str, ...]:
-    """Name the arguments that an operator was given, for its constructor to remember.
+    """Return those of the names that the operator was passed: as arguments, by default_args or by mapping.
 
-    A native template may render to None, which must not turn a narrow choice into a wide one: so see before whether
-    an argument was given, and :func:`require_rendered` after.
+    A plain None means "not passed", but not in a mapped task.
     """
-    values = {name: getattr(operator, name) for name in names}
-    return tuple(name for name, value in values.items() if value is not None and value is not False)
+    passed: frozenset[str] = operator._passed_names  # type: ignore[attr-defined] # set by record_passed
+    return tuple(name for name in names if name in passed)
 
 
-def require_rendered(
-    operator: object, names: Iterable[str], *, hint: str = "", empty_is_meant: bool = False
-) -> None:
-    """Refuse arguments of which a template has made nothing.
+def require_rendered(operator: object, *names: str, hint: str = "", may_be_empty: bool = False) -> None:
+    """Refuse arguments that were passed, but have no value: a missing value must not turn a narrow choice into a wide one.
 
-    :param names: of those that were given.
+    :param names: attributes with the names of their arguments.
     :param hint: what that means, or what to do.
-    :param empty_is_meant: whether an empty text is a value.
+    :param may_be_empty: whether an empty text is a value.
     :raises LightspeedConfigurationError: naming the first of them.
     """
-    for name in names:
+    for name in passed_names(operator, *names):
         value = getattr(operator, name)
-        is_empty_text = isinstance(value, str) and not value.strip()
-        if is_unrendered(value) and not (is_empty_text and empty_is_meant):
-            raise LightspeedConfigurationError(f"{name} is empty after rendering" + (hint and f": {hint}"))
+        if is_unrendered(value) and not (may_be_empty and _is_blank(value)):
+            raise LightspeedConfigurationError(
+                f"{name} is empty after rendering (got {value!r})" + (hint and f": {hint}")
+            )
+
+
+def parse_flag(name: str, value: Any) -> bool:
+    """Read a switch; a text such as a template, which is not rendered there, is none.
+
+    :raises LightspeedConfigurationError: if it is neither True nor False.
+    """
+    if not isinstance(value, bool):
+        raise LightspeedConfigurationError(f"{name} must be True or False, got {value!r}")
+    return value
 
 
 def is_unrendered(value: object) -> bool:
-    """Say whether a value is what a template renders to when the run has no such value."""
+    """Return whether a value is what a template renders to when the run has no such value."""
     return value is None or (isinstance(value, str) and value.strip() in {"", "None"})
+
+
+def _is_blank(value: object) -> bool:
+    return isinstance(value, str) and not value.strip()
 
 
 def parse_instant(name: str, value: datetime | str | None) -> datetime | None:
@@ -92,9 +126,11 @@ def parse_ticket_filter(
 
     :raises LightspeedConfigurationError: if one of them cannot be read, or the window is empty or reversed.
     """
-    if email is not None and is_unrendered(email):
+    if email is not None and (not isinstance(email, str) or is_unrendered(email) or email != email.strip()):
+        # The address itself is personal data, and stays out of logs.
         raise LightspeedConfigurationError(
-            "the customer's e-mail address is empty after rendering: leave it out for every customer"
+            "the customer's e-mail address must be text without blanks around it, and not empty: leave it out for "
+            "every customer"
         )
     return TicketFilter(
         since_id=None if since_id is None else _parse_since_id(since_id),
@@ -127,7 +163,7 @@ def parse_ticket_ids(value: Any) -> list[int]:
     wrong: list[str] = []
     for item in value:
         try:
-            ids[ticket_number(item)] = None
+            ids[parse_ticket_id(item)] = None
         except LightspeedConfigurationError:
             wrong.append(repr(item))
     if wrong:

@@ -1,4 +1,4 @@
-"""What a task raises, and which errors Airflow need not try again."""
+"""All exceptions of the provider: what a call raises, what a task raises, and which Airflow need not retry."""
 
 from __future__ import annotations
 
@@ -6,7 +6,50 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
 from airflow_provider_lightspeed._airflow import AirflowException, AirflowFailException
-from airflow_provider_lightspeed.api.errors import LightspeedAuthenticationError, LightspeedConfigurationError
+from airflow_provider_lightspeed.api.errors import (
+    LightspeedAPIError,
+    LightspeedAuthenticationError,
+    LightspeedConfigurationError,
+    LightspeedConnectionError,
+    LightspeedError,
+    LightspeedIncompleteListError,
+    LightspeedInvalidRequestError,
+    LightspeedMalformedResponseError,
+    LightspeedNotFoundError,
+    LightspeedPermanentError,
+    LightspeedQuotaExhaustedError,
+    LightspeedRateLimitError,
+    LightspeedRedirectError,
+    LightspeedServerError,
+    LightspeedTooLateError,
+    LightspeedUnknownLanguageError,
+    LightspeedUnknownOutcomeError,
+)
+
+__all__ = [
+    "LightspeedAPIError",
+    "LightspeedAuthenticationError",
+    "LightspeedConfigurationError",
+    "LightspeedConnectionError",
+    "LightspeedError",
+    "LightspeedIncompleteListError",
+    "LightspeedInvalidRequestError",
+    "LightspeedMalformedResponseError",
+    "LightspeedNotFoundError",
+    "LightspeedPermanentError",
+    "LightspeedQuotaExhaustedError",
+    "LightspeedRateLimitError",
+    "LightspeedRedirectError",
+    "LightspeedServerError",
+    "LightspeedStagingLostError",
+    "LightspeedStorageError",
+    "LightspeedTaskFailed",
+    "LightspeedTicketsFailed",
+    "LightspeedTooLateError",
+    "LightspeedUnknownLanguageError",
+    "LightspeedUnknownOutcomeError",
+    "fail_without_retry",
+]
 
 
 class LightspeedTaskFailed(AirflowFailException):
@@ -38,10 +81,9 @@ def fail_without_retry() -> Generator[None]:
 
     Usable as a decorator on ``execute`` and ``poke``. Retrying wrong credentials could get the key blocked.
 
-    :raises LightspeedTaskFailed: from a :class:`LightspeedAuthenticationError` or
-        :class:`LightspeedConfigurationError`.
+    :raises LightspeedTaskFailed: from a :class:`LightspeedPermanentError`.
     """
     try:
         yield
-    except (LightspeedAuthenticationError, LightspeedConfigurationError) as error:
+    except LightspeedPermanentError as error:
         raise LightspeedTaskFailed(str(error)) from error

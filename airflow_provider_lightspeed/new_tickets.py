@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from airflow_provider_lightspeed.api.errors import LightspeedQuotaExhausted
+from airflow_provider_lightspeed.api.errors import LightspeedQuotaExhaustedError
 from airflow_provider_lightspeed.api.tickets import Ticket
 
 #: Maximum seconds between polls while the shop fails (or the poke interval, if that is longer).
@@ -84,7 +84,7 @@ class PollSchedule:
 
     def after_error(self, error: Exception, now: datetime) -> float:
         """Return the pause after one that failed: until the quota is back, else longer each time."""
-        if isinstance(error, LightspeedQuotaExhausted):
+        if isinstance(error, LightspeedQuotaExhaustedError):
             return max(0.0, (error.until - now).total_seconds())
         self._failures += 1
         longest = max(self.interval, MAX_PAUSE)

@@ -14,10 +14,9 @@ except ImportError as error:
     ) from error
 
 from airflow_provider_lightspeed.api.errors import (
-    LightspeedAuthenticationError,
-    LightspeedConfigurationError,
     LightspeedInvalidRequestError,
-    LightspeedQuotaExhausted,
+    LightspeedPermanentError,
+    LightspeedQuotaExhaustedError,
     LightspeedUnknownOutcomeError,
 )
 
@@ -26,8 +25,7 @@ if TYPE_CHECKING:
 
 # Another try would end the same way, or write a second time.
 _FINAL = (
-    LightspeedAuthenticationError,
-    LightspeedConfigurationError,
+    LightspeedPermanentError,
     LightspeedInvalidRequestError,
     LightspeedUnknownOutcomeError,
 )
@@ -62,7 +60,7 @@ class LightspeedRetryPolicy(RetryPolicy):
         """
         if isinstance(exception, _FINAL):
             return RetryDecision.fail(reason=str(exception))
-        if isinstance(exception, LightspeedQuotaExhausted):
+        if isinstance(exception, LightspeedQuotaExhaustedError):
             delay = max(exception.until - datetime.now(UTC), timedelta(0)) + _MARGIN
             return RetryDecision.retry(delay=delay, reason=str(exception))
         return RetryDecision.default()

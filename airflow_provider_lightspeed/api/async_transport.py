@@ -7,9 +7,9 @@ import ssl
 import aiohttp
 from yarl import URL
 
-from airflow_provider_lightspeed.api.answers import Answer
-from airflow_provider_lightspeed.api.conversation import Send
-from airflow_provider_lightspeed.api.environment import proxy_for, tls_context
+from airflow_provider_lightspeed.api.network import proxy_for, tls_context
+from airflow_provider_lightspeed.api.responses import Response
+from airflow_provider_lightspeed.api.sansio import Send
 
 
 class AsyncTransport:
@@ -20,8 +20,8 @@ class AsyncTransport:
         self._tls = tls_context(base_url)
         self._session: aiohttp.ClientSession | None = None
 
-    async def send(self, send: Send) -> Answer:
-        """Send, and read the whole answer as it came (it may be compressed)."""
+    async def send(self, send: Send) -> Response:
+        """Send, and read the whole response as it came (it may be compressed)."""
         if self._session is None:
             self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False)
             # aiohttp would send again by itself on a stale connection, unseen by quota and log.
@@ -42,7 +42,7 @@ class AsyncTransport:
                     body += chunk
                     send.check(len(body))
                 headers = {name.lower(): value for name, value in response.headers.items()}
-                return Answer(response.status, headers, body)
+                return Response(response.status, headers, body)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             reason = getattr(error, "certificate_error", error)
             untrusted = isinstance(reason, ssl.SSLCertVerificationError | aiohttp.InvalidURL)

@@ -1,6 +1,6 @@
 """The two clients: `LightspeedClient` for tasks, `AsyncLightspeedClient` for triggers.
 
-They carry out what the conversation wishes, with their transports, and decide nothing.
+They perform the effects of the sans-IO core with their transports, and decide nothing.
 """
 
 from __future__ import annotations
@@ -9,19 +9,21 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import closing
+from datetime import timedelta
 from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow_provider_lightspeed.api.conversation import Conversation, Meter, Read, Sleep, Wish, Wishes
 from airflow_provider_lightspeed.api.errors import LightspeedError
 from airflow_provider_lightspeed.api.paging import Cursor, Page
+from airflow_provider_lightspeed.api.rate_limit import Quota
+from airflow_provider_lightspeed.api.sansio import Decode, Effect, Flow, Metrics, SansIOClient, Sleep
 from airflow_provider_lightspeed.api.settings import CLUSTERS, ClientSettings
 from airflow_provider_lightspeed.api.tickets import Request, Ticket, TicketFilter
 
 if TYPE_CHECKING:
     from airflow_provider_lightspeed.api.async_transport import AsyncTransport
 
-__all__ = ["CLUSTERS", "AsyncLightspeedClient", "ClientSettings", "LightspeedClient", "Meter"]
+__all__ = ["CLUSTERS", "AsyncLightspeedClient", "ClientSettings", "LightspeedClient", "Metrics"]
 
 #: A body larger than this is read outside the event loop, which it would hold up.
 _LARGE_BODY = 64 * 1024
@@ -29,21 +31,57 @@ _LARGE_BODY = 64 * 1024
 T = TypeVar("T")
 
 
-class LightspeedClient(Conversation):
+class _Client:
+    """What both clients know of their shop. The core is held, so that none of its flows looks like a call."""
+
+    def __init__(
+        self,
+        settings: ClientSettings,
+        *,
+        metrics: Metrics | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._core = SansIOClient(settings, metrics=metrics, clock=clock)
+
+    @property
+    def settings(self) -> ClientSettings:
+        """Where the shop is, and who asks."""
+        return self._core.settings
+
+    @property
+    def calls(self) -> int:
+        """API calls sent so far, repeated attempts included."""
+        return self._core.calls
+
+    @property
+    def quota(self) -> Quota | None:
+        """What the last responses said is left; None before the first."""
+        return self._core.quota
+
+    def estimate(self, calls: int) -> timedelta:
+        """Estimate how long so many calls take. See `SansIOClient.estimate`."""
+        return self._core.estimate(calls)
+
+    def log_estimate(self, calls: int, job: str) -> timedelta:
+        """Log how many calls a job needs and how long they take. See `SansIOClient.log_estimate`."""
+        return self._core.log_estimate(calls, job)
+
+
+class LightspeedClient(_Client):
     """The client of tasks. Threads may share it.
 
     :param settings: where the shop is, and who asks.
-    :param meter: takes metrics.
+    :param metrics: takes metrics.
     """
 
     def __init__(
         self,
         settings: ClientSettings,
         *,
-        meter: Meter | None = None,
+        metrics: Metrics | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(settings, meter=meter, clock=clock)
+        super().__init__(settings, metrics=metrics, clock=clock)
         # requests is loaded with the first client, not with the DAG file.
         from airflow_provider_lightspeed.api.transport import Transport
 
@@ -56,32 +94,32 @@ class LightspeedClient(Conversation):
 
         :param send_before: do not send it after this moment (``time.monotonic()``), however long it has to wait.
         :param max_wait: seconds that it may wait for the quota, in place of the settings' ``max_wait``.
-        :raises LightspeedTooLate: if it was not sent for that reason.
+        :raises LightspeedTooLateError: if it was not sent for that reason.
         :raises LightspeedError: one of its subclasses says what went wrong.
         """
-        return self._complete(self.exchange(request, send_before=send_before, max_wait=max_wait))
+        return self._run(self._core.call_flow(request, send_before=send_before, max_wait=max_wait))
 
-    def find_out(self, search: Generator[Request, Any, T]) -> T:
-        """Make the calls that a search asks for, one after another, and return what it finds."""
-        return self._complete(self.search(search))
+    def run(self, query: Generator[Request, Any, T]) -> T:
+        """Make the calls that a query asks for, one after another, and return what it finds."""
+        return self._run(self._core.query_flow(query))
 
-    def _complete(self, wishes: Wishes[T]) -> T:
-        with closing(wishes):
+    def _run(self, flow: Flow[T]) -> T:
+        with closing(flow):
             try:
-                wish = next(wishes)
+                effect = next(flow)
                 while True:
-                    wish = wishes.send(self._carry_out(wish))
+                    effect = flow.send(self._perform(effect))
             except StopIteration as end:
                 result: T = end.value
                 return result
 
-    def _carry_out(self, wish: Wish) -> Any:
-        if isinstance(wish, Sleep):
-            return self.sleep(wish.seconds)
-        if isinstance(wish, Read):
-            return wish.carry_out()
+    def _perform(self, effect: Effect) -> Any:
+        if isinstance(effect, Sleep):
+            return self.sleep(effect.seconds)
+        if isinstance(effect, Decode):
+            return effect.perform()
         try:
-            return self._transport.send(wish)
+            return self._transport.send(effect)
         except LightspeedError as error:
             return error
 
@@ -93,7 +131,7 @@ class LightspeedClient(Conversation):
         :param cursor: of the last page that was dealt with in an earlier walk with the same filter.
         :param max_wait: as for `call`.
         """
-        with closing(self.pages(tickets, cursor, max_wait=max_wait)) as steps:
+        with closing(self._core.pages_flow(tickets, cursor, max_wait=max_wait)) as steps:
             reply: Any = None
             while True:
                 try:
@@ -104,7 +142,7 @@ class LightspeedClient(Conversation):
                     reply = None
                     yield step
                 else:
-                    reply = self._carry_out(step)
+                    reply = self._perform(step)
 
     def iter_tickets(self, tickets: TicketFilter) -> Iterator[Ticket]:
         """Yield every ticket that matches, each once, or fail (see `airflow_provider_lightspeed.api.paging`)."""
@@ -116,7 +154,7 @@ class LightspeedClient(Conversation):
         self._transport.close()
 
 
-class AsyncLightspeedClient(Conversation):
+class AsyncLightspeedClient(_Client):
     """The client of triggers; use it as an async context manager."""
 
     async def __aenter__(self) -> AsyncLightspeedClient:
@@ -134,36 +172,36 @@ class AsyncLightspeedClient(Conversation):
 
     async def call(self, request: Request) -> Any:
         """Make a call and return its data. See `LightspeedClient.call`."""
-        return await self._complete(self.exchange(request))
+        return await self._run(self._core.call_flow(request))
 
-    async def find_out(self, search: Generator[Request, Any, T]) -> T:
-        """Make the calls that a search asks for. See `LightspeedClient.find_out`."""
-        return await self._complete(self.search(search))
+    async def run(self, query: Generator[Request, Any, T]) -> T:
+        """Make the calls that a query asks for. See `LightspeedClient.find_out`."""
+        return await self._run(self._core.query_flow(query))
 
-    async def _complete(self, wishes: Wishes[T]) -> T:
-        with closing(wishes):
+    async def _run(self, flow: Flow[T]) -> T:
+        with closing(flow):
             try:
-                wish = next(wishes)
+                effect = next(flow)
                 while True:
-                    wish = wishes.send(await self._carry_out(wish))
+                    effect = flow.send(await self._perform(effect))
             except StopIteration as end:
                 result: T = end.value
                 return result
 
-    async def _carry_out(self, wish: Wish) -> Any:
-        if isinstance(wish, Sleep):
-            return await asyncio.sleep(wish.seconds)
-        if isinstance(wish, Read):
-            large = len(wish.answer.body) > _LARGE_BODY or "content-encoding" in wish.answer.headers
-            return await asyncio.to_thread(wish.carry_out) if large else wish.carry_out()
+    async def _perform(self, effect: Effect) -> Any:
+        if isinstance(effect, Sleep):
+            return await asyncio.sleep(effect.seconds)
+        if isinstance(effect, Decode):
+            large = len(effect.response.body) > _LARGE_BODY or "content-encoding" in effect.response.headers
+            return await asyncio.to_thread(effect.perform) if large else effect.perform()
         try:
-            return await self._transport.send(wish)
+            return await self._transport.send(effect)
         except LightspeedError as error:
             return error
 
     async def iter_pages(self, tickets: TicketFilter, cursor: Cursor | None = None) -> AsyncIterator[Page]:
         """Walk over all tickets that match. See `LightspeedClient.iter_pages`."""
-        with closing(self.pages(tickets, cursor)) as steps:
+        with closing(self._core.pages_flow(tickets, cursor)) as steps:
             reply: Any = None
             while True:
                 try:
@@ -174,7 +212,7 @@ class AsyncLightspeedClient(Conversation):
                     reply = None
                     yield step
                 else:
-                    reply = await self._carry_out(step)
+                    reply = await self._perform(step)
 
     async def iter_tickets(self, tickets: TicketFilter) -> AsyncIterator[Ticket]:
         """Yield every ticket that matches. See `LightspeedClient.iter_tickets`."""

@@ -9,7 +9,11 @@ class LightspeedError(Exception):
     """Anything this provider raises about a shop."""
 
 
-class LightspeedConfigurationError(LightspeedError, ValueError):
+class LightspeedPermanentError(LightspeedError):
+    """Another attempt fails alike: the connection or an argument has to be changed first."""
+
+
+class LightspeedConfigurationError(LightspeedPermanentError, ValueError):
     """An argument or a connection field is wrong. Nothing was done; trying again does not help."""
 
 
@@ -26,7 +30,7 @@ class LightspeedConnectionError(LightspeedError):
         self.retryable = retryable
 
 
-class LightspeedMalformedAnswerError(LightspeedError):
+class LightspeedMalformedResponseError(LightspeedError):
     """An answer came that is not what the API promises: HTML, cut-off JSON, a list without its key."""
 
 
@@ -49,7 +53,7 @@ class LightspeedAPIError(LightspeedError):
         self.path = path
 
 
-class LightspeedAuthenticationError(LightspeedAPIError):
+class LightspeedAuthenticationError(LightspeedAPIError, LightspeedPermanentError):
     """401 or 403: the key, the secret or their rights are wrong. Never tried again."""
 
 
@@ -85,7 +89,7 @@ class LightspeedServerError(LightspeedAPIError):
     """5xx, again and again."""
 
 
-class LightspeedQuotaExhausted(LightspeedError):  # ruff: ignore[error-suffix-on-exception-name] - a name that users rely on
+class LightspeedQuotaExhaustedError(LightspeedError):
     """The quota is used up for longer than the caller wants to sleep.
 
     :param until: the instant (with a zone) at which calls are possible again.
@@ -100,7 +104,7 @@ class LightspeedQuotaExhausted(LightspeedError):  # ruff: ignore[error-suffix-on
         self.until = until
 
 
-class LightspeedTooLate(LightspeedError):  # ruff: ignore[error-suffix-on-exception-name] - a finding
+class LightspeedTooLateError(LightspeedError):
     """A call was not sent (again), since the time in which its caller wanted it sent had passed.
 
     ``sent`` tells whether an earlier try of it may have been carried out.

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from airflow_provider_lightspeed.api.answers import MAX_BODY
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
+from airflow_provider_lightspeed.api.responses import MAX_BODY
 
 #: Base address of each cluster (vendor documentation).
 CLUSTERS = {"us1": "https://api.shoplightspeed.com/", "eu1": "https://api.webshopapp.com/"}
@@ -43,7 +43,7 @@ class ClientSettings:
     :param quota_reserve: part of each quota window (0.0–0.9) left to other programs.
     :param timeout: seconds to wait for a connection, and for each part of an answer. A whole answer may take
         ten times as long.
-    :param max_wait: longest wait in seconds that sleeps; a longer one raises LightspeedQuotaExhausted.
+    :param max_wait: longest wait in seconds that sleeps; a longer one raises LightspeedQuotaExhaustedError.
     :param calls_per_second: most calls in a second (the vendor's staff name 20); 0 for no limit.
     :param allow_http: allow an address that is neither https nor loopback.
     :param app_token: of an app installed in many shops, this shop's token; the password then is

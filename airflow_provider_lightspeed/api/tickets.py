@@ -10,7 +10,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 from airflow_provider_lightspeed.api.errors import (
     LightspeedConfigurationError,
-    LightspeedMalformedAnswerError,
+    LightspeedMalformedResponseError,
 )
 
 #: Most tickets that one answer may hold (vendor page: "limit … maximum: 250").
@@ -42,6 +42,23 @@ class Link(TypedDict):
     """A relation to another object."""
 
     resource: Resource | Literal[False]
+
+
+#: Properties of a ticket that the vendor's page lists, in its order.
+TICKET_PROPERTIES = (
+    "id",
+    "createdAt",
+    "updatedAt",
+    "isAnswered",
+    "isClosed",
+    "isTodo",
+    "subject",
+    "memo",
+    "doNotifyAnswered",
+    "language",
+    "customer",
+    "messages",
+)
 
 
 class Ticket(TypedDict):
@@ -126,7 +143,7 @@ class TicketFilter:
                 "data_interval_end in Airflow 3: use CronDataIntervalTimetable, or give explicit bounds"
             )
 
-    def holds(self, ticket: Ticket) -> bool:
+    def matches(self, ticket: Ticket) -> bool:
         """Say whether a ticket belongs, by its own properties (``email`` is the shop's to decide)."""
         if self.since_id is not None and ticket["id"] <= self.since_id:
             return False
@@ -139,13 +156,13 @@ class TicketFilter:
 def created_at(ticket: Ticket) -> datetime:
     """Read when a ticket was created.
 
-    :raises LightspeedMalformedAnswerError: if it is missing, not ISO 8601, or has no offset (a zone
+    :raises LightspeedMalformedResponseError: if it is missing, not ISO 8601, or has no offset (a zone
         is never assumed).
     """
     text = ticket.get("createdAt")
     instant = _instant(text)
     if instant is None:
-        raise LightspeedMalformedAnswerError(
+        raise LightspeedMalformedResponseError(
             f"ticket {ticket['id']} has the createdAt {text!r}, which is not an ISO 8601 instant with an offset"
         )
     return instant
@@ -195,7 +212,7 @@ def count_tickets(
 
 def get_ticket(ticket_id: int) -> Request:
     """Ask for one ticket."""
-    return Request("GET", f"tickets/{ticket_number(ticket_id)}.json", envelope="ticket")
+    return Request("GET", f"tickets/{parse_ticket_id(ticket_id)}.json", envelope="ticket")
 
 
 def create_ticket(properties: Mapping[str, Any]) -> Request:
@@ -207,13 +224,13 @@ def update_ticket(ticket_id: int, properties: Mapping[str, Any]) -> Request:
     """Change the given properties of a ticket, and no others."""
     if not properties:
         raise LightspeedConfigurationError(f"no property of ticket {ticket_id} to change was given")
-    path = f"tickets/{ticket_number(ticket_id)}.json"
+    path = f"tickets/{parse_ticket_id(ticket_id)}.json"
     return Request("PUT", path, body={"ticket": dict(properties)}, envelope="ticket")
 
 
 def delete_ticket(ticket_id: int) -> Request:
     """Delete a ticket."""
-    return Request("DELETE", f"tickets/{ticket_number(ticket_id)}.json")
+    return Request("DELETE", f"tickets/{parse_ticket_id(ticket_id)}.json")
 
 
 def list_messages(ticket_id: int, *, page: int = 1) -> Request:
@@ -221,22 +238,22 @@ def list_messages(ticket_id: int, *, page: int = 1) -> Request:
     query: dict[str, str | int] = {"limit": PAGE_SIZE}
     if page > 1:
         query["page"] = page
-    path = f"tickets/{ticket_number(ticket_id)}/messages.json"
+    path = f"tickets/{parse_ticket_id(ticket_id)}/messages.json"
     return Request("GET", path, query, envelope="ticketMessages", is_list=True)
 
 
 def count_messages(ticket_id: int) -> Request:
     """Ask how many messages a ticket's conversation has."""
-    return Request("GET", f"tickets/{ticket_number(ticket_id)}/messages/count.json", envelope="count")
+    return Request("GET", f"tickets/{parse_ticket_id(ticket_id)}/messages/count.json", envelope="count")
 
 
 def create_message(ticket_id: int, properties: Mapping[str, Any]) -> Request:
     """Add a message to a ticket's conversation."""
-    path = f"tickets/{ticket_number(ticket_id)}/messages.json"
+    path = f"tickets/{parse_ticket_id(ticket_id)}/messages.json"
     return Request("POST", path, body={"ticketMessage": dict(properties)}, envelope="ticketMessage")
 
 
-def ticket_number(value: object) -> int:
+def parse_ticket_id(value: object) -> int:
     """Read a ticket id from an int or its decimal text.
 
     :raises LightspeedConfigurationError: for anything else: a wrong id must not become another path.

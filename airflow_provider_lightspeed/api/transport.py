@@ -8,10 +8,10 @@ import time
 import requests
 import urllib3
 
-from airflow_provider_lightspeed.api.answers import Answer
-from airflow_provider_lightspeed.api.conversation import Send
-from airflow_provider_lightspeed.api.environment import ca_bundle, proxy_for
 from airflow_provider_lightspeed.api.errors import LightspeedConnectionError
+from airflow_provider_lightspeed.api.network import ca_bundle, proxy_for
+from airflow_provider_lightspeed.api.responses import Response
+from airflow_provider_lightspeed.api.sansio import Send
 
 
 class _Session(requests.Session):
@@ -30,8 +30,8 @@ class Transport:
         self._session.proxies = {"all": proxy_for(base_url) or ""}
         self._session.mount(base_url, requests.adapters.HTTPAdapter(pool_maxsize=8))
 
-    def send(self, send: Send) -> Answer:
-        """Send, and read the whole answer as it came (it may be compressed)."""
+    def send(self, send: Send) -> Response:
+        """Send, and read the whole response as it came (it may be compressed)."""
         deadline, body = time.monotonic() + send.longest, bytearray()
         try:
             with self._session.request(
@@ -41,7 +41,7 @@ class Transport:
                     body += chunk
                     send.check(len(body), overdue=time.monotonic() > deadline)
                 headers = {name.lower(): value for name, value in response.headers.items()}
-                return Answer(response.status_code, headers, body)
+                return Response(response.status_code, headers, body)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise _failure(send, error) from None
 

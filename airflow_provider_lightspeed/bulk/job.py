@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from airflow_provider_lightspeed.api.answers import NOT_JSON
 from airflow_provider_lightspeed.api.paging import Cursor
+from airflow_provider_lightspeed.api.responses import NOT_JSON
 from airflow_provider_lightspeed.api.tickets import Ticket, changed_at
 
 #: So often in a row may the quota end a walk that has to begin again, before another way is taken.

@@ -12,7 +12,7 @@ from airflow_provider_lightspeed.api.client import LightspeedClient
 from airflow_provider_lightspeed.api.errors import (
     LightspeedConfigurationError,
     LightspeedIncompleteListError,
-    LightspeedQuotaExhausted,
+    LightspeedQuotaExhaustedError,
 )
 from airflow_provider_lightspeed.api.paging import Page
 from airflow_provider_lightspeed.api.tickets import Ticket, TicketFilter, changed_at, created_at
@@ -44,11 +44,37 @@ class Criteria:
     language: str | None = None
     where: Callable[[dict[str, Any]], bool] | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse what no ticket can be compared with.
+
+        :raises LightspeedConfigurationError: naming the criterion.
+        """
+        if self.language is not None and not (isinstance(self.language, str) and self.language.strip()):
+            raise LightspeedConfigurationError(f"language must be a code such as 'en', got {self.language!r}")
+        if self.where is not None and not callable(self.where):
+            raise LightspeedConfigurationError(f"where must be a function of a ticket, got {self.where!r}")
+
     @property
-    def given(self) -> bool:
+    def is_narrow(self) -> bool:
         """Whether anything narrows the choice: no criterion must not mean every ticket."""
         choices = (self.created_before, self.updated_before, self.email, self.language, self.where)
         return self.only_answered or any(choice is not None for choice in choices)
+
+    def __str__(self) -> str:
+        """Name all that apply, for logs: not the address of a customer, nor code."""
+        bounds = {"created_before": self.created_before, "updated_before": self.updated_before}
+        shown = [f"{name}={instant.isoformat()}" for name, instant in bounds.items() if instant is not None]
+        shown += ["only_answered"] if self.only_answered else []
+        shown += ["customer_email=***"] if self.email is not None else []
+        shown += [f"language={self.language}"] if self.language is not None else []
+        shown += [f"where={self.where_name}"] if self.where is not None else []
+        shown += ["include_todo"] if self.include_todo else []
+        return ", ".join(shown)
+
+    @property
+    def where_name(self) -> str | None:
+        """How the function is called."""
+        return None if self.where is None else getattr(self.where, "__qualname__", type(self.where).__name__)
 
     def choose(self, ticket: Ticket) -> bool:
         """Say whether an open ticket is meant."""
@@ -125,7 +151,7 @@ def make_plan(
     :param max_share: part of the open tickets that may be chosen; ``job.open_tickets`` tells at least whether it is
         kept to. With 1.0, fewer may be counted than there are.
     :param save: keeps the job.
-    :raises LightspeedQuotaExhausted: to go on later with the same job.
+    :raises LightspeedQuotaExhaustedError: to go on later with the same job.
     """
     begun_at = job.cursor
     max_wait = inf if job.is_stuck else None
@@ -139,7 +165,7 @@ def make_plan(
         if of_one and capped:
             open_tickets = client.iter_pages(TicketFilter(), max_wait=max_wait)
             job.open_tickets = _count_open(open_tickets, enough=len(job.remaining) / max_share)
-    except LightspeedQuotaExhausted:
+    except LightspeedQuotaExhaustedError:
         job.stalls = job.stalls + 1 if job.cursor == begun_at else 0
         raise
     except LightspeedIncompleteListError:

@@ -1,4 +1,4 @@
-"""Snapshot at planned tickets shortly before they are changed, with few calls.
+"""Read planned tickets again shortly before they are changed, with few calls.
 
 One page of a list shows up to 250 tickets in one call, so where the planned tickets lie close together the list is
 walked again, and the tickets of each page are changed before the next one is read. Where they lie far apart, they
@@ -13,12 +13,11 @@ from dataclasses import dataclass
 
 from airflow_provider_lightspeed.api.client import LightspeedClient
 from airflow_provider_lightspeed.api.errors import (
-    LightspeedAuthenticationError,
-    LightspeedConfigurationError,
     LightspeedError,
     LightspeedIncompleteListError,
     LightspeedNotFoundError,
-    LightspeedQuotaExhausted,
+    LightspeedPermanentError,
+    LightspeedQuotaExhaustedError,
 )
 from airflow_provider_lightspeed.api.paging import Cursor
 from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Ticket, TicketFilter, count_tickets, get_ticket
@@ -54,7 +53,7 @@ class Snapshot:
 
 
 def snapshots(client: LightspeedClient, job: Job, each: Each) -> Iterator[Snapshot]:
-    """Snapshot at all tickets that are left.
+    """Yield what all remaining tickets are like now.
 
     :param each: for those that are asked for one by one.
     """
@@ -70,7 +69,7 @@ def record_last_changes(client: LightspeedClient, job: Job) -> None:
     A short list needs none: its tickets are changed as soon as they are seen. Nor does one whose tickets lie so far
     apart that a call for each would be needed: that would double what the job costs.
 
-    :raises LightspeedQuotaExhausted: to go on later with the same job.
+    :raises LightspeedQuotaExhaustedError: to go on later with the same job.
     """
     unknown = sum(change is None for change in job.plan.values())
     if unknown <= PAGE_SIZE or job.is_stuck or not _walk_is_cheaper(client, job):
@@ -111,7 +110,7 @@ def _by_page(client: LightspeedClient, job: Job) -> Iterator[Snapshot]:
     except LightspeedIncompleteListError:
         # What the walk could not show is asked for by id: nothing rests on the list being complete here.
         pass
-    except LightspeedQuotaExhausted:
+    except LightspeedQuotaExhaustedError:
         job.stalls = job.stalls + 1 if _state(job) == begun_at else 0
         raise
 
@@ -143,9 +142,7 @@ def _by_id(client: LightspeedClient, ids: list[int], each: Each) -> Snapshot:
 
 def affects_all(error: LightspeedError) -> bool:
     """Say whether every other ticket would meet this error too."""
-    return isinstance(
-        error, LightspeedAuthenticationError | LightspeedConfigurationError | LightspeedQuotaExhausted
-    )
+    return isinstance(error, LightspeedPermanentError | LightspeedQuotaExhaustedError)
 
 
 def is_gone(error: LightspeedError) -> bool:

@@ -17,10 +17,10 @@ from typing import Any, Literal
 from airflow_provider_lightspeed.api.client import LightspeedClient
 from airflow_provider_lightspeed.api.errors import (
     LightspeedError,
-    LightspeedQuotaExhausted,
-    LightspeedTooLate,
+    LightspeedQuotaExhaustedError,
+    LightspeedTooLateError,
 )
-from airflow_provider_lightspeed.api.quota import in_words
+from airflow_provider_lightspeed.api.rate_limit import humanize
 from airflow_provider_lightspeed.api.tickets import Ticket, get_ticket
 from airflow_provider_lightspeed.bulk.actions import Action
 from airflow_provider_lightspeed.bulk.cancellation import CancelToken
@@ -80,7 +80,7 @@ class Run:
         job = self._job
         left = len(job.remaining)
         if left and not self._dry_run:
-            self._client.announce(left, f"Changing {left} tickets")
+            self._client.log_estimate(left, f"Changing {left} tickets")
         pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="lightspeed-bulk")
         try:
             for snapshot in snapshots(self._client, job, self._map(pool)):
@@ -156,7 +156,7 @@ class Run:
             self._cancel.check()
             try:
                 answer = self._write(ticket, seen_at + _MAX_AGE)
-            except LightspeedTooLate:
+            except LightspeedTooLateError:
                 seen_at = time.monotonic()
                 ticket = self._client.call(get_ticket(ticket_id))
                 if (settled := self._result_without_call(ticket)) is not None:
@@ -175,7 +175,7 @@ class Run:
         self._unconfirmed.add(ticket_id)
         try:
             return self._client.call(request, send_before=send_before)
-        except (LightspeedTooLate, LightspeedQuotaExhausted) as error:
+        except (LightspeedTooLateError, LightspeedQuotaExhaustedError) as error:
             if was_sure and not error.sent:
                 self._unconfirmed.discard(ticket_id)
             raise
@@ -210,6 +210,6 @@ class Run:
             "%d of %d tickets settled; the rest takes about %s; %s",
             len(self._job.plan) - left,
             len(self._job.plan),
-            in_words(self._client.plan(left)),
+            humanize(self._client.estimate(left)),
             self._client.quota,
         )

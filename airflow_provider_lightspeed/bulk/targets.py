@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 
 from airflow_provider_lightspeed._arguments import parse_text, parse_ticket_ids
-from airflow_provider_lightspeed.api.answers import NOT_JSON
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
-from airflow_provider_lightspeed.api.tickets import Ticket, ticket_number
+from airflow_provider_lightspeed.api.responses import NOT_JSON
+from airflow_provider_lightspeed.api.tickets import Ticket, parse_ticket_id
 from airflow_provider_lightspeed.bulk.job import Plan, version_of
 
 #: Outcomes in a receipt that say: this ticket was changed, or is to be.
@@ -72,13 +72,13 @@ def parse_lines(data: bytes, name: str) -> Plan:
 def _entries(lines: Iterable[Any]) -> Iterable[tuple[int, str | None]]:
     for line in lines:
         if not isinstance(line, dict):
-            yield ticket_number(line), None
+            yield parse_ticket_id(line), None
         elif "outcome" not in line:
-            yield ticket_number(line["id"]), version_of(_ticket(line)) if "updatedAt" in line else None
+            yield parse_ticket_id(line["id"]), version_of(_ticket(line)) if "updatedAt" in line else None
         elif line["outcome"] in _TAKEN:
             # In a receipt, nothing for updatedAt means that it is not known.
             known = line["updatedAt"] is not None
-            yield ticket_number(line["id"]), version_of(_ticket(line)) if known else None
+            yield parse_ticket_id(line["id"]), version_of(_ticket(line)) if known else None
 
 
 def _ticket(line: Any) -> Ticket:

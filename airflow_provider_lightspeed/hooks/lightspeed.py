@@ -22,7 +22,7 @@ from airflow_provider_lightspeed.provider_info import (
 
 if TYPE_CHECKING:
     from airflow_provider_lightspeed.api.client import LightspeedClient
-    from airflow_provider_lightspeed.api.quota import Quota
+    from airflow_provider_lightspeed.api.rate_limit import Quota
 
 
 class LightspeedHook(BaseHook):
@@ -46,7 +46,7 @@ class LightspeedHook(BaseHook):
     :class:`~airflow_provider_lightspeed.api.errors.LightspeedError`: ``LightspeedConfigurationError`` for what can
     be known to be wrong beforehand, ``LightspeedAuthenticationError`` for wrong credentials,
     ``LightspeedNotFoundError`` for a ticket that is not there (its ``gone`` is False where a page of a proxy came
-    in place of the API's word), ``LightspeedQuotaExhausted`` for a quota that is used up for longer than
+    in place of the API's word), ``LightspeedQuotaExhaustedError`` for a quota that is used up for longer than
     ``max_wait``.
     """
 
@@ -120,13 +120,13 @@ class LightspeedHook(BaseHook):
     def _client(self) -> LightspeedClient:
         # Loaded here: DAG files are parsed every few seconds, and make no calls.
         from airflow_provider_lightspeed.api.client import LightspeedClient
-        from airflow_provider_lightspeed.hooks.metrics import AirflowMeter
-        from airflow_provider_lightspeed.hooks.settings import mask_credentials, read_settings
+        from airflow_provider_lightspeed.hooks.connection import mask_credentials, read_settings
+        from airflow_provider_lightspeed.hooks.metrics import AirflowMetrics
 
         connection = self.get_connection(self.lightspeed_conn_id)
         settings = read_settings(connection, connection.extra_dejson, self._arguments)
         mask_credentials(settings)
-        return LightspeedClient(settings, meter=AirflowMeter(self.lightspeed_conn_id))
+        return LightspeedClient(settings, metrics=AirflowMetrics(self.lightspeed_conn_id))
 
     def get_hash_key(self) -> str:
         """Return the key with which personal fields are hashed (extra ``hash_secret``); empty if there is none."""
@@ -185,14 +185,14 @@ class LightspeedHook(BaseHook):
 
         It takes two calls where lists are newest first, four where they are oldest first, a few more otherwise.
         """
-        return self.get_conn().find_out(newest_ticket())
+        return self.get_conn().run(newest_ticket())
 
     def get_ticket(self, ticket_id: int | str) -> Ticket:
         """Return one ticket.
 
         :param ticket_id: its id, as a number or its text.
         """
-        ticket: Ticket = self.get_conn().call(api.get_ticket(api.ticket_number(ticket_id)))
+        ticket: Ticket = self.get_conn().call(api.get_ticket(api.parse_ticket_id(ticket_id)))
         return ticket
 
     def create_ticket(self, properties: Mapping[str, Any]) -> Ticket:
@@ -211,7 +211,7 @@ class LightspeedHook(BaseHook):
         :param ticket_id: its id, as a number or its text.
         :param properties: by the API's names, see :meth:`create_ticket`.
         """
-        ticket: Ticket = self.get_conn().call(api.update_ticket(api.ticket_number(ticket_id), properties))
+        ticket: Ticket = self.get_conn().call(api.update_ticket(api.parse_ticket_id(ticket_id), properties))
         return ticket
 
     def close_ticket(self, ticket_id: int | str) -> Ticket:
@@ -226,7 +226,7 @@ class LightspeedHook(BaseHook):
 
         :param ticket_id: its id, as a number or its text.
         """
-        self.get_conn().call(api.delete_ticket(api.ticket_number(ticket_id)))
+        self.get_conn().call(api.delete_ticket(api.parse_ticket_id(ticket_id)))
 
     def iter_ticket_messages(self, ticket_id: int | str) -> Iterator[TicketMessage]:
         """Go through a ticket's conversation, each message once.
@@ -236,11 +236,11 @@ class LightspeedHook(BaseHook):
         :param ticket_id: its id, as a number or its text.
         :raises LightspeedIncompleteListError: (while going through) if not as many can be read as the shop counts.
         """
-        number = api.ticket_number(ticket_id)
+        number = api.parse_ticket_id(ticket_id)
         return self._iter_messages(number)
 
     def _iter_messages(self, ticket_id: int) -> Iterator[TicketMessage]:
-        yield from self.get_conn().find_out(ticket_messages(ticket_id))
+        yield from self.get_conn().run(ticket_messages(ticket_id))
 
     def create_ticket_message(
         self, ticket_id: int | str, message: str, from_: Literal["shop", "customer"] = "shop"
@@ -254,7 +254,7 @@ class LightspeedHook(BaseHook):
         """
         properties = {"message": message, "from": from_}
         created: TicketMessage = self.get_conn().call(
-            api.create_message(api.ticket_number(ticket_id), properties)
+            api.create_message(api.parse_ticket_id(ticket_id), properties)
         )
         return created
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from airflow_provider_lightspeed._airflow import Stats
 
 
-class AirflowMeter:
+class AirflowMetrics:
     """Takes metrics as ``lightspeed.<name>``, tagged by the connection.
 
-    Counters ``lightspeed.calls``, ``lightspeed.retries``, ``lightspeed.refusals`` (429) and
+    Counters ``lightspeed.calls``, ``lightspeed.retries``, ``lightspeed.rate_limited`` (429) and
     ``lightspeed.seconds_waited``; gauges ``lightspeed.quota_left.5_minutes``, ``…1_hour``, ``…1_day``.
 
     :param conn_id: id of the connection.

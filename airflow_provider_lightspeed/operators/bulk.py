@@ -14,13 +14,15 @@ import msgspec
 
 from airflow_provider_lightspeed._airflow import BaseOperator
 from airflow_provider_lightspeed._arguments import (
+    parse_flag,
     parse_instant,
     parse_ticket_filter,
     passed_names,
+    record_passed,
     require_rendered,
 )
 from airflow_provider_lightspeed._checkpoint import Checkpoint, defer_until
-from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedQuotaExhausted
+from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedQuotaExhaustedError
 from airflow_provider_lightspeed.bulk.cancellation import CancelToken
 from airflow_provider_lightspeed.exceptions import (
     LightspeedTaskFailed,
@@ -70,6 +72,7 @@ class BulkTicketsOperator(BaseOperator):
     #: Under which name the changed tickets are reported.
     changed_key: ClassVar[str] = "updated"
 
+    @record_passed
     def __init__(
         self,
         *,
@@ -109,8 +112,6 @@ class BulkTicketsOperator(BaseOperator):
         self.receipt_s3_key = receipt_s3_key
         self.lightspeed_conn_id = lightspeed_conn_id
         self.aws_conn_id = aws_conn_id
-        self._given = passed_names(self, "ticket_ids", *_CRITERIA)
-        self._receipt_given = passed_names(self, "receipt_s3_key")
 
     @abstractmethod
     def _action(self) -> Action:
@@ -187,7 +188,7 @@ class BulkTicketsOperator(BaseOperator):
                 self._apply(client, job, keep)
             self._write_receipt(job)
             self._raise_for_failures(job)
-        except LightspeedQuotaExhausted as wait:
+        except LightspeedQuotaExhaustedError as wait:
             keep()
             self._log_summary(job, client)
             self.log.info("Going on at %s: %s", wait.until, wait)
@@ -223,7 +224,12 @@ class BulkTicketsOperator(BaseOperator):
         else:
             make_plan(client, job, self._criteria(), self._action(), max_share=self.max_share, save=keep)
             planned = len(job.remaining)
-            self.log.info("The criteria choose %d of %d open tickets seen", planned, job.open_tickets)
+            self.log.info(
+                "The criteria (%s) choose %d of %d open tickets read",
+                self._criteria(),
+                planned,
+                job.open_tickets,
+            )
             refuse_too_many(planned, allowed)
             if self.max_share < 1.0:
                 refuse_too_large_share(planned, job.open_tickets, self.max_share)
@@ -252,7 +258,7 @@ class BulkTicketsOperator(BaseOperator):
 
     @property
     def _by_ids(self) -> bool:
-        return "ticket_ids" in self._given
+        return bool(passed_names(self, "ticket_ids"))
 
     def _targets(self) -> Plan | None:
         """Read the tickets that are named; None where they are chosen by criteria."""
@@ -263,9 +269,9 @@ class BulkTicketsOperator(BaseOperator):
         return read_targets(self.ticket_ids, S3Files(self.aws_conn_id).read)
 
     def _request_hash(self, targets: Plan | None) -> str:
-        """Stand for which tickets are request_hash: a task that was changed and then cleared must not go on with its plan."""
+        """Stand for which tickets are requested: a task that was changed and then cleared must not go on with its plan."""
         criteria = None if self._by_ids else replace(self._criteria(), where=None)
-        where = getattr(self.where, "__qualname__", type(self.where).__name__)
+        where = self._criteria().where_name
         return hashlib.sha256(repr((targets, criteria, where)).encode()).hexdigest()
 
     def _criteria(self) -> Criteria:
@@ -274,27 +280,26 @@ class BulkTicketsOperator(BaseOperator):
         return Criteria(
             created_before=parse_instant("created_before", self.created_before),
             updated_before=parse_instant("updated_before", self.updated_before),
-            only_answered=self.only_answered,
-            include_todo=self.include_todo,
+            only_answered=parse_flag("only_answered", self.only_answered),
+            include_todo=parse_flag("include_todo", self.include_todo),
             email=parse_ticket_filter(email=self.customer_email).email,
             language=self.language,
             where=self.where,
         )
 
     def _check_arguments(self) -> None:
-        require_rendered(self, (*self._given, *self._receipt_given))
-        if not self._given:
+        require_rendered(
+            self, "ticket_ids", *_CRITERIA, "include_todo", "receipt_s3_key", "lightspeed_conn_id"
+        )
+        parse_flag("dry_run", self.only_plan)
+        criteria = self._criteria()
+        if not self._by_ids and not criteria.is_narrow:
             raise LightspeedConfigurationError(
                 f"which tickets? Give ticket_ids, or at least one of {', '.join(_CRITERIA)}: nothing given does not "
                 "mean every ticket"
             )
-        if self._by_ids:
-            if len(self._given) > 1:
-                raise LightspeedConfigurationError(
-                    f"either ticket_ids or criteria, not both: {', '.join(self._given)}"
-                )
-        else:
-            self._criteria()
+        if self._by_ids and criteria.is_narrow:
+            raise LightspeedConfigurationError(f"either ticket_ids or criteria, not both: {criteria}")
         for name, allowed in (
             ("if_changed", {"skip", "overwrite", "fail"}),
             ("on_failure", {"fail", "warn"}),
@@ -303,9 +308,15 @@ class BulkTicketsOperator(BaseOperator):
                 raise LightspeedConfigurationError(
                     f"{name} must be one of {', '.join(sorted(allowed))}, got {getattr(self, name)!r}"
                 )
-        if not 0.0 < self.max_share <= 1.0:
+        if not (isinstance(self.max_share, int | float) and 0.0 < self.max_share <= 1.0):
             raise LightspeedConfigurationError(
-                f"max_share must be above 0 and at most 1, got {self.max_share}"
+                f"max_share must be above 0 and at most 1, got {self.max_share!r}"
+            )
+        if self.max_tickets is not None and (
+            not isinstance(self.max_tickets, int) or isinstance(self.max_tickets, bool)
+        ):
+            raise LightspeedConfigurationError(
+                f"max_tickets must be a whole number, got {self.max_tickets!r}"
             )
         if self.receipt_s3_key:
             locate(self.receipt_s3_key)

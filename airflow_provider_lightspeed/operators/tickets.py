@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider_lightspeed._airflow import BaseOperator
-from airflow_provider_lightspeed._arguments import passed_names, require_rendered
+from airflow_provider_lightspeed._arguments import parse_flag, record_passed, require_rendered
 from airflow_provider_lightspeed._checkpoint import SendGuard
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedUnknownOutcomeError
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, fail_without_retry
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from airflow_provider_lightspeed.api.tickets import Ticket
     from airflow_provider_lightspeed.bulk.actions import Delete, Update
 
+_FLAGS = ("is_closed", "is_answered", "is_todo", "do_notify_answered")
 #: Seconds before each look for a ticket whose answer was lost: the shop may still be at it.
 _SEARCHES = (0.0, 2.0, 5.0)
 
@@ -49,6 +50,7 @@ class CreateTicketOperator(BaseOperator):
     template_fields: Sequence[str] = ("subject", "customer_id", "memo", "lightspeed_conn_id")
     ui_color = "#e3f0f9"
 
+    @record_passed
     def __init__(
         self,
         *,
@@ -69,8 +71,8 @@ class CreateTicketOperator(BaseOperator):
     @fail_without_retry()
     def execute(self, context: Context) -> dict[str, Any]:
         """Create the ticket."""
-        require_rendered(self, ["subject"])
-        require_rendered(self, ["memo"], empty_is_meant=True)
+        require_rendered(self, "subject")
+        require_rendered(self, "memo", may_be_empty=True)
         if not str(self.customer_id).strip().isdecimal():
             raise LightspeedConfigurationError(
                 f"customer_id must be a customer's id, got {self.customer_id!r}"
@@ -151,6 +153,7 @@ class ReplyToTicketOperator(BaseOperator):
     template_fields: Sequence[str] = ("ticket_id", "message", "lightspeed_conn_id")
     ui_color = "#e3f0f9"
 
+    @record_passed
     def __init__(
         self,
         *,
@@ -167,7 +170,7 @@ class ReplyToTicketOperator(BaseOperator):
     @fail_without_retry()
     def execute(self, context: Context) -> dict[str, Any]:
         """Post the message."""
-        require_rendered(self, ["message"])
+        require_rendered(self, "ticket_id", "message")
         hook, mark = LightspeedHook(self.lightspeed_conn_id), SendGuard(context)
         hook.get_conn()  # a connection that is missing must not count as sent
         try:
@@ -186,7 +189,7 @@ def _sent_before(what: str, where: str) -> LightspeedUnknownOutcomeError:
     """Say that an earlier try may have sent something, and how to go on."""
     return LightspeedUnknownOutcomeError(
         f"an earlier try of this task has sent {what}, and ended before Airflow knew how that went: it may or may not "
-        f"exist now. Snapshot {where}. If it is not there, clear the task, and it is sent again (or delete the task's "
+        f"exist now. Look {where}. If it is not there, clear the task, and it is sent again (or delete the task's "
         f"state {SendGuard.KEY!r}); if it is, mark the task as successful."
     )
 
@@ -236,6 +239,7 @@ class UpdateTicketsOperator(BulkTicketsOperator):
 
     template_fields: Sequence[str] = (*BulkTicketsOperator.template_fields, "subject", "memo")
 
+    @record_passed
     def __init__(
         self,
         *,
@@ -254,7 +258,6 @@ class UpdateTicketsOperator(BulkTicketsOperator):
         self.do_notify_answered = do_notify_answered
         self.subject = subject
         self.memo = memo
-        self._texts_given = passed_names(self, "subject", "memo")
 
     def _action(self) -> Update:
         from airflow_provider_lightspeed.bulk.actions import Update
@@ -271,12 +274,11 @@ class UpdateTicketsOperator(BulkTicketsOperator):
 
     def _check_arguments(self) -> None:
         super()._check_arguments()
-        for name in ("is_closed", "is_answered", "is_todo", "do_notify_answered"):
-            if getattr(self, name) not in {None, True, False}:
-                raise LightspeedConfigurationError(
-                    f"{name} must be True or False, got {getattr(self, name)!r}"
-                )
-        require_rendered(self, self._texts_given, empty_is_meant=True)
+        require_rendered(self, *_FLAGS)
+        require_rendered(self, "subject", "memo", may_be_empty=True)
+        for name in _FLAGS:
+            if getattr(self, name) is not None:
+                parse_flag(name, getattr(self, name))
         if not self._action().wanted:
             raise LightspeedConfigurationError("nothing to change was given, such as is_todo=True")
 

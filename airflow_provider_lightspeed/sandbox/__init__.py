@@ -6,6 +6,7 @@ It knows nothing of the provider's client: it is written from the API's document
 from airflow_provider_lightspeed.sandbox.backend import ShopBackend
 from airflow_provider_lightspeed.sandbox.calls import Call
 from airflow_provider_lightspeed.sandbox.config import NO_LIMITS, Churn, Order, ShopConfig
+from airflow_provider_lightspeed.sandbox.distortions import Distortions
 from airflow_provider_lightspeed.sandbox.faults import Fault, FaultKind
 from airflow_provider_lightspeed.sandbox.remote import SandboxControl
 from airflow_provider_lightspeed.sandbox.server import Sandbox
@@ -17,6 +18,7 @@ __all__ = [
     "Call",
     "Change",
     "Churn",
+    "Distortions",
     "Fault",
     "FaultKind",
     "Order",

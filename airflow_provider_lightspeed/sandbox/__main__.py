@@ -8,7 +8,7 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import partial
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 
 from airflow_provider_lightspeed.sandbox.config import NO_LIMITS, ShopConfig
+from airflow_provider_lightspeed.sandbox.distortions import Distortions
 from airflow_provider_lightspeed.sandbox.faults import Fault, FaultKind
 from airflow_provider_lightspeed.sandbox.server import Sandbox
 
@@ -87,8 +88,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--host", default="127.0.0.1", help="The address to listen on.")
     parser.add_argument("--port", type=int, default=8100, help="0 finds a free one and prints it.")
-    kinds, texts = get_type_hints(ShopConfig), _field_docs()
-    for field in fields(ShopConfig):
+    _add_options(
+        parser.add_argument_group("the shop"), ShopConfig, {field.name for field in fields(Distortions)}
+    )
+    _add_options(parser.add_argument_group("dishonest responses (default: an honest shop)"), Distortions)
+    return parser
+
+
+def _add_options(parser: argparse._ArgumentGroup, options: type, without: Container[str] = ()) -> None:
+    kinds, texts = get_type_hints(options), _field_docs(options)
+    for field in fields(options):
+        if field.name in without:
+            continue
         flag, kind = f"--{field.name.replace('_', '-')}", kinds[field.name]
         text = f"{texts[field.name]}{_default(field.default)}".replace("%", "%%")
         if field.name == "faults":
@@ -101,7 +112,6 @@ def _parser() -> argparse.ArgumentParser:
             choices = get_args(kind) if get_origin(kind) is Literal else None
             read = partial(_value, kind)
             parser.add_argument(flag, type=read, choices=choices, metavar=None if choices else "…", help=text)
-    return parser
 
 
 def _default(value: object) -> str:
@@ -111,9 +121,9 @@ def _default(value: object) -> str:
     return f" (default: {shown})"
 
 
-def _field_docs() -> dict[str, str]:
+def _field_docs(options: type) -> dict[str, str]:
     """Return what the docstring below each field says."""
-    found = _FIELD.findall(inspect.getsource(ShopConfig))
+    found = _FIELD.findall(inspect.getsource(options))
     return {name: " ".join(text.replace("``", "").split()) for name, text in found}
 
 

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import get_type_hints
+
+import msgspec
 
 from airflow_provider_lightspeed.sandbox.churn import Churner
 from airflow_provider_lightspeed.sandbox.config import ShopConfig
+from airflow_provider_lightspeed.sandbox.distortions import Distortions
 from airflow_provider_lightspeed.sandbox.endpoints import Endpoints
 from airflow_provider_lightspeed.sandbox.faults import Fault, Faults
 from airflow_provider_lightspeed.sandbox.properties import read_staff_ticket
 from airflow_provider_lightspeed.sandbox.quota import Quota
+from airflow_provider_lightspeed.sandbox.replica import Replica
 from airflow_provider_lightspeed.sandbox.shop import Shop
 from airflow_provider_lightspeed.sandbox.tickets import Author, Document, message_document
+from airflow_provider_lightspeed.sandbox.wire import Reply, Request
 
 _STAFF = "staff"
+
+CHANGEABLE = frozenset({*(option.name for option in fields(Distortions)), "answer_timezone"})
+"""Options that can change while a shop serves."""
 
 
 class ShopBackend:
@@ -25,7 +36,32 @@ class ShopBackend:
         self.quota = Quota(config, clock)
         self.faults = Faults(config.faults, config.seed)
         self.churner = Churner(self.shop)
-        self.endpoints = Endpoints(self.shop, self.quota)
+        self._reads = itertools.count()
+        self._serve()
+
+    def answer(self, request: Request) -> Reply:
+        """Answer a call to the API.
+
+        :raises ApiError: the API refuses it.
+        """
+        if request.method == "GET" and request.path == "/tickets/count.json":
+            return self._counts.answer(request)
+        if request.method == "GET" and next(self._reads) % 2:
+            return self._replica.answer(request)
+        return self._primary.answer(request)
+
+    def configure(self, **options: object) -> None:
+        """Change options while the shop serves: those of :class:`Distortions`, and ``answer_timezone``.
+
+        :raises ValueError: there is no such option, or no such value.
+        """
+        kinds = get_type_hints(ShopConfig)
+        if unknown := options.keys() - CHANGEABLE:
+            raise ValueError(f"Options {sorted(unknown)} cannot change: choose from {sorted(CHANGEABLE)}")
+        values = {name: msgspec.convert(value, kinds[name], str_keys=True) for name, value in options.items()}
+        self.config = replace(self.config, **values)
+        self.shop.configure(self.config)
+        self._serve()
 
     def add_tickets(self, count: int = 1, **properties: object) -> list[int]:
         """Let customers open tickets, and return their ids.
@@ -68,3 +104,12 @@ class ShopBackend:
     def reset_quota(self) -> None:
         """Give every window its whole budget back."""
         self.quota.reset()
+
+    def _serve(self) -> None:
+        self.shop.followers.clear()
+        self._primary = Endpoints(self.shop, self.quota)
+        self._replica = self._lagging(self.config.replica_lag)
+        self._counts = self._lagging(self.config.count_lag)
+
+    def _lagging(self, lag: int) -> Endpoints:
+        return Endpoints(Replica(self.shop, lag).shop, self.quota) if lag else self._primary

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, get_args
+from typing import Literal
 
+from airflow_provider_lightspeed.sandbox.distortions import Distortions
 from airflow_provider_lightspeed.sandbox.faults import Fault
 from airflow_provider_lightspeed.sandbox.properties import WRITABLE
 from airflow_provider_lightspeed.sandbox.zones import parse_zone
@@ -31,7 +32,7 @@ class Churn:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShopConfig:
+class ShopConfig(Distortions):
     """One shop. The same options (with ``end`` given) make the same shop, to the byte."""
 
     key: str = _SANDBOX_CREDENTIALS[0]
@@ -103,12 +104,9 @@ class ShopConfig:
     """What others do to the shop before each call: 0.1 means before every tenth call."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         parse_zone(self.filter_timezone)
         parse_zone(self.answer_timezone)
-        if self.order not in get_args(Order):
-            raise ValueError(f"Unknown order {self.order!r}: choose from {', '.join(get_args(Order))}")
-        if self.retry_after not in get_args(RetryAfter):
-            raise ValueError(f"Unknown retry_after {self.retry_after!r}: choose from {get_args(RetryAfter)}")
         if self.end is not None and self.end.tzinfo is None:
             raise ValueError("end needs a time zone")
         if unknown := set(self.ignored_properties) - WRITABLE:

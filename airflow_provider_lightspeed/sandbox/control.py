@@ -64,6 +64,8 @@ class Control:
                 return {"history": backend.shop.history(ticket_id)}
             case "POST", "tickets", True, "messages":
                 return {"message": backend.add_message(ticket_id, **body)}
+            case "PATCH", "options", False, None:
+                backend.configure(**body)
             case "POST", "faults", False, None:
                 backend.inject(*msgspec.convert(body.get("faults"), list[Fault]))
             case "POST", "quota", False, None:

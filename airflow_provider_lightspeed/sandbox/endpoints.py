@@ -9,14 +9,21 @@ from typing import Any
 import msgspec
 
 from airflow_provider_lightspeed.sandbox.bodies import read_properties
+from airflow_provider_lightspeed.sandbox.distortions import change_text, rewrite_ticket, with_new_properties
+from airflow_provider_lightspeed.sandbox.lists import count_list, is_visible, list_page
 from airflow_provider_lightspeed.sandbox.properties import read_ticket
 from airflow_provider_lightspeed.sandbox.quota import Quota
 from airflow_provider_lightspeed.sandbox.shop import MissingError, Query, Shop
-from airflow_provider_lightspeed.sandbox.tickets import Ticket, message_document, write_ticket
+from airflow_provider_lightspeed.sandbox.tickets import (
+    Document,
+    Message,
+    Ticket,
+    message_document,
+    write_ticket,
+)
 from airflow_provider_lightspeed.sandbox.wire import ApiError, Reply, Request
 from airflow_provider_lightspeed.sandbox.zones import parse_zone, read_wall_clock
 
-_MAX_LIMIT = 250
 _WHOLE_NUMBER = re.compile(r"-?\d{1,18}")
 
 _Endpoint = Callable[..., Reply]
@@ -73,20 +80,20 @@ class Endpoints:
     # Tickets
 
     def _list(self, request: Request) -> Reply:
-        zone = self._shop.answer_zone
-        tickets = self._shop.find(self._query(request.query))
-        return Reply(
-            body=f'{{"tickets":[{",".join([write_ticket(ticket, zone) for ticket in tickets])}]}}'.encode()
-        )
+        tickets = list_page(self._shop, self._query(request.query))
+        return Reply(body=b'{"tickets":[%b]}' % b",".join(map(self._write, tickets)))
 
     def _count(self, request: Request) -> Reply:
         query = self._query(request.query)
         if not self._shop.config.count_reads_email:
             query = msgspec.structs.replace(query, email=None)
-        return _reply("count", self._shop.count(query))
+        return _reply("count", count_list(self._shop, query))
 
     def _get(self, _: Request, ticket_id: int) -> Reply:
-        return self._one(self._shop.get(ticket_id))
+        ticket = self._shop.get(self._alias(ticket_id))
+        if not is_visible(self._shop, ticket):
+            raise MissingError(f"ticket {ticket_id}")
+        return self._one(ticket)
 
     def _create(self, request: Request) -> Reply:
         fields = self._read(request)
@@ -96,21 +103,35 @@ class Endpoints:
 
     def _update(self, request: Request, ticket_id: int) -> Reply:
         fields = self._read(request)
-        return self._one(self._shop.update(ticket_id, fields, by=self._shop.config.key))
+        ticket = self._shop.update(self._alias(ticket_id), fields, by=self._shop.config.key)
+        return Reply(status=204) if self._shop.config.put_204 else self._one(ticket)
 
     def _read(self, request: Request) -> dict[str, Any]:
         given = read_properties(request, "ticket")
         ignored = self._shop.config.ignored_properties
-        return read_ticket({name: value for name, value in given.items() if name not in ignored})
+        fields = read_ticket({name: value for name, value in given.items() if name not in ignored})
+        return {
+            name: self._kept(value) if name in {"subject", "memo"} else value
+            for name, value in fields.items()
+        }
 
     def _delete(self, _: Request, ticket_id: int) -> Reply:
         self._shop.delete(ticket_id, by=self._shop.config.key)
         return Reply(status=204)
 
     def _one(self, ticket: Ticket, status: int = 200) -> Reply:
-        return Reply(
-            status=status, body=f'{{"ticket":{write_ticket(ticket, self._shop.answer_zone)}}}'.encode()
-        )
+        return Reply(status=status, body=b'{"ticket":%b}' % self._write(ticket))
+
+    def _write(self, ticket: Ticket) -> bytes:
+        text = write_ticket(ticket, self._shop.answer_zone)
+        options = self._shop.config
+        return rewrite_ticket(text, options) if options.rewrites_tickets else text.encode()
+
+    def _alias(self, ticket_id: int) -> int:
+        return self._shop.config.aliases.get(ticket_id, ticket_id)
+
+    def _kept(self, text: str) -> str:
+        return change_text(text, self._shop.config.texts)
 
     # Messages
 
@@ -119,8 +140,7 @@ class Endpoints:
         size = self._shop.config.message_page_size or query.limit
         first = 0 if self._shop.config.messages_ignore_page else (query.page - 1) * size
         messages = [message for message in self._shop.messages(ticket_id) if message.id > query.since_id]
-        zone = self._shop.answer_zone
-        page = [message_document(message, zone) for message in messages[first : first + size]]
+        page = [self._message(message) for message in messages[first : first + size]]
         return _reply("ticketMessages", page)
 
     def _count_messages(self, _: Request, ticket_id: int) -> Reply:
@@ -128,7 +148,7 @@ class Endpoints:
 
     def _get_message(self, _: Request, ticket_id: int, message_id: int) -> Reply:
         message = self._shop.message(ticket_id, message_id)
-        return _reply("ticketMessage", message_document(message, self._shop.answer_zone))
+        return _reply("ticketMessage", self._message(message))
 
     def _create_message(self, request: Request, ticket_id: int) -> Reply:
         properties = read_properties(request, "ticketMessage")
@@ -137,20 +157,24 @@ class Endpoints:
             raise ValueError("from must be shop or customer.")
         message = self._shop.add_message(
             ticket_id,
-            _text(properties),
+            self._kept(_text(properties)),
             author="customer" if author == "customer" else "shop",
             by=self._shop.config.key,
         )
-        return _reply("ticketMessage", message_document(message, self._shop.answer_zone), status=201)
+        return _reply("ticketMessage", self._message(message), status=201)
 
     def _update_message(self, request: Request, ticket_id: int, message_id: int) -> Reply:
-        text = _text(read_properties(request, "ticketMessage"))
+        text = self._kept(_text(read_properties(request, "ticketMessage")))
         message = self._shop.update_message(ticket_id, message_id, text)
-        return _reply("ticketMessage", message_document(message, self._shop.answer_zone))
+        return _reply("ticketMessage", self._message(message))
 
     def _delete_message(self, _: Request, ticket_id: int, message_id: int) -> Reply:
         self._shop.delete_message(ticket_id, message_id)
         return Reply(status=204)
+
+    def _message(self, message: Message) -> Document:
+        document = message_document(message, self._shop.answer_zone)
+        return with_new_properties(document) if self._shop.config.new_properties else document
 
     # The shop
 
@@ -182,7 +206,7 @@ class Endpoints:
             email=query.get("email") or None,
             since_id=_number(query, "since_id", 0),
             page=max(1, _number(query, "page", 1)),
-            limit=min(limit, _MAX_LIMIT) if limit > 0 else 50,
+            limit=limit if limit > 0 else 50,
             **instants,
         )
 

@@ -27,10 +27,13 @@ FaultKind = Literal[
     "empty-200",
     "no-key",
     "slow",
+    "html-403",
+    "empty-list",
+    "103",
 ]
 
 # These apply_fault a real answer, so there has to be one.
-_NEED_AN_ANSWER = frozenset({"cut-off", "broken-json", "no-key", "slow"})
+_NEED_AN_ANSWER = frozenset({"cut-off", "broken-json", "no-key", "slow", "empty-list", "103"})
 
 _MESSAGES = {
     "429": "Too many requests in this time period. Try again later.",
@@ -39,6 +42,8 @@ _MESSAGES = {
     "504": "Gateway timeout.",
 }
 
+_BLOCKED = b"<html><head><title>403 Forbidden</title></head><body><h1>Request blocked</h1></body></html>\n"
+_LIST = re.compile(r"/(tickets|messages)\.json$")
 _HTML = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>\n"
 
 
@@ -48,7 +53,9 @@ class Fault:
 
     :param kind: an error status; ``drop`` (the connection ends with no answer), ``cut-off`` (half a body),
         ``error-200`` (an ``error`` key in a 200), ``broken-json``, ``html-200``, ``empty-200``,
-        ``no-key`` (an object without the key that belongs there), ``slow`` (a good answer after ``delay``).
+        ``no-key`` (an object without the key that belongs there), ``slow`` (a good response after ``delay``),
+        ``html-403`` (a firewall's page), ``empty-list`` (a list, and only a list, without its rows), ``103`` (an interim
+        response, 103 Early Hints, before the good one).
     :param method: only calls with this method (empty: any).
     :param path: only calls whose path holds a match of this regular expression (empty: any).
     :param after: let this many matching calls pass first.
@@ -74,6 +81,15 @@ class Fault:
         if self.kind not in get_args(FaultKind):
             raise ValueError(f"Unknown fault {self.kind!r}: choose from {', '.join(get_args(FaultKind))}")
         re.compile(self.path)
+
+    def matches(self, method: str, path: str) -> bool:
+        """Return whether this fault can hit a call."""
+        is_list = method == "GET" and _LIST.search(path) is not None
+        return (
+            self.method in {"", method}
+            and re.search(self.path, path) is not None
+            and (is_list or self.kind != "empty-list")
+        )
 
     @property
     def needs_answer(self) -> bool:
@@ -104,7 +120,7 @@ class Faults:
         """Return the fault that hits this call, if any: the first one waiting that matches."""
         with self._lock:
             for fault, tally in self._waiting:
-                if fault.method not in {"", method} or not re.search(fault.path, path):
+                if not fault.matches(method, path):
                     continue
                 tally.seen += 1
                 if tally.seen <= fault.after or (fault.times and tally.hit >= fault.times):
@@ -145,6 +161,17 @@ def apply_fault(fault: Fault, reply: Reply, request: Request) -> Reply:
             changed = Reply()
         case "no-key":
             changed = Reply(status=reply.status, body=b"{}")
+        case "html-403":
+            changed = Reply(status=403, body=_BLOCKED, content_type=HTML)
+        case "empty-list":
+            changed = msgspec.structs.replace(reply, body=_without_rows(reply.body))
+        case "103":
+            changed = msgspec.structs.replace(reply, early_hints=True)
         case "slow":
             changed = reply
     return msgspec.structs.replace(changed, headers={**changed.headers, **headers})
+
+
+def _without_rows(body: bytes) -> bytes:
+    envelopes = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    return msgspec.json.encode(dict.fromkeys(envelopes, ()))

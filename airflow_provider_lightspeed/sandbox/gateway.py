@@ -81,17 +81,17 @@ class Gateway:
 def _serve(backend: ShopBackend, request: Request, fault: Fault | None) -> Reply:
     backend.churner.step()
     if fault is None:
-        return _carry_out(backend, request)
-    reply = _carry_out(backend, request) if fault.needs_answer else Reply()
+        return _answer(backend, request)
+    reply = _answer(backend, request) if fault.needs_answer else Reply()
     return apply_fault(fault, reply, request)
 
 
-def _carry_out(backend: ShopBackend, request: Request) -> Reply:
+def _answer(backend: ShopBackend, request: Request) -> Reply:
     address = _ADDRESS.fullmatch(request.path)
     if address is None or address[1] not in backend.config.languages:
         return _error(404, "Unknown or inactive language.", request)
     try:
-        return backend.endpoints.answer(msgspec.structs.replace(request, path=address[2]))
+        return backend.answer(msgspec.structs.replace(request, path=address[2]))
     except ApiError as error:
         return _error(error.status, error.message, request)
 

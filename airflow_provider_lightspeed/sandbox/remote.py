@@ -76,6 +76,10 @@ class SandboxControl:
         body = {"text": text, "author": author}
         return self._call("POST", f"tickets/{ticket_id}/messages", dict[str, Document], body)["message"]
 
+    def configure(self, **options: object) -> None:
+        """Change options while the shop serves: those of :class:`Distortions`, and ``answer_timezone``."""
+        self._call("PATCH", "options", dict[str, Any], options)
+
     def inject(self, *faults: Fault) -> None:
         """Let calls to come meet faults."""
         self._call("POST", "faults", dict[str, Any], {"faults": faults})

@@ -23,6 +23,8 @@ from airflow_provider_lightspeed.sandbox.shop import Shop
 from airflow_provider_lightspeed.sandbox.tickets import Author, Document
 from airflow_provider_lightspeed.sandbox.wire import Reply, Request
 
+_EARLY_HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload; as=style\r\n\r\n"
+
 
 class Sandbox:
     """A local shop, or several, that speaks the API of Lightspeed eCom.
@@ -156,6 +158,10 @@ class Sandbox:
         """See :meth:`ShopBackend.add_message`."""
         return self.backend.add_message(ticket_id, text, author)
 
+    def configure(self, **options: object) -> None:
+        """See :meth:`ShopBackend.configure`."""
+        self.backend.configure(**options)
+
     def inject(self, *faults: Fault) -> None:
         """See :meth:`ShopBackend.inject`."""
         self.backend.inject(*faults)
@@ -197,6 +203,8 @@ class Sandbox:
         reply, delay = self._gateway.answer(request, http.headers.get("Authorization", ""))
         if delay:
             await asyncio.sleep(delay)
+        if reply.early_hints and http.transport is not None:
+            http.transport.write(_EARLY_HINTS)
         if reply.connection == "kept":
             return _response(reply)
         if reply.connection == "cut":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from array import array
 from collections.abc import Callable, Mapping
@@ -58,8 +59,9 @@ class Shop:
     """
 
     def __init__(self, config: ShopConfig, *, clock: Callable[[], float] = time.time) -> None:
-        self.config = config
-        self.answer_zone = parse_zone(config.answer_timezone)
+        self.configure(config)
+        self.followers: list[Callable[[Ticket | None, Ticket | None], None]] = []
+        """Called with each ticket before and after a write."""
         self._clock = clock
         self._lock = RLock()
         end = int(clock() if config.end is None else config.end.timestamp())
@@ -73,6 +75,15 @@ class Shop:
         self._history: dict[int, list[Change]] = {}
         self._last_id = id_of(self._by_age.keys[-1]) if self._by_age else config.first_id - 1
         self._last_message_id = (self._last_id + 1) * MESSAGES_PER_TICKET
+
+    def configure(self, config: ShopConfig) -> None:
+        """Take other options. Those of the tickets at the start have no effect any more."""
+        self.config = config
+        self.answer_zone = parse_zone(config.answer_timezone)
+
+    def now(self) -> float:
+        """Return the time in this shop, in epoch seconds."""
+        return self._clock()
 
     # What the API does
 
@@ -278,6 +289,27 @@ class Shop:
         with self._lock:
             return len(self._by_age)
 
+    # Copies
+
+    def copy(self) -> Shop:
+        """Return a shop that begins as this one is now. Conversations and history stay shared."""
+        with self._lock:
+            twin = copy.copy(self)
+            twin._lock, twin.followers = RLock(), []
+            twin._by_age, twin._touched = copy.deepcopy(self._by_age), dict(self._touched)
+            twin._by_rank, twin._by_customer = None, {}
+            return twin
+
+    def newest(self, count: int) -> list[Ticket]:
+        """Return the newest tickets, the oldest of them first."""
+        with self._lock:
+            return [self._ticket(key) for key in self._by_age.keys[max(0, len(self) - count) :]]
+
+    def apply(self, old: Ticket | None, new: Ticket | None) -> None:
+        """Repeat a write that another shop has done."""
+        with self._lock:
+            self._store(old, new)
+
     # Inside
 
     def _matching(self, query: Query) -> tuple[Index, int, int]:
@@ -350,6 +382,8 @@ class Shop:
             self._by_age.add(new.id, new.created_at)
         if new is None and old is not None:
             self._by_age.remove(old.id, old.created_at)
+        for follower in self.followers:
+            follower(old, new)
 
     def _note_difference(self, old: Ticket, new: Ticket, by: str, method: str, **also: Document) -> None:
         before, after = self.document(old), self.document(new)

@@ -29,6 +29,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     content_type: str = JSON
     headers: Mapping[str, str] = {}
     connection: Literal["kept", "cut", "dropped"] = "kept"
+    early_hints: bool = False
+    """Whether an interim response, 103, precedes it."""
 
 
 class ApiError(Exception):

@@ -17,13 +17,13 @@ from airflow_provider_lightspeed._airflow import (
     PokeReturnValue,
     conf,
 )
-from airflow_provider_lightspeed._arguments import parse_ticket_filter, passed_names, require_rendered
+from airflow_provider_lightspeed._arguments import parse_ticket_filter, record_passed, require_rendered
 from airflow_provider_lightspeed.api.errors import (
     LightspeedAuthenticationError,
     LightspeedConfigurationError,
     LightspeedError,
 )
-from airflow_provider_lightspeed.api.retries import may_pass
+from airflow_provider_lightspeed.api.retry import is_transient
 from airflow_provider_lightspeed.api.tickets import Ticket
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, fail_without_retry
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
@@ -84,6 +84,7 @@ class NewTicketSensor(BaseSensorOperator):
     template_fields: Sequence[str] = ("since_id", "customer_email", "lightspeed_conn_id")
     ui_color = "#e9f9e3"
 
+    @record_passed
     def __init__(
         self,
         *,
@@ -107,7 +108,6 @@ class NewTicketSensor(BaseSensorOperator):
         self.start = start
         self.deferrable = deferrable
         self.lightspeed_conn_id = lightspeed_conn_id
-        self._given = passed_names(self, "since_id", "customer_email")
         self._interval = self.poke_interval
         self._deadline: float | None = None
         self._new_since: int | None = None
@@ -158,14 +158,14 @@ class NewTicketSensor(BaseSensorOperator):
             result = PokeReturnValue(False)
         if not result:
             # A poll before the quota allows it would be at the cost of the other programs on the key.
-            until_quota = self._hook.get_conn().plan(1).total_seconds()
+            until_quota = self._hook.get_conn().estimate(1).total_seconds()
             self.poke_interval = max(self._interval, min(until_quota, self.timeout))
             if self.deferrable:
                 self._defer()
         return result
 
     def _waits_after(self, error: Exception) -> bool:
-        if isinstance(error, LightspeedError) and may_pass(error):
+        if isinstance(error, LightspeedError) and is_transient(error):
             return True
         # Airflow itself does this in the other modes; here it would sleep on the worker.
         return self.deferrable and self.silent_fail and not isinstance(error, _FINAL)
@@ -195,7 +195,14 @@ class NewTicketSensor(BaseSensorOperator):
     def _poll_once(self, context: Context) -> PokeReturnValue:
         if self.start not in {"latest", "earliest"}:
             raise LightspeedConfigurationError(f"start must be 'latest' or 'earliest', got {self.start!r}")
-        require_rendered(self, self._given, hint="leave it out if it is not wanted")
+        require_rendered(
+            self,
+            "since_id",
+            "customer_email",
+            "where",
+            "lightspeed_conn_id",
+            hint="leave it out if it is not wanted",
+        )
         tickets = parse_ticket_filter(since_id=self.since_id, email=self.customer_email)
         if tickets.since_id is not None:
             return self._to_poke_value(self._poll(tickets.since_id))

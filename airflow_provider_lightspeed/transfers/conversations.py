@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from airflow_provider_lightspeed.api.errors import LightspeedNotFoundError, LightspeedQuotaExhausted
+from airflow_provider_lightspeed.api.errors import LightspeedNotFoundError, LightspeedQuotaExhaustedError
 
 # The client keeps to the shop's limit of calls a second; this is what hides the way there and back.
 _AT_ONCE = 8
@@ -14,7 +14,7 @@ _AT_ONCE = 8
 
 def with_messages(
     tickets: Iterable[dict[str, Any]], fetch: Callable[[int], Iterable[Any]]
-) -> tuple[list[dict[str, Any]], int, LightspeedQuotaExhausted | None]:
+) -> tuple[list[dict[str, Any]], int, LightspeedQuotaExhaustedError | None]:
     """Put each ticket's messages in place of their address, keeping the order.
 
     :param fetch: the messages of a ticket id.
@@ -22,14 +22,14 @@ def with_messages(
         quota that left out the first ticket without messages and all after it, if it did.
     """
 
-    def messages(ticket: dict[str, Any]) -> list[Any] | LightspeedQuotaExhausted | None:
+    def messages(ticket: dict[str, Any]) -> list[Any] | LightspeedQuotaExhaustedError | None:
         try:
             return list(fetch(ticket["id"]))
         except LightspeedNotFoundError as error:
             if not error.gone:
                 raise
             return None
-        except LightspeedQuotaExhausted as error:
+        except LightspeedQuotaExhaustedError as error:
             return error
 
     done: list[dict[str, Any]] = []
@@ -38,7 +38,7 @@ def with_messages(
     with ThreadPoolExecutor(_AT_ONCE, "messages") as pool:
         tickets = list(tickets)
         for ticket, found in zip(tickets, pool.map(messages, tickets), strict=True):
-            if isinstance(found, LightspeedQuotaExhausted):
+            if isinstance(found, LightspeedQuotaExhaustedError):
                 exhausted = found
                 break
             missing += found is None

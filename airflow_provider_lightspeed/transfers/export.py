@@ -14,9 +14,9 @@ from uuid import uuid4
 import msgspec
 
 from airflow_provider_lightspeed.api.client import LightspeedClient
-from airflow_provider_lightspeed.api.errors import LightspeedQuotaExhausted
+from airflow_provider_lightspeed.api.errors import LightspeedQuotaExhaustedError
 from airflow_provider_lightspeed.api.paging import Page
-from airflow_provider_lightspeed.api.quota import in_words
+from airflow_provider_lightspeed.api.rate_limit import humanize
 from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Request, TicketFilter, count_tickets
 from airflow_provider_lightspeed.formats import Format
 from airflow_provider_lightspeed.transfers.conversations import with_messages
@@ -101,7 +101,7 @@ class Export:
     :param fetch: the messages of a ticket id, if they are wanted.
     :param keep: saves progress for the next try.
     :param skip_if_empty: whether no object is written where no ticket matches.
-    :raises LightspeedQuotaExhausted: (from `run`) when the quota needs longer than the client waits. `progress` is
+    :raises LightspeedQuotaExhaustedError: (from `run`) when the quota needs longer than the client waits. `progress` is
         saved and can go on, unless `can_go_on` is false: then only from what was kept last.
     """
 
@@ -160,7 +160,7 @@ class Export:
             with _loaded_is_kept():
                 for page in self._client.iter_pages(self._wanted, self.progress.cursor):
                     self._take(page)
-        except LightspeedQuotaExhausted:
+        except LightspeedQuotaExhaustedError:
             if self.can_go_on:
                 self._save()
             raise
@@ -270,8 +270,8 @@ class Export:
             progress, expected = self.progress, self.progress.expected
             to_go = ""
             if expected:
-                duration = self._client.plan(self._calls_for(expected - progress.tickets))
-                to_go = f" of about {expected}, {in_words(duration)} to go"
+                duration = self._client.estimate(self._calls_for(expected - progress.tickets))
+                to_go = f" of about {expected}, {humanize(duration)} to go"
             log.info(
                 "%d tickets%s; %d calls; %s",
                 progress.tickets, to_go, self._calls_before + self._client.calls, self._client.quota or "",
@@ -285,7 +285,7 @@ class Export:
             expected = 0 if by_email else int(self._client.call(_count_about(self._wanted)))
         self.progress.expected = expected
         if expected:
-            self._client.announce(self._calls_for(expected), f"Exporting about {expected} tickets")
+            self._client.log_estimate(self._calls_for(expected), f"Exporting about {expected} tickets")
 
     def _calls_for(self, tickets: int) -> int:
         tickets = max(0, tickets)

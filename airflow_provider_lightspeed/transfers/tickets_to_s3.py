@@ -22,7 +22,7 @@ from airflow_provider_lightspeed._airflow import (
 from airflow_provider_lightspeed._arguments import (
     NO_DATA_INTERVAL,
     parse_ticket_filter,
-    passed_names,
+    record_passed,
     require_rendered,
     split_s3_address,
 )
@@ -30,7 +30,7 @@ from airflow_provider_lightspeed._checkpoint import Checkpoint, clear_generation
 from airflow_provider_lightspeed.api.errors import (
     LightspeedConfigurationError,
     LightspeedIncompleteListError,
-    LightspeedQuotaExhausted,
+    LightspeedQuotaExhaustedError,
 )
 from airflow_provider_lightspeed.exceptions import (
     LightspeedStagingLostError,
@@ -52,6 +52,18 @@ if TYPE_CHECKING:
 
 # What carries an export out is loaded where that begins: DAG files are parsed every few seconds.
 
+#: None or an empty text must not stand for their absence: more tickets, or fields, would leave the shop.
+_OPTIONS = (
+    "since_id",
+    "customer_email",
+    "s3_bucket",
+    "exclude_fields",
+    "hash_fields",
+    "hash_key_variable",
+    "encrypt",
+    "kms_key_id",
+    "acl_policy",
+)
 _HASH_KEY_VARIABLE = "lightspeed_hash_key"
 #: Longer than any window of the quota: the client waits for whatever comes.
 _FOR_EVER = 7 * 86400.0
@@ -130,6 +142,7 @@ class LightspeedTicketsToS3Operator(BaseOperator):
     )
     ui_color = "#f9e3e3"
 
+    @record_passed
     def __init__(
         self,
         *,
@@ -183,10 +196,6 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         self.lightspeed_conn_id = lightspeed_conn_id
         self.aws_conn_id = aws_conn_id
         self._exported: Exported | None = None
-        self._window_given = passed_names(self, "created_from", "created_to")
-        self._options_given = passed_names(
-            self, "since_id", "customer_email", "hash_key_variable", "kms_key_id", "acl_policy"
-        )
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Export the tickets, from where the last try of this task has stopped."""
@@ -356,7 +365,7 @@ class LightspeedTicketsToS3Operator(BaseOperator):
             try:
                 with place.while_exporting(told):
                     return progress, running.run()
-            except LightspeedQuotaExhausted as error:
+            except LightspeedQuotaExhaustedError as error:
                 if running.can_go_on:
                     self.log.info("%s. The worker is free until then", error)
                     place.lease.hold(error.until)
@@ -423,9 +432,9 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         )
 
     def _check_options(self) -> None:
-        require_rendered(self, ["s3_key"])
-        require_rendered(self, self._window_given, hint=NO_DATA_INTERVAL)
-        require_rendered(self, self._options_given, hint="leave it out if it is not wanted")
+        require_rendered(self, "s3_key", "lightspeed_conn_id")
+        require_rendered(self, "created_from", "created_to", hint=NO_DATA_INTERVAL)
+        require_rendered(self, *_OPTIONS, hint="leave it out if it is not wanted")
 
     def _s3_options(self) -> dict[str, Any]:
         options: dict[str, Any] = {}

@@ -62,7 +62,7 @@ class _SharedPoller:
 
     async def _run(self, first_poll_at: float) -> None:
         # The modules of triggers are loaded with DAG files too, which poll no shop.
-        from airflow_provider_lightspeed.hooks.asynchronous import open_client
+        from airflow_provider_lightspeed.hooks.connection import open_client
 
         schedule = PollSchedule(self._key.interval)
         await asyncio.sleep(first_poll_at - time.time())
@@ -86,7 +86,7 @@ class _SharedPoller:
 
     async def _poll(self, client: AsyncLightspeedClient) -> None:
         if any(subscription.since_id is None for subscription in self.subscriptions):
-            newest = await client.find_out(newest_ticket())
+            newest = await client.run(newest_ticket())
             for subscription in self.subscriptions:
                 subscription.since_id = newest if subscription.since_id is None else subscription.since_id
         # A subscription that joins from now on may have a lower id than this poll starts from.

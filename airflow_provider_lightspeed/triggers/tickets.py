@@ -14,7 +14,7 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedConfigurationError,
     LightspeedError,
 )
-from airflow_provider_lightspeed.api.retries import may_pass
+from airflow_provider_lightspeed.api.retry import is_transient
 from airflow_provider_lightspeed.new_tickets import FailedEvent, PollEvent, digest
 from airflow_provider_lightspeed.triggers.poller import PollKey, subscribe
 
@@ -101,7 +101,7 @@ class NewTicketTrigger(BaseTrigger):
                     if self._has_news(await subscription.next_poll()):
                         return
                 except LightspeedError as error:
-                    if not may_pass(error):
+                    if not is_transient(error):
                         raise
                     self.log.warning("No response to this poll: %s", error)
 

@@ -34,7 +34,7 @@ class _Store:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("airflow_provider_lightspeed.triggers.batches.EVENT_INTERVAL", 0.05)
-    monkeypatch.setattr("airflow_provider_lightspeed.api.retries.MAX_TRIES", 1)
+    monkeypatch.setattr("airflow_provider_lightspeed.api.retry.MAX_ATTEMPTS", 1)
 
 
 def _trigger(store: _Store | None = None, name: str = "my_shop", **options: Any) -> NewTicketEventTrigger:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_lightspeed._airflow import TaskDeferred
-from airflow_provider_lightspeed.api import retries
+from airflow_provider_lightspeed.api import retry
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, LightspeedTicketsFailed
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.operators.tickets import (
@@ -259,7 +259,7 @@ def test_warn(sandbox: Sandbox) -> None:
 def test_a_page_of_a_gateway_says_nothing_of_a_ticket(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    monkeypatch.setattr(retries, "FIRST_BACKOFF", 0.002)
+    monkeypatch.setattr(retry, "FIRST_BACKOFF", 0.002)
     ids = sandbox.add_tickets(3, isClosed=False)
     spoilt = f"/tickets/{ids[1]}.json"
     with gateway(

@@ -159,7 +159,7 @@ _KINDS = (
 
 @pytest.mark.parametrize("seed", _seeds())
 def test_random_runs(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, seed: int) -> None:
-    monkeypatch.setattr("airflow_provider_lightspeed.api.retries.FIRST_BACKOFF", 0.01)
+    monkeypatch.setattr("airflow_provider_lightspeed.api.retry.FIRST_BACKOFF", 0.01)
     monkeypatch.setattr("airflow_provider_lightspeed.bulk.run._MAX_AGE", _MAX_AGE)
     scenario = Scenario(seed)
     chance = scenario.chance

@@ -24,7 +24,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_lightspeed.api import errors, retries
+from airflow_provider_lightspeed.api import errors, retry
 from airflow_provider_lightspeed.api.client import AsyncLightspeedClient, ClientSettings, LightspeedClient
 from airflow_provider_lightspeed.api.queries import ticket_messages
 from airflow_provider_lightspeed.api.tickets import (
@@ -56,8 +56,8 @@ def shop() -> Iterator[Sandbox]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Back off for a moment only."""
-    monkeypatch.setattr(retries, "FIRST_BACKOFF", 0.002)
-    monkeypatch.setattr(retries, "SHORTEST_REFUSAL", 0.01)
+    monkeypatch.setattr(retry, "FIRST_BACKOFF", 0.002)
+    monkeypatch.setattr(retry, "MIN_RATE_LIMIT_DELAY", 0.01)
 
 
 def settings(sandbox: Sandbox, url: str = "", **options: Any) -> ClientSettings:
@@ -313,7 +313,7 @@ def test_a_row(row: Row, kind: str, shop: Sandbox, self_signed: ssl.SSLContext) 
         else:
             name = row.in_the_end if patient else row.expected
             assert type(outcome).__name__ == name
-            ends = {"tries again": retries.MAX_TRIES, "waits": retries.MAX_REFUSALS}
+            ends = {"tries again": retry.MAX_ATTEMPTS, "waits": retry.MAX_RATE_LIMITED}
             assert calls == ends.get(row.expected, 1)
     shop.reset()
 
@@ -414,7 +414,7 @@ def test_a_long_wait_is_an_error_that_says_until_when() -> None:
         for _ in range(3):
             client.call(list_tickets(limit=1))
         with pytest.raises(
-            errors.LightspeedQuotaExhausted, match="the quota of 5 minutes is used up"
+            errors.LightspeedQuotaExhaustedError, match="the quota of 5 minutes is used up"
         ) as raised:
             client.call(list_tickets(limit=1))
         reset = sandbox.backend.quota.windows()[0].reset
@@ -529,7 +529,7 @@ def test_a_proxy_of_the_environment_is_used_for_other_hosts(
         # The proxy has the request, and so may the shop.
         ("http", b"", errors.LightspeedUnknownOutcomeError, 1),
         # A tunnel that was never opened: the shop cannot have got anything.
-        ("https", b"HTTP/1.1 403 Forbidden\r\n\r\n", errors.LightspeedConnectionError, retries.MAX_TRIES),
+        ("https", b"HTTP/1.1 403 Forbidden\r\n\r\n", errors.LightspeedConnectionError, retry.MAX_ATTEMPTS),
     ],
     ids=["hangs up", "refuses the tunnel"],
 )
@@ -561,7 +561,7 @@ def test_a_proxy_that_is_away_is_tried_again(
         monkeypatch.setenv(f"{scheme}_proxy", f"http://127.0.0.1:{unheard.getsockname()[1]}")
         given = settings(shop, f"{scheme}://shop.invalid", allow_http=True)
         error, calls = made(kind, given, create_ticket({"subject": "Where is my order?"}))
-    assert (type(error), calls) == (errors.LightspeedConnectionError, retries.MAX_TRIES)
+    assert (type(error), calls) == (errors.LightspeedConnectionError, retry.MAX_ATTEMPTS)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -597,7 +597,7 @@ def test_an_answer_that_drips_for_ever_ends(
             connection.sendall(b" ")
             time.sleep(0.02)
 
-    monkeypatch.setattr(retries, "MAX_TRIES", 1)
+    monkeypatch.setattr(retry, "MAX_ATTEMPTS", 1)
     with raw_server(drip) as (url, _):
         # It would take half an hour otherwise.
         error, _ = made(kind, settings(shop, url, timeout=0.1), list_tickets())
@@ -618,8 +618,8 @@ def test_an_answer_that_drips_for_ever_ends(
 def test_what_is_no_http_is_a_broken_connection(kind: str, answer: bytes, shop: Sandbox) -> None:
     with raw_server(lambda connection: connection.sendall(answer)) as (url, heard):
         error, calls = made(kind, settings(shop, url), list_tickets())
-    assert isinstance(error, errors.LightspeedConnectionError | errors.LightspeedMalformedAnswerError)
-    assert calls == len(heard) == retries.MAX_TRIES
+    assert isinstance(error, errors.LightspeedConnectionError | errors.LightspeedMalformedResponseError)
+    assert calls == len(heard) == retry.MAX_ATTEMPTS
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -678,10 +678,10 @@ def test_both_clients_read_a_conversation_of_many_pages(kind: str) -> None:
 
         async def read() -> list[TicketMessage]:
             async with AsyncLightspeedClient(settings(shop)) as client:
-                return await client.find_out(ticket_messages(ticket_id))
+                return await client.run(ticket_messages(ticket_id))
 
         if kind == "sync":
-            found = LightspeedClient(settings(shop)).find_out(ticket_messages(ticket_id))
+            found = LightspeedClient(settings(shop)).run(ticket_messages(ticket_id))
         else:
             found = asyncio.run(read())
         assert [row["id"] for row in found] == [message.id for message in shop.shop.messages(ticket_id)]
@@ -691,7 +691,7 @@ def test_both_clients_read_a_conversation_of_many_pages(kind: str) -> None:
 
 
 def under_way(client: Any) -> int:
-    count: int = client._pacer._in_flight
+    count: int = client._core._rate_limiter._in_flight
     return count
 
 
@@ -749,7 +749,7 @@ def test_an_abandoned_walk_leaves_no_call_under_way(shop: Sandbox) -> None:
 def test_the_log_of_a_task_that_waited_and_met_faults_tells_the_story(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retries, "FIRST_BACKOFF", 0.01)
+    monkeypatch.setattr(retry, "FIRST_BACKOFF", 0.01)
     caplog.set_level(logging.INFO)
     faults = (
         Fault("503", after=4),
@@ -763,7 +763,7 @@ def test_the_log_of_a_task_that_waited_and_met_faults_tells_the_story(
     with Sandbox(config) as sandbox:
         client = LightspeedClient(settings(sandbox, calls_per_second=20))
         ids = [ticket["id"] for ticket in client.call(list_tickets(limit=40))]
-        client.announce(len(ids), f"Closing {len(ids)} tickets")
+        client.log_estimate(len(ids), f"Closing {len(ids)} tickets")
         with ThreadPoolExecutor(4) as threads:
             list(threads.map(lambda number: client.call(update_ticket(number, {"isClosed": True})), ids))
     lines = [record.getMessage() for record in caplog.records if "lightspeed" in record.name]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_lightspeed.api import retries
+from airflow_provider_lightspeed.api import retry
 from airflow_provider_lightspeed.api.errors import LightspeedIncompleteListError, LightspeedNotFoundError
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Sandbox, ShopConfig
@@ -72,7 +72,7 @@ def test_in_the_order_of_the_tickets_and_counted_in_the_plan(
 def test_a_page_of_a_gateway_is_no_deleted_ticket(
     shop: Sandbox, s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retries, "FIRST_BACKOFF", 0.002)
+    monkeypatch.setattr(retry, "FIRST_BACKOFF", 0.002)
     spoilt = f"/tickets/{shop.shop.ids()[7]}/messages.json"
     with gateway(shop, lambda _, path: PAGE if spoilt in path else None) as url:
         connect(monkeypatch, shop, url=url)

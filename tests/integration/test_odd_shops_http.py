@@ -34,7 +34,7 @@ def open_shop(monkeypatch: pytest.MonkeyPatch, **options: Any) -> Sandbox:
     sandbox.start()
     connection = {**json.loads(sandbox.airflow_connection()), "extra": {"calls_per_second": 0}}
     monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", json.dumps(connection))
-    monkeypatch.setattr("airflow_provider_lightspeed.api.retries.FIRST_BACKOFF", 0.01)
+    monkeypatch.setattr("airflow_provider_lightspeed.api.retry.FIRST_BACKOFF", 0.01)
     return sandbox
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_lightspeed.api.client import LightspeedClient
-from airflow_provider_lightspeed.api.errors import LightspeedQuotaExhausted
+from airflow_provider_lightspeed.api.errors import LightspeedQuotaExhaustedError
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.operators.tickets import CreateTicketOperator, ReplyToTicketOperator
@@ -128,7 +128,7 @@ def test_a_try_killed_before_airflow_has_its_success_is_not_repeated(sandbox: Sa
 def test_what_was_surely_not_sent_is_sent_by_the_retry(sandbox: Sandbox) -> None:
     context = new_task()
     sandbox.inject(Fault("429", method="POST", times=1, retry_after="3600"))
-    with pytest.raises(LightspeedQuotaExhausted):
+    with pytest.raises(LightspeedQuotaExhaustedError):
         create(context)
     create(context)
     assert len(late(sandbox)) == 1

@@ -44,7 +44,7 @@ _MODES: dict[str, dict[str, Any]] = {
 )
 def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     # No pauses within a call, so that the test is quick; the waiting between looks is what it is about.
-    monkeypatch.setattr("airflow_provider_lightspeed.api.retries.MAX_TRIES", 1)
+    monkeypatch.setattr("airflow_provider_lightspeed.api.retry.MAX_ATTEMPTS", 1)
     return str(request.param)
 
 

@@ -164,7 +164,7 @@ def test_passing_faults_are_waited_out(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, fault: Any, deferrable: bool
 ) -> None:
     # No pauses within a call, so that the test is quick; the waiting between looks is what it is about.
-    monkeypatch.setattr("airflow_provider_lightspeed.api.retries.MAX_TRIES", 1)
+    monkeypatch.setattr("airflow_provider_lightspeed.api.retry.MAX_ATTEMPTS", 1)
     sensor = _sensor(since_id=max(sandbox.shop.ids()), deferrable=deferrable)
     sandbox.inject(Fault(fault, times=3))
     new = sandbox.add_tickets(1)

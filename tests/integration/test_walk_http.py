@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_lightspeed.api import retries
+from airflow_provider_lightspeed.api import retry
 from airflow_provider_lightspeed.api.client import AsyncLightspeedClient, ClientSettings, LightspeedClient
 from airflow_provider_lightspeed.api.tickets import TicketFilter
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Churn, Fault, Sandbox, ShopConfig
@@ -48,11 +48,11 @@ def client_of(shop: Sandbox, **options: Any) -> Generator[LightspeedClient, None
 @pytest.fixture(autouse=True)
 def no_back_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try again at once."""
-    monkeypatch.setattr(retries, "backoff", lambda tries, chance: 0.0)
+    monkeypatch.setattr(retry, "backoff", lambda tries, chance: 0.0)
 
 
 def matching(shop: Sandbox, wanted: TicketFilter) -> set[int]:
-    return {number for number, ticket in shop.shop.tickets().items() if wanted.holds(ticket)}  # type: ignore[arg-type]
+    return {number for number, ticket in shop.shop.tickets().items() if wanted.matches(ticket)}  # type: ignore[arg-type]
 
 
 def assert_complete(read: list[int], before: set[int], shop: Sandbox, wanted: TicketFilter) -> None:
@@ -62,7 +62,7 @@ def assert_complete(read: list[int], before: set[int], shop: Sandbox, wanted: Ti
     ever = before | {
         number
         for number, ticket in (shop.shop.tickets() | shop.shop.deleted()).items()
-        if wanted.holds(ticket)  # type: ignore[arg-type]
+        if wanted.matches(ticket)  # type: ignore[arg-type]
     }
     assert set(read) <= ever
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from airflow_provider_lightspeed.api.quota import WINDOWS
+from airflow_provider_lightspeed.api.rate_limit import WINDOWS
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Fault, Sandbox, ShopConfig
 from chaos.calls import repeated_writes
 from demo.airflow_home import PROJECT

@@ -37,6 +37,13 @@ with DAG("mapped"):
     create = CreateTicketOperator.partial(task_id="create", subject="Recall").expand(customer_id=[5, "6"])
     delete = DeleteTicketsOperator.partial(task_id="delete").expand(ticket_ids=[[2550], [2551]])
     close >> reopen >> one_by_one
+
+with DAG("missing"):
+    emails = task(lambda: [None], task_id="emails")()
+    bound = {"created_before": "2100-01-01T00:00:00+00:00", "max_tickets": 12_000, "max_share": 1.0}
+    DeleteTicketsOperator.partial(task_id="expand", **bound).expand(customer_email=emails)
+    DeleteTicketsOperator.partial(task_id="expand_kwargs", **bound).expand_kwargs([{"customer_email": None}])
+    DeleteTicketsOperator(task_id="template", customer_email="{{ params.email }}", params={"email": None}, **bound)
 """
 
 
@@ -84,3 +91,14 @@ def test_every_operator_can_be_mapped(airflow: AirflowHome, shop: Sandbox) -> No
         ("Recall", 6),
     ]
     assert len(shop.shop) == before + 2 - 2
+
+
+def test_a_missing_value_deletes_nothing(airflow: AirflowHome, shop: Sandbox) -> None:
+    before = len(shop.shop.tickets())
+    outcome = airflow.run_dag("missing")
+    assert {name: outcome.tasks[name].state for name in ("expand", "expand_kwargs", "template")} == {
+        "expand": "failed",
+        "expand_kwargs": "failed",
+        "template": "failed",
+    }
+    assert len(shop.shop.tickets()) == before

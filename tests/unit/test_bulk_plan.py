@@ -60,10 +60,10 @@ def test_all_criteria_hold_together(ticket: Any, criteria: Criteria) -> None:
 
 
 def test_no_criterion_is_not_every_ticket() -> None:
-    assert not Criteria().given
-    assert not Criteria(include_todo=True).given
-    assert Criteria(only_answered=True).given
-    assert Criteria(where=lambda ticket: True).given
+    assert not Criteria().is_narrow
+    assert not Criteria(include_todo=True).is_narrow
+    assert Criteria(only_answered=True).is_narrow
+    assert Criteria(where=lambda ticket: True).is_narrow
 
 
 @given(_INSTANTS, st.integers(-14, 14))

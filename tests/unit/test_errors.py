@@ -11,7 +11,7 @@ from airflow_provider_lightspeed.api import errors
 
 def test_an_exhausted_quota_says_when_calls_are_possible_again() -> None:
     until = datetime(2026, 3, 1, tzinfo=UTC)
-    assert errors.LightspeedQuotaExhausted("used up", until=until).until == until
+    assert errors.LightspeedQuotaExhaustedError("used up", until=until).until == until
 
 
 @pytest.mark.parametrize(

@@ -48,10 +48,10 @@ _PUBLIC = (
 )
 #: Modules (and what is below them) that are needed once a task runs, a trigger looks, or a connection is read.
 _LATER = (
-    "api.answers",
+    "api.responses",
     "api.client",
     "api.paging",
-    "api.quota",
+    "api.rate_limit",
     "api.settings",
     "bulk.actions",
     "bulk.job",
@@ -60,9 +60,8 @@ _LATER = (
     "bulk.run",
     "bulk.targets",
     "formats",
-    "hooks.asynchronous",
+    "hooks.connection",
     "hooks.metrics",
-    "hooks.settings",
     "transfers.conversations",
     "transfers.destination",
     "transfers.export",

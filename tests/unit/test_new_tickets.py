@@ -9,7 +9,7 @@ import pytest
 
 from airflow_provider_lightspeed.api.errors import (
     LightspeedConnectionError,
-    LightspeedQuotaExhausted,
+    LightspeedQuotaExhaustedError,
 )
 from airflow_provider_lightspeed.new_tickets import (
     FailedEvent,
@@ -55,7 +55,7 @@ def test_looks_get_rarer_while_the_shop_fails() -> None:
 
 def test_a_used_up_quota_is_waited_for() -> None:
     now = datetime.now(UTC)
-    used_up = LightspeedQuotaExhausted("used up", until=now + timedelta(hours=3))
+    used_up = LightspeedQuotaExhaustedError("used up", until=now + timedelta(hours=3))
     assert PollSchedule(60).after_error(used_up, now) == 3 * 3_600
     assert PollSchedule(60).after_error(used_up, now + timedelta(days=1)) == 0
 

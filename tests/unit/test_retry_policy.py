@@ -12,7 +12,7 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedConfigurationError,
     LightspeedConnectionError,
     LightspeedInvalidRequestError,
-    LightspeedQuotaExhausted,
+    LightspeedQuotaExhaustedError,
     LightspeedServerError,
     LightspeedUnknownOutcomeError,
 )
@@ -47,7 +47,7 @@ def test_the_next_try_is_when_the_quota_is_back(seconds: int) -> None:
     from airflow_provider_lightspeed.retry_policy import LightspeedRetryPolicy
 
     until = datetime.now(UTC) + timedelta(seconds=seconds)
-    decision = LightspeedRetryPolicy().evaluate(LightspeedQuotaExhausted("used up", until=until), 1, 3)
+    decision = LightspeedRetryPolicy().evaluate(LightspeedQuotaExhaustedError("used up", until=until), 1, 3)
     assert decision.action.value == "retry"
     assert decision.retry_delay is not None
     assert until < datetime.now(UTC) + decision.retry_delay

@@ -12,14 +12,14 @@ import pytest
 from airflow_provider_lightspeed.api import tickets as api
 from airflow_provider_lightspeed.api.errors import (
     LightspeedConfigurationError,
-    LightspeedMalformedAnswerError,
+    LightspeedMalformedResponseError,
 )
 from airflow_provider_lightspeed.api.tickets import (
     Request,
     TicketFilter,
     changed_at,
     created_at,
-    ticket_number,
+    parse_ticket_id,
 )
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -48,23 +48,23 @@ def test_times_in_any_offset(text: str) -> None:
     [None, False, "", "2026-03-01T12:00:00", "yesterday", 1_700_000_000, [], "2026-13-01T00:00:00+00:00"],
 )
 def test_a_time_that_is_none_names_its_ticket(text: Any) -> None:
-    with pytest.raises(LightspeedMalformedAnswerError, match="ticket 7 has the createdAt"):
+    with pytest.raises(LightspeedMalformedResponseError, match="ticket 7 has the createdAt"):
         created_at(ticket(text))
 
 
 def test_a_missing_time_names_its_ticket() -> None:
-    with pytest.raises(LightspeedMalformedAnswerError, match="ticket 7"):
+    with pytest.raises(LightspeedMalformedResponseError, match="ticket 7"):
         created_at({"id": 7})  # type: ignore[typeddict-item]
 
 
 def test_the_window_includes_its_start_and_excludes_its_end() -> None:
     hour = timedelta(hours=1)
-    assert TicketFilter(created_from=NOON, created_to=NOON + hour).holds(ticket())
-    assert not TicketFilter(created_from=NOON + hour).holds(ticket())
-    assert not TicketFilter(created_from=NOON - hour, created_to=NOON).holds(ticket())
-    assert TicketFilter(since_id=6).holds(ticket())
-    assert not TicketFilter(since_id=7).holds(ticket())
-    assert TicketFilter(since_id=0).holds(ticket())
+    assert TicketFilter(created_from=NOON, created_to=NOON + hour).matches(ticket())
+    assert not TicketFilter(created_from=NOON + hour).matches(ticket())
+    assert not TicketFilter(created_from=NOON - hour, created_to=NOON).matches(ticket())
+    assert TicketFilter(since_id=6).matches(ticket())
+    assert not TicketFilter(since_id=7).matches(ticket())
+    assert TicketFilter(since_id=0).matches(ticket())
 
 
 @pytest.mark.parametrize(
@@ -83,9 +83,9 @@ def test_filters_that_cannot_be_meant(options: Any, words: str) -> None:
 
 @pytest.mark.parametrize("good", [7, "7", " 7 ", "007"])
 def test_ticket_numbers(good: Any) -> None:
-    assert ticket_number(good) == 7
+    assert parse_ticket_id(good) == 7
     assert api.get_ticket(good).path == "tickets/7.json"
-    assert ticket_number(1) == 1
+    assert parse_ticket_id(1) == 1
 
 
 @pytest.mark.parametrize(

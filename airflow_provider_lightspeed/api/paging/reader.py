@@ -139,7 +139,7 @@ class ListReader:
         self._read.extend([row["id"] for row in rows])
         if cursor is not None:
             cursor |= {"zone": self.zone.to_json(), "seen": self.seen}
-        return Page([row for row in rows if self.filter.holds(row)], cursor, self.seen, self.counted)
+        return Page([row for row in rows if self.filter.matches(row)], cursor, self.seen, self.counted)
 
     def track_updated_at(self, rows: Sequence[Ticket], *, newest_first: bool) -> None:
         """See whether the order of ids might in truth be the order of the last change.

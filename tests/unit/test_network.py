@@ -8,7 +8,7 @@ from pathlib import Path
 import certifi
 import pytest
 
-from airflow_provider_lightspeed.api.environment import ca_bundle, proxy_for, tls_context
+from airflow_provider_lightspeed.api.network import ca_bundle, proxy_for, tls_context
 
 SHOP = "https://api.webshopapp.com/en/tickets.json"
 PROXY = "http://user:word@proxy.example:3128"

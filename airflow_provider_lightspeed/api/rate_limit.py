@@ -126,7 +126,7 @@ class Wait:
     reason: str = ""
 
 
-class Pacer:
+class RateLimiter:
     """Decides when the next call may start. It has no clock: the caller passes the time.
 
     A call counts at the shop at some moment between its start and its answer. So as long as it is under
@@ -147,14 +147,14 @@ class Pacer:
         self._blocked_until = 0.0
         self._blocked_why = ""
 
-    def admit(self, now: float) -> Wait:
+    def acquire(self, now: float) -> Wait:
         """Let a call start (no wait), or say how long to wait before asking again."""
         wait = max(self._quota_wait(now), self._burst_wait(now), key=lambda wait: wait.seconds)
         if wait.seconds <= 0:
             self._in_flight += 1
         return wait
 
-    def answered(self, now: float, headers: Mapping[str, str] | None, started: float | None = None) -> None:
+    def record(self, now: float, headers: Mapping[str, str] | None, started: float | None = None) -> None:
         """Take note that a call has ended, and of what its answer says; None where no answer came."""
         self._in_flight -= 1
         self._ends.append(now)
@@ -176,7 +176,7 @@ class Pacer:
         closed = [window for window in windows if self._spare(window, now) <= 0]
         return max(closed, key=lambda window: window.resets_at, default=None)
 
-    def plan(self, calls: int, now: float) -> timedelta:
+    def estimate(self, calls: int, now: float) -> timedelta:
         """Estimate how long so many calls take with what is left, if no other program uses the key."""
         at_full_speed = calls / self._burst if self._burst else 0.0
         windows = self.quota.windows if self.quota else ()
@@ -241,7 +241,7 @@ def retry_after(headers: Mapping[str, str], wall_now: datetime) -> float | None:
     return min(max(0.0, seconds), WINDOWS[-1][1])
 
 
-def in_words(duration: timedelta) -> str:
+def humanize(duration: timedelta) -> str:
     """Write an estimate as people say it."""
     seconds = round(duration.total_seconds())
     if seconds < 120:

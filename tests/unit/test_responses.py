@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_lightspeed.api import errors
-from airflow_provider_lightspeed.api.answers import Answer, read_answer
+from airflow_provider_lightspeed.api.responses import Response, parse_response
 from airflow_provider_lightspeed.api.tickets import (
     Request,
     count_tickets,
@@ -27,9 +27,9 @@ LIST, ONE, COUNT, DELETE = list_tickets(), get_ticket(7), count_tickets(), delet
 
 def read(request: Request, body: Any, status: int = 200, **headers: str) -> Any:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return read_answer(
+    return parse_response(
         request,
-        Answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, content),
+        Response(status, {name.replace("_", "-"): value for name, value in headers.items()}, content),
         1_000_000,
     )
 
@@ -81,7 +81,7 @@ def test_data_comes_as_the_api_names_it() -> None:
 )
 def test_what_is_no_list_is_never_taken_for_an_empty_one(body: Any, status: int) -> None:
     with pytest.raises(
-        errors.LightspeedMalformedAnswerError, match=rf"^GET /tickets.json was answered {status}, but"
+        errors.LightspeedMalformedResponseError, match=rf"^GET /tickets.json was answered {status}, but"
     ):
         read(LIST, body, status)
 
@@ -114,7 +114,7 @@ def test_no_answer_raises_what_is_not_ours(body: bytes, status: int, request: Re
 
 @pytest.mark.parametrize("count", [True, -1, "7", None, 1.5])
 def test_a_count_is_a_number(count: Any) -> None:
-    with pytest.raises(errors.LightspeedMalformedAnswerError):
+    with pytest.raises(errors.LightspeedMalformedResponseError):
         read(COUNT, {"count": count})
 
 
@@ -122,7 +122,7 @@ def test_a_deletion_succeeds_by_204_or_by_an_object_without_an_error() -> None:
     assert read(DELETE, b"", 204) is None
     assert read(DELETE, {"ticket": {"id": 7}}, 200) is None
     for body in (b"", b"<html>", b"[]", b"{", b"\xff"):
-        with pytest.raises(errors.LightspeedMalformedAnswerError):
+        with pytest.raises(errors.LightspeedMalformedResponseError):
             read(DELETE, body, 200)
 
 
@@ -223,11 +223,11 @@ def test_an_unknown_language_is_a_matter_of_the_connection(request_: Request) ->
 def test_gzip_is_unpacked_up_to_the_cap() -> None:
     packed = gzip.compress(b'{"tickets": []}')
     assert read(LIST, packed, content_encoding="gzip") == []
-    with pytest.raises(errors.LightspeedMalformedAnswerError, match="cut off"):
+    with pytest.raises(errors.LightspeedMalformedResponseError, match="cut off"):
         read(LIST, packed[:-9], content_encoding="gzip")
-    with pytest.raises(errors.LightspeedMalformedAnswerError, match="not gzip"):
+    with pytest.raises(errors.LightspeedMalformedResponseError, match="not gzip"):
         read(LIST, b"{}", content_encoding="gzip")
-    with pytest.raises(errors.LightspeedMalformedAnswerError, match="not asked for"):
+    with pytest.raises(errors.LightspeedMalformedResponseError, match="not asked for"):
         read(LIST, packed, content_encoding="br")
     with pytest.raises(errors.LightspeedConnectionError, match="larger than 1000000 bytes"):
         read(LIST, gzip.compress(b" " * 1_000_001), content_encoding="gzip")
@@ -238,13 +238,13 @@ def test_gzip_is_unpacked_up_to_the_cap() -> None:
 def test_what_is_unpacked_piece_by_piece_is_whole() -> None:
     rows = [{"id": number, "subject": "x" * 1_000} for number in range(1, 3_001)]
     packed = gzip.compress(json.dumps({"tickets": rows}).encode())
-    assert read_answer(LIST, Answer(200, {"content-encoding": "gzip"}, packed)) == rows
+    assert parse_response(LIST, Response(200, {"content-encoding": "gzip"}, packed)) == rows
     assert read(LIST, gzip.compress(b'{"tickets": []}'.ljust(1_000_000)), content_encoding="x-gzip") == []
     assert read(LIST, {"tickets": []}, content_encoding="identity") == []
 
 
 def test_a_body_is_in_no_repr() -> None:
-    assert "private" not in repr(Answer(200, {}, b"private"))
+    assert "private" not in repr(Response(200, {}, b"private"))
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_a_body_is_in_no_repr() -> None:
     ],
 )
 def test_a_malformed_answer_says_what_is_wrong_with_it(request_: Request, body: Any, words: str) -> None:
-    with pytest.raises(errors.LightspeedMalformedAnswerError) as raised:
+    with pytest.raises(errors.LightspeedMalformedResponseError) as raised:
         read(request_, body, content_type="text/html")
     size = len(body if isinstance(body, bytes) else json.dumps(body))
     assert str(raised.value) == (
@@ -271,10 +271,10 @@ def test_a_malformed_answer_says_what_is_wrong_with_it(request_: Request, body: 
 
 def test_a_malformed_answer_may_lack_its_type() -> None:
     with pytest.raises(
-        errors.LightspeedMalformedAnswerError, match=r"\(0 bytes, no content type\) is empty$"
+        errors.LightspeedMalformedResponseError, match=r"\(0 bytes, no content type\) is empty$"
     ):
         read(LIST, b"")
-    with pytest.raises(errors.LightspeedMalformedAnswerError, match=r"no content type\) is not JSON \("):
+    with pytest.raises(errors.LightspeedMalformedResponseError, match=r"no content type\) is not JSON \("):
         read(LIST, b"[] []")
 
 

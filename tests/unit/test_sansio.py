@@ -1,4 +1,4 @@
-"""The conversation with a shop, with neither socket nor sleep: it wishes, and the test carries its wishes out."""
+"""The sans-IO core, with neither socket nor sleep: the test performs its effects."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from airflow_provider_lightspeed.api import errors, retries
-from airflow_provider_lightspeed.api.answers import Answer
-from airflow_provider_lightspeed.api.conversation import Conversation, Meter, Read, Send, Sleep
+from airflow_provider_lightspeed.api import errors, retry
+from airflow_provider_lightspeed.api.client import AsyncLightspeedClient, LightspeedClient
 from airflow_provider_lightspeed.api.paging import Page
+from airflow_provider_lightspeed.api.responses import Response
+from airflow_provider_lightspeed.api.sansio import Decode, Metrics, SansIOClient, Send, Sleep
 from airflow_provider_lightspeed.api.settings import ClientSettings
 from airflow_provider_lightspeed.api.tickets import (
     Request,
@@ -31,8 +32,8 @@ from airflow_provider_lightspeed.api.tickets import (
 ERROR = json.dumps({"error": {"code": 404, "message": "Resource not found."}}).encode()
 
 
-def answer(status: int = 200, body: bytes = b'{"ticket": {"id": 7}}', **headers: str) -> Answer:
-    return Answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, body)
+def answer(status: int = 200, body: bytes = b'{"ticket": {"id": 7}}', **headers: str) -> Response:
+    return Response(status, {name.replace("_", "-"): value for name, value in headers.items()}, body)
 
 
 DROPPED = errors.LightspeedConnectionError("dropped")
@@ -40,10 +41,10 @@ UNREACHED = errors.LightspeedConnectionError("no connection", sent=False)
 
 
 class World:
-    """Carries out what a conversation wishes, with a clock of its own and the replies given."""
+    """Performs effects, with a clock of its own and the replies given."""
 
     def __init__(
-        self, *replies: Any, seconds_a_call: float = 0.0, meter: Meter | None = None, **options: Any
+        self, *replies: Any, seconds_a_call: float = 0.0, metrics: Metrics | None = None, **options: Any
     ) -> None:
         self.now = 1_000.0
         self.replies = list(replies)
@@ -51,34 +52,34 @@ class World:
         self.slept: list[float] = []
         self.sent: list[Send] = []
         self.pages: list[Page] = []
-        self.conversation = Conversation(
+        self.core = SansIOClient(
             ClientSettings("http://localhost", "key", "secret", **options),
-            meter=meter,
+            metrics=metrics,
             clock=lambda: self.now,
         )
 
     def call(self, request: Request, **options: float) -> Any:
-        return self.end_of(self.conversation.exchange(request, **options))
+        return self.end_of(self.core.call_flow(request, **options))
 
-    def end_of(self, wishes: Generator[Any, Any, Any]) -> Any:
+    def end_of(self, flow: Generator[Any, Any, Any]) -> Any:
         """Carry out what they are, and return what comes of it all; pages are kept."""
         reply: Any = None
         while True:
             try:
-                wish = wishes.send(reply)
+                effect = flow.send(reply)
             except StopIteration as end:
                 return end.value
             reply = None
-            if isinstance(wish, Page):
-                self.pages.append(wish)
-            elif isinstance(wish, Sleep):
-                self.now += wish.seconds
-                self.slept.append(wish.seconds)
-            elif isinstance(wish, Read):
-                reply = wish.carry_out()
+            if isinstance(effect, Page):
+                self.pages.append(effect)
+            elif isinstance(effect, Sleep):
+                self.now += effect.seconds
+                self.slept.append(effect.seconds)
+            elif isinstance(effect, Decode):
+                reply = effect.perform()
             else:
-                assert isinstance(wish, Send)
-                self.sent.append(wish)
+                assert isinstance(effect, Send)
+                self.sent.append(effect)
                 self.now += self.seconds_a_call
                 reply = self.replies.pop(0)
 
@@ -87,7 +88,7 @@ class World:
         return [dict(parse_qsl(urlsplit(send.url).query)) for send in self.sent]
 
 
-def listed(*ids: int, **headers: str) -> Answer:
+def listed(*ids: int, **headers: str) -> Response:
     """A list oldest first, and by what was changed last it is not."""
     rows = [
         {
@@ -159,8 +160,8 @@ def test_a_503_that_asks_for_long_is_tried_six_times_whatever_a_call_may_wait_fo
     world = World(*[answer(503, b"", retry_after="900")] * 9)
     with pytest.raises(errors.LightspeedServerError):
         world.call(get_ticket(7), max_wait=max_wait)
-    assert len(world.replies) == 9 - retries.MAX_TRIES
-    assert world.slept == [retries.LONGEST_ASKED] * 5
+    assert len(world.replies) == 9 - retry.MAX_ATTEMPTS
+    assert world.slept == [retry.MAX_RETRY_AFTER] * 5
 
 
 def test_no_call_is_tried_for_longer_than_the_cap_on_time() -> None:
@@ -194,12 +195,12 @@ def test_refusals_are_neither_hammered_nor_put_up_with_for_ever(retry_after: dic
     world = World(*[answer(429, b"", **retry_after)] * 20)
     with pytest.raises(errors.LightspeedRateLimitError):
         world.call(get_ticket(7))
-    assert len(world.replies) == 20 - retries.MAX_REFUSALS
+    assert len(world.replies) == 20 - retry.MAX_RATE_LIMITED
     assert sum(world.slept) > 1
 
 
 def test_a_long_retry_after_is_an_exhausted_quota() -> None:
-    with pytest.raises(errors.LightspeedQuotaExhausted, match="Retry-After"):
+    with pytest.raises(errors.LightspeedQuotaExhaustedError, match="Retry-After"):
         World(answer(429, b"", retry_after="3600")).call(get_ticket(7))
 
 
@@ -210,7 +211,7 @@ def test_a_refusal_with_quota_left_is_for_too_many_calls_in_a_second(
     world = World(answer(429, b"", **QUOTA), listed(**QUOTA))
     world.call(list_tickets())
     (slept,) = world.slept
-    assert retries.SHORTEST_REFUSAL <= slept <= retries.SHORTEST_REFUSAL + retries.FIRST_BACKOFF
+    assert retry.MIN_RATE_LIMIT_DELAY <= slept <= retry.MIN_RATE_LIMIT_DELAY + retry.FIRST_BACKOFF
     assert caplog.messages[0].endswith(
         ": the shop refused a call (429) with quota left: too many calls in one second, it seems"
     )
@@ -227,14 +228,14 @@ def test_the_calls_a_second_never_exhaust_the_quota() -> None:
     for _ in range(7):
         world.call(get_ticket(7))
     assert sum(world.slept) == pytest.approx(2)
-    assert world.conversation.calls == 7
+    assert world.core.calls == 7
 
 
 def test_secret_and_content_are_in_no_repr() -> None:
-    exchange = Conversation(ClientSettings("http://localhost", "thekey", "thesecret")).exchange(
+    flow = SansIOClient(ClientSettings("http://localhost", "thekey", "thesecret")).call_flow(
         create_ticket({"subject": "private"})
     )
-    send = next(exchange)
+    send = next(flow)
     assert isinstance(send, Send)
     for hidden in ("thekey", "thesecret", "Basic", "private"):
         assert hidden not in repr(send)
@@ -243,10 +244,10 @@ def test_secret_and_content_are_in_no_repr() -> None:
 def test_announce_says_how_many_calls_and_how_long(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     world = World(listed(**QUOTA))
-    world.conversation.announce(40, "Closing 40 tickets")
+    world.core.log_estimate(40, "Closing 40 tickets")
     assert caplog.messages == ["Closing 40 tickets takes 40 calls, about 2 s. Quota: not told yet"]
     world.call(list_tickets())
-    world.conversation.announce(4_000, "Closing 4000 tickets")
+    world.core.log_estimate(4_000, "Closing 4000 tickets")
     assert caplog.messages[-1] == (
         "Closing 4000 tickets takes 4000 calls, about 61 min. Quota: 100 of 300 calls left in 5 minutes, "
         "2000 of 3000 calls left in 1 hour, 9000 of 12000 calls left in 1 day"
@@ -260,7 +261,7 @@ def test_announce_says_how_many_calls_and_how_long(caplog: pytest.LogCaptureFixt
 def test_nothing_is_sent_after_the_moment_that_its_caller_has_named(replies: list[Any], sent: bool) -> None:
     world = World(*replies, seconds_a_call=5.0)
     request = update_ticket(7, {"isClosed": True})
-    with pytest.raises(errors.LightspeedTooLate, match="too long to be of use") as caught:
+    with pytest.raises(errors.LightspeedTooLateError, match="too long to be of use") as caught:
         world.call(request, send_before=1_004.0)
     assert caught.value.sent is sent
     assert not world.replies
@@ -284,7 +285,7 @@ def test_a_call_is_sent_as_the_settings_say() -> None:
         "Accept": "application/json",
         "Accept-Encoding": "gzip",
         "User-Agent": "airflow-provider-lightspeed",
-        "Authorization": world.conversation.settings.authorization,
+        "Authorization": world.core.settings.authorization,
     }
     assert write.url == "http://localhost/en/tickets/7.json"
     assert (write.method, write.body) == ("PUT", b'{"ticket":{"isClosed":true}}')
@@ -340,13 +341,13 @@ def test_a_wait_that_is_longer_than_the_call_may_wait_is_an_exhausted_quota() ->
     world.call(list_tickets())
     before = datetime.now(UTC)
     with pytest.raises(
-        errors.LightspeedQuotaExhausted, match=r"in 60 s, .*longer than max_wait \(59 s\)"
+        errors.LightspeedQuotaExhaustedError, match=r"in 60 s, .*longer than max_wait \(59 s\)"
     ) as caught:
         world.call(list_tickets(), max_wait=59.0)
     assert not caught.value.sent
     assert timedelta(seconds=60) <= caught.value.until - before < timedelta(seconds=90)
     world.call(list_tickets())
-    assert (world.slept, world.conversation.calls) == ([60.0], 2)
+    assert (world.slept, world.core.calls) == ([60.0], 2)
 
 
 def test_the_reserve_of_the_settings_is_left_to_others() -> None:
@@ -361,8 +362,8 @@ def test_an_answer_that_was_long_on_its_way_is_no_new_window() -> None:
     world = World(listed(**QUOTA), listed(**late), seconds_a_call=100)
     world.call(list_tickets())
     world.call(list_tickets())
-    assert world.conversation.quota
-    assert [window.remaining for window in world.conversation.quota.windows] == [100, 1_999, 8_999]
+    assert world.core.quota
+    assert [window.remaining for window in world.core.quota.windows] == [100, 1_999, 8_999]
 
 
 def test_of_those_who_wait_for_the_same_one_says_so(caplog: pytest.LogCaptureFixture) -> None:
@@ -370,7 +371,7 @@ def test_of_those_who_wait_for_the_same_one_says_so(caplog: pytest.LogCaptureFix
     world = World(listed(**USED_UP), answer(429, b"", retry_after="7"), listed())
     world.call(list_tickets())
     for _ in range(3):
-        assert next(world.conversation.exchange(list_tickets())) == Sleep(60.0)
+        assert next(world.core.call_flow(list_tickets())) == Sleep(60.0)
     world.now += 60.0
     world.call(list_tickets())
     assert [message.partition(",")[0] for message in caplog.messages] == ["Waiting 60 s", "Waiting 7 s"]
@@ -398,11 +399,11 @@ class Counted:
 
 
 def test_calls_retries_refusals_and_waits_are_counted() -> None:
-    meter = Counted()
-    world = World(answer(429, b"", retry_after="30"), DROPPED, listed(**QUOTA), meter=meter)
+    metrics = Counted()
+    world = World(answer(429, b"", retry_after="30"), DROPPED, listed(**QUOTA), metrics=metrics)
     world.call(list_tickets())
-    assert meter.counts == {"calls": 3, "refusals": 1, "retries": 1, "seconds_waited": 30}
-    assert meter.gauges == {
+    assert metrics.counts == {"calls": 3, "rate_limited": 1, "retries": 1, "seconds_waited": 30}
+    assert metrics.gauges == {
         "quota_left.5_minutes": 100,
         "quota_left.1_hour": 2_000,
         "quota_left.1_day": 9_000,
@@ -420,20 +421,20 @@ def test_a_try_that_failed_is_told_with_what_comes(caplog: pytest.LogCaptureFixt
 
 def test_a_cancelled_call_is_under_way_no_more() -> None:
     world = World(listed())
-    exchange = world.conversation.exchange(list_tickets())
-    assert isinstance(next(exchange), Send)
-    exchange.close()
+    flow = world.core.call_flow(list_tickets())
+    assert isinstance(next(flow), Send)
+    flow.close()
     world.call(list_tickets())
     assert world.slept == []
 
 
-# Walks and searches
+# Lists and queries
 
 
 def test_a_walk_makes_its_calls_and_hands_its_pages_over() -> None:
     world = World(listed(*range(1, 251)), listed(*range(251, 254)))
     wanted = TicketFilter(since_id=0)
-    world.end_of(world.conversation.pages(wanted))
+    world.end_of(world.core.pages_flow(wanted))
     assert [[row["id"] for row in page.tickets] for page in world.pages] == [
         list(range(1, 251)),
         [251, 252, 253],
@@ -442,7 +443,7 @@ def test_a_walk_makes_its_calls_and_hands_its_pages_over() -> None:
     assert first.cursor
 
     again = World(listed(*range(251, 254)))
-    again.end_of(again.conversation.pages(wanted, first.cursor))
+    again.end_of(again.core.pages_flow(wanted, first.cursor))
     assert again.pages == [second]
     assert again.asked() == world.asked()[1:]
 
@@ -450,30 +451,38 @@ def test_a_walk_makes_its_calls_and_hands_its_pages_over() -> None:
 def test_a_walk_tries_the_zone_of_the_settings_first_and_waits_no_longer_than_its_caller_wants() -> None:
     wanted = TicketFilter(created_from=datetime(2025, 3, 1, 12, tzinfo=UTC))
     world = World(listed(*range(1, 251)), listed(250, **USED_UP), filter_timezone="Asia/Tokyo")
-    with pytest.raises(errors.LightspeedQuotaExhausted):
-        world.end_of(world.conversation.pages(wanted, max_wait=5.0))
+    with pytest.raises(errors.LightspeedQuotaExhaustedError):
+        world.end_of(world.core.pages_flow(wanted, max_wait=5.0))
     in_tokyo = {"created_at_min": "2026-03-01 20:59:58", "created_at_max": "2026-03-01 21:00:02"}
     assert world.asked()[1] == {"limit": "250", "since_id": "249", **in_tokyo}
 
 
-def test_a_search_makes_its_calls_and_returns_what_it_finds() -> None:
-    def search() -> Generator[Request, Any, list[Any]]:
+def test_a_query_makes_its_calls_and_returns_what_it_finds() -> None:
+    def query() -> Generator[Request, Any, list[Any]]:
         one = yield get_ticket(7)
         rows = yield list_tickets()
         return [one, rows]
 
     world = World(answer(), listed())
-    assert world.end_of(world.conversation.search(search())) == [{"id": 7}, []]
+    assert world.end_of(world.core.query_flow(query())) == [{"id": 7}, []]
 
 
-def test_a_search_is_told_what_is_not_found_and_no_other_failure() -> None:
-    def search() -> Generator[Request, Any, Any]:
+def test_not_found_is_thrown_into_a_query_and_no_other_failure() -> None:
+    def query() -> Generator[Request, Any, Any]:
         with pytest.raises(errors.LightspeedNotFoundError):
             yield get_ticket(7)
         return (yield list_tickets())
 
     world = World(answer(404, ERROR), listed())
-    assert world.end_of(world.conversation.search(search())) == []
+    assert world.end_of(world.core.query_flow(query())) == []
     world = World(answer(401, ERROR))
     with pytest.raises(errors.LightspeedAuthenticationError):
-        world.end_of(world.conversation.search(search()))
+        world.end_of(world.core.query_flow(query()))
+
+
+@pytest.mark.parametrize("client", [LightspeedClient, AsyncLightspeedClient])
+def test_a_client_has_no_method_that_returns_a_flow_and_does_nothing(client: type[Any]) -> None:
+    assert not issubclass(client, SansIOClient)
+    flows = {name for name in vars(SansIOClient) if name.endswith("_flow")}
+    assert flows == {"call_flow", "query_flow", "pages_flow"}
+    assert not [name for name in (*flows, "exchange") if hasattr(client, name)]

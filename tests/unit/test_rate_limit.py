@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_lightspeed.api.quota import Pacer, Quota, Window, in_words, retry_after
+from airflow_provider_lightspeed.api.rate_limit import Quota, RateLimiter, Window, humanize, retry_after
 
 LIMIT = "300/3000/12000"
 
@@ -21,11 +21,11 @@ def headers(
     return {"X-RateLimit-Limit": limit, "X-RateLimit-Remaining": remaining, "X-RateLimit-Reset": reset}
 
 
-def pacer(answer: dict[str, str] | None = None, now: float = 1_000.0, **options: Any) -> Pacer:
-    """A pacer that has heard one answer, long enough ago not to count as a call of this second."""
-    made = Pacer(**{"calls_per_second": 0, **options})
-    made.admit(now)
-    made.answered(now, answer if answer is not None else headers(), now)
+def limiter(answer: dict[str, str] | None = None, now: float = 1_000.0, **options: Any) -> RateLimiter:
+    """A limiter that has heard one answer, long enough ago not to count as a call of this second."""
+    made = RateLimiter(**{"calls_per_second": 0, **options})
+    made.acquire(now)
+    made.record(now, answer if answer is not None else headers(), now)
     return made
 
 
@@ -134,13 +134,13 @@ def test_in_whatever_order_answers_arrive_the_least_that_is_left_counts(
     order: list[int], delays: list[float]
 ) -> None:
     """Eight calls are sent at once and counted one after another; each answer takes its own time."""
-    made = pacer(headers("300/3000/12000", "200/800/8000"))
+    made = limiter(headers("300/3000/12000", "200/800/8000"))
     for _ in order:
-        made.admit(1_000.0)
+        made.acquire(1_000.0)
     for arrival, call in enumerate(sorted(order, key=lambda call: delays[call])):
         now = 1_000.0 + delays[call]
         told = headers(f"{299 - call}/{2999 - call}/{11999 - call}", "200/800/8000")
-        made.answered(now, told, 1_000.0)
+        made.record(now, told, 1_000.0)
         del arrival
     assert remaining(made.quota) == [292, 2992, 11992]
     assert made.quota
@@ -148,94 +148,94 @@ def test_in_whatever_order_answers_arrive_the_least_that_is_left_counts(
 
 
 def test_a_slow_answer_is_no_new_window() -> None:
-    made = pacer(headers("200/3000/12000", "100/800/8000"))
-    made.admit(1_000.0)
-    made.admit(1_001.0)
-    made.answered(1_002.0, headers("100/2900/11900", "98/798/7998"), 1_001.0)
-    made.answered(1_020.0, headers("199/2999/11999", "100/800/8000"), 1_000.0)
+    made = limiter(headers("200/3000/12000", "100/800/8000"))
+    made.acquire(1_000.0)
+    made.acquire(1_001.0)
+    made.record(1_002.0, headers("100/2900/11900", "98/798/7998"), 1_001.0)
+    made.record(1_020.0, headers("199/2999/11999", "100/800/8000"), 1_000.0)
     assert remaining(made.quota) == [100, 2900, 11900]
-    made.admit(1_021.0)
-    made.answered(1_021.5, headers("99/2899/11899", "79/779/7979"), 1_021.0)
+    made.acquire(1_021.0)
+    made.record(1_021.5, headers("99/2899/11899", "79/779/7979"), 1_021.0)
     assert remaining(made.quota) == [99, 2899, 11899]
 
 
 def test_a_new_window_begins_with_its_own_numbers_and_a_late_answer_of_the_old_one_is_ignored() -> None:
-    made = pacer(headers("0/100/100", "10/800/8000"))
-    made.admit(1_009.0)
-    made.admit(1_011.0)
-    made.answered(1_011.1, headers("299/99/99", "299/789/7989"), 1_011.0)
+    made = limiter(headers("0/100/100", "10/800/8000"))
+    made.acquire(1_009.0)
+    made.acquire(1_011.0)
+    made.record(1_011.1, headers("299/99/99", "299/789/7989"), 1_011.0)
     assert remaining(made.quota)[0] == 299
-    made.answered(1_012.0, headers("0/100/100", "1/791/7991"), 1_009.0)
+    made.record(1_012.0, headers("0/100/100", "1/791/7991"), 1_009.0)
     assert remaining(made.quota)[0] == 299
 
 
 def test_a_call_without_an_answer_may_have_counted() -> None:
-    made = pacer(headers("10/20/30"))
-    made.admit(1_000.0)
-    made.answered(1_000.0, None, 1_000.0)
+    made = limiter(headers("10/20/30"))
+    made.acquire(1_000.0)
+    made.record(1_000.0, None, 1_000.0)
     assert remaining(made.quota) == [9, 19, 29]
 
 
 @pytest.mark.parametrize("answer", [{}, headers("x/y/z"), headers(limit="300/3000")])
 def test_after_an_answer_without_a_good_triple_the_last_one_goes_on_to_count(answer: dict[str, str]) -> None:
-    made = pacer(headers("2/20/30"))
+    made = limiter(headers("2/20/30"))
     for _ in range(2):
-        assert made.admit(1_000.0).seconds <= 0
-        made.answered(1_000.0, answer, 1_000.0)
+        assert made.acquire(1_000.0).seconds <= 0
+        made.record(1_000.0, answer, 1_000.0)
     assert remaining(made.quota) == [0, 18, 28]
-    assert made.admit(1_000.0).seconds > 100
+    assert made.acquire(1_000.0).seconds > 100
 
 
 # Starting calls
 
 
 def test_before_the_first_answer_one_call_goes_alone() -> None:
-    made = Pacer(calls_per_second=0)
-    assert made.admit(0.0).seconds == 0
-    wait = made.admit(0.0)
+    made = RateLimiter(calls_per_second=0)
+    assert made.acquire(0.0).seconds == 0
+    wait = made.acquire(0.0)
     assert 0 < wait.seconds < 0.1
     assert wait.reason == "calls under way are to tell what is left of the quota"
-    made.answered(0.1, {}, 0.0)  # no headers: there may never be any
-    assert [made.admit(0.1).seconds for _ in range(5)] == [0] * 5
+    made.record(0.1, {}, 0.0)  # no headers: there may never be any
+    assert [made.acquire(0.1).seconds for _ in range(5)] == [0] * 5
 
 
 @given(st.integers(1, 30), st.sampled_from([0.0, 0.25, 0.5, 0.9]))
 def test_calls_under_way_never_pass_what_is_left(left: int, reserve: float) -> None:
-    made = pacer(headers(f"{left}/3000/12000", limit="40/3000/12000"), reserve=reserve)
+    made = limiter(headers(f"{left}/3000/12000", limit="40/3000/12000"), reserve=reserve)
     started = 0
-    while made.admit(1_000.0).seconds <= 0:
+    while made.acquire(1_000.0).seconds <= 0:
         started += 1
     assert started == max(0, left - int(40 * reserve))
 
 
 def test_with_calls_under_way_the_last_ones_wait_for_their_answers_not_for_the_reset() -> None:
-    made = pacer(headers("2/3000/12000"))
-    assert made.admit(1_000.0).seconds == 0
-    assert made.admit(1_000.0).seconds == 0
-    assert made.admit(1_000.0).seconds < 0.1
-    made.answered(1_000.5, headers("1/2999/11999"), 1_000.0)
-    made.answered(1_000.5, headers("0/2998/11998"), 1_000.0)
-    wait = made.admit(1_000.5)
+    made = limiter(headers("2/3000/12000"))
+    assert made.acquire(1_000.0).seconds == 0
+    assert made.acquire(1_000.0).seconds == 0
+    assert made.acquire(1_000.0).seconds < 0.1
+    made.record(1_000.5, headers("1/2999/11999"), 1_000.0)
+    made.record(1_000.5, headers("0/2998/11998"), 1_000.0)
+    wait = made.acquire(1_000.5)
     assert 190 < wait.seconds < 203
     assert wait.reason == "the quota of 5 minutes is used up (0 of 300 left)"
 
 
 def test_after_the_reset_no_more_calls_start_than_a_window_has() -> None:
-    made = pacer(headers("0/3000/12000", "10/800/8000", limit="5/3000/12000"))
-    assert made.admit(1_009.0).seconds == 1
-    assert [made.admit(1_010.0).seconds for _ in range(5)] == [0] * 5
-    assert made.admit(1_010.0).seconds > 0
+    made = limiter(headers("0/3000/12000", "10/800/8000", limit="5/3000/12000"))
+    assert made.acquire(1_009.0).seconds == 1
+    assert [made.acquire(1_010.0).seconds for _ in range(5)] == [0] * 5
+    assert made.acquire(1_010.0).seconds > 0
 
 
 @pytest.mark.parametrize("left", ["0", "-1"])
 def test_the_longest_used_up_window_decides(left: str) -> None:
-    wait = pacer(headers(f"{left}/{left}/11910")).admit(1_000.0)
+    wait = limiter(headers(f"{left}/{left}/11910")).acquire(1_000.0)
     assert wait.seconds == 802
     assert "1 hour" in wait.reason
 
 
 def test_the_reserve_is_told() -> None:
-    wait = pacer(headers("30/3000/12000"), reserve=0.1).admit(1_000.0)
+    wait = limiter(headers("30/3000/12000"), reserve=0.1).acquire(1_000.0)
     assert (
         wait.reason
         == "the quota of 5 minutes is used up (30 of 300 left, 30 of them kept for other programs)"
@@ -243,18 +243,18 @@ def test_the_reserve_is_told() -> None:
 
 
 def test_a_block_holds_all_calls_up_and_the_longer_one_wins() -> None:
-    made = pacer()
+    made = limiter()
     made.block(1_010.0, "long")
     made.block(1_005.0, "short")
-    assert made.admit(1_000.0).seconds == 10
-    assert made.admit(1_000.0).reason == "long"
-    assert made.admit(1_010.0).seconds <= 0
+    assert made.acquire(1_000.0).seconds == 10
+    assert made.acquire(1_000.0).reason == "long"
+    assert made.acquire(1_010.0).seconds <= 0
 
 
 def test_calls_under_way_take_up_the_calls_of_a_second() -> None:
-    made = pacer(calls_per_second=2)
-    assert [made.admit(1_010.0).seconds for _ in range(2)] == [0, 0]
-    wait = made.admit(1_010.0)
+    made = limiter(calls_per_second=2)
+    assert [made.acquire(1_010.0).seconds for _ in range(2)] == [0, 0]
+    wait = made.acquire(1_010.0)
     assert 0 < wait.seconds < 0.1
     assert wait.reason == "2 calls a second is the shop's limit"
 
@@ -264,14 +264,14 @@ def test_calls_under_way_take_up_the_calls_of_a_second() -> None:
 )
 def test_no_second_sees_more_calls_than_allowed(steps: list[tuple[float, float]], rate: int) -> None:
     """A call counts at any moment between its start and its answer: take the worst, the start of one, the end of another."""
-    made = pacer(calls_per_second=rate, now=0.0)
+    made = limiter(calls_per_second=rate, now=0.0)
     now, ends, spans = 2.0, [], []
     for step, latency in steps:
         now += step
         for end in [end for end in ends if end <= now]:
-            made.answered(end, headers("9999/9999/9999", limit="9999/9999/9999"), end)
+            made.record(end, headers("9999/9999/9999", limit="9999/9999/9999"), end)
             ends.remove(end)
-        if made.admit(now).seconds <= 0:
+        if made.acquire(now).seconds <= 0:
             spans.append((now, now + latency))
             ends.append(now + latency)
             ends.sort()
@@ -287,27 +287,27 @@ def test_no_second_sees_more_calls_than_allowed(steps: list[tuple[float, float]]
     [(0, 0), (100, 5), (298, 14.9), (299, 202), (598, 202), (599, 502), (2965, 202 + 8 * 300), (2966, 2602)],
 )
 def test_plan(calls: int, seconds: float) -> None:
-    assert pacer(calls_per_second=20).plan(calls, 1_000.0) == timedelta(seconds=seconds)
+    assert limiter(calls_per_second=20).estimate(calls, 1_000.0) == timedelta(seconds=seconds)
 
 
 def test_plan_with_nothing_left_waits_for_the_reset() -> None:
-    assert pacer(headers("0/3000/12000")).plan(1, 1_000.0) == timedelta(seconds=202)
+    assert limiter(headers("0/3000/12000")).estimate(1, 1_000.0) == timedelta(seconds=202)
 
 
 @pytest.mark.parametrize(("calls", "seconds"), [(148, 0), (149, 202), (298, 202), (299, 502)])
 def test_plan_leaves_the_reserve_in_each_window(calls: int, seconds: float) -> None:
-    assert pacer(reserve=0.5).plan(calls, 1_000.0) == timedelta(seconds=seconds)
+    assert limiter(reserve=0.5).estimate(calls, 1_000.0) == timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize("now", [1_202.0, 1_300.0])
 def test_plan_after_the_reset_begins_with_a_whole_window(now: float) -> None:
-    assert pacer().plan(300, now) == timedelta(0)
-    assert pacer().plan(301, now) == timedelta(seconds=300)
+    assert limiter().estimate(300, now) == timedelta(0)
+    assert limiter().estimate(301, now) == timedelta(seconds=300)
 
 
 def test_plan_before_the_first_answer_knows_the_calls_a_second_only() -> None:
-    assert Pacer(calls_per_second=20).plan(100, 0.0) == timedelta(seconds=5)
-    assert Pacer(calls_per_second=0).plan(100, 0.0) == timedelta(0)
+    assert RateLimiter(calls_per_second=20).estimate(100, 0.0) == timedelta(seconds=5)
+    assert RateLimiter(calls_per_second=0).estimate(100, 0.0) == timedelta(0)
 
 
 @pytest.mark.parametrize(
@@ -324,17 +324,17 @@ def test_plan_before_the_first_answer_knows_the_calls_a_second_only() -> None:
     ],
 )
 def test_how_long_in_words(seconds: float, words: str) -> None:
-    assert in_words(timedelta(seconds=seconds)) == words
+    assert humanize(timedelta(seconds=seconds)) == words
 
 
 def test_plan_counts_a_block() -> None:
-    made = pacer()
+    made = limiter()
     made.block(1_060.0, "refused")
-    assert made.plan(1, 1_000.0) == timedelta(seconds=60)
+    assert made.estimate(1, 1_000.0) == timedelta(seconds=60)
 
 
 @given(st.integers(0, 20_000), st.floats(0, 0.9), st.integers(-1, 300), st.floats(0, 900))
 def test_more_calls_never_take_less_time(calls: int, reserve: float, left: int, later: float) -> None:
-    made = pacer(headers(f"{left}/3000/12000"), reserve=reserve)
+    made = limiter(headers(f"{left}/3000/12000"), reserve=reserve)
     now = 1_000.0 + later
-    assert timedelta(0) <= made.plan(calls, now) <= made.plan(calls + 1, now)
+    assert timedelta(0) <= made.estimate(calls, now) <= made.estimate(calls + 1, now)

@@ -9,24 +9,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_lightspeed.api import errors, retries
-from airflow_provider_lightspeed.api.retries import VERDICTS, Failure, Verdict, backoff, classify, may_pass
+from airflow_provider_lightspeed.api import errors, retry
+from airflow_provider_lightspeed.api.retry import POLICY, Decision, Failure, backoff, classify, is_transient
 
 ANSWER: dict[str, Any] = {"message": "no", "method": "GET", "path": "/tickets.json"}
 
 
 def test_every_failure_of_every_method_has_a_verdict() -> None:
-    assert set(VERDICTS) == {"GET", "PUT", "DELETE", "POST"}
-    for verdicts in VERDICTS.values():
+    assert set(POLICY) == {"GET", "PUT", "DELETE", "POST"}
+    for verdicts in POLICY.values():
         assert set(verdicts) == set(Failure)
-    assert not {Verdict.UNKNOWN} & set(VERDICTS["GET"].values())
+    assert not {Decision.UNKNOWN} & set(POLICY["GET"].values())
 
 
 def test_a_creation_is_sent_again_only_where_it_surely_did_not_happen() -> None:
     again = {
-        failure for failure, verdict in VERDICTS["POST"].items() if verdict in {Verdict.RETRY, Verdict.WAIT}
+        failure for failure, verdict in POLICY["POST"].items() if verdict in {Decision.RETRY, Decision.WAIT}
     }
-    assert again == {Failure.NOT_CONNECTED, Failure.REFUSED_FOR_NOW}
+    assert again == {Failure.NOT_CONNECTED, Failure.RATE_LIMITED}
 
 
 def test_classify_knows_every_error() -> None:
@@ -41,7 +41,7 @@ def test_classify_knows_every_error() -> None:
         (400, Failure.REFUSED),
         (408, Failure.SERVER),
         (409, Failure.REFUSED),
-        (429, Failure.REFUSED_FOR_NOW),
+        (429, Failure.RATE_LIMITED),
         (499, Failure.REFUSED),
         (500, Failure.SERVER),
         (503, Failure.SERVER),
@@ -57,10 +57,10 @@ def test_classify_by_status(status: int, failure: Failure) -> None:
     [
         (errors.LightspeedConnectionError("dropped"), True),
         (errors.LightspeedConnectionError("bad certificate", retryable=False), False),
-        (errors.LightspeedMalformedAnswerError("maintenance page"), True),
+        (errors.LightspeedMalformedResponseError("maintenance page"), True),
         (errors.LightspeedServerError(status=503, **ANSWER), True),
         (errors.LightspeedRateLimitError(status=429, **ANSWER), True),
-        (errors.LightspeedQuotaExhausted("used up", until=datetime(2026, 1, 1, tzinfo=UTC)), True),
+        (errors.LightspeedQuotaExhaustedError("used up", until=datetime(2026, 1, 1, tzinfo=UTC)), True),
         (errors.LightspeedAuthenticationError(status=401, **ANSWER), False),
         (errors.LightspeedNotFoundError(status=404, **ANSWER), False),
         (errors.LightspeedConfigurationError("no key"), False),
@@ -68,7 +68,7 @@ def test_classify_by_status(status: int, failure: Failure) -> None:
     ],
 )
 def test_what_may_pass(error: errors.LightspeedError, expected: bool) -> None:
-    assert may_pass(error) is expected
+    assert is_transient(error) is expected
 
 
 def test_backoff_doubles_up_to_its_cap() -> None:
@@ -78,5 +78,5 @@ def test_backoff_doubles_up_to_its_cap() -> None:
 @given(st.integers(1, 2_000), st.floats(0, 1))
 def test_backoff_has_full_jitter_and_a_cap(tries: int, chance: float) -> None:
     tries = min(tries, 1_000)
-    assert 0 <= backoff(tries, chance) <= min(retries.LONGEST_BACKOFF, 0.5 * 2 ** (tries - 1))
+    assert 0 <= backoff(tries, chance) <= min(retry.MAX_BACKOFF, 0.5 * 2 ** (tries - 1))
     assert backoff(tries, 0.0) == 0

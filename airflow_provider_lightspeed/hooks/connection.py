@@ -1,4 +1,4 @@
-"""From an Airflow connection to the client's settings: the same for the hook and for what runs in the triggerer."""
+"""From an Airflow connection to the client's settings, for the hook and for the triggerer."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_lightspeed._airflow import mask_secret
+from airflow_provider_lightspeed._airflow import get_async_connection, mask_secret
+from airflow_provider_lightspeed.api.client import AsyncLightspeedClient
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.api.settings import CLUSTERS, ClientSettings
+from airflow_provider_lightspeed.hooks.metrics import AirflowMetrics
 from airflow_provider_lightspeed.provider_info import CONNECTION_FIELDS, CONNECTION_TYPE
 
 if TYPE_CHECKING:
@@ -119,3 +121,21 @@ def mask_credentials(settings: ClientSettings) -> None:
     ):
         if secret:
             mask_secret(secret)
+
+
+async def open_client(conn_id: str) -> AsyncLightspeedClient:
+    """Return a client that is to be used as an async context manager.
+
+    :raises LightspeedConfigurationError: if the connection cannot be right.
+    """
+    return AsyncLightspeedClient(await read_connection(conn_id), metrics=AirflowMetrics(conn_id))
+
+
+async def read_connection(conn_id: str) -> ClientSettings:
+    """Look a connection up and read it."""
+    from asgiref.sync import sync_to_async
+
+    settings = read_settings(*await get_async_connection(conn_id))
+    # Masking tells the process above, and waits for it.
+    await sync_to_async(mask_credentials)(settings)
+    return settings

@@ -11,26 +11,26 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedAPIError,
     LightspeedConnectionError,
     LightspeedError,
-    LightspeedMalformedAnswerError,
+    LightspeedMalformedResponseError,
     LightspeedNotFoundError,
-    LightspeedQuotaExhausted,
+    LightspeedQuotaExhaustedError,
     LightspeedUnknownLanguageError,
 )
 
 #: Tries for one call, the first included.
-MAX_TRIES = 6
+MAX_ATTEMPTS = 6
 #: Refusals by 429 that one call puts up with; a wait for a known reset comes before each.
-MAX_REFUSALS = 10
+MAX_RATE_LIMITED = 10
 #: No further try is made once a call has failed for so many seconds; waits for the quota don't count.
-LONGEST_TRYING = 600.0
+MAX_ELAPSED = 600.0
 #: A failed call (not a 429) waits no longer than this for its next try, whatever ``Retry-After`` says: all tries are
 #: to fit into the time above.
-LONGEST_ASKED = 60.0
+MAX_RETRY_AFTER = 60.0
 #: Wait at least so long after a 429 that does not say how long: the limit of calls a second.
-SHORTEST_REFUSAL = 1.0
+MIN_RATE_LIMIT_DELAY = 1.0
 #: Exponential back-off with full jitter, in seconds.
 FIRST_BACKOFF = 0.5
-LONGEST_BACKOFF = 30.0
+MAX_BACKOFF = 30.0
 
 
 class Failure(Enum):
@@ -41,13 +41,13 @@ class Failure(Enum):
     TOO_LARGE = "the answer is larger than any that makes sense"
     DROPPED = "the connection broke, or the answer did not come in time"
     MALFORMED = "a success whose body is cut off, empty, HTML, broken JSON, or lacks its key"
-    REFUSED_FOR_NOW = "429"
+    RATE_LIMITED = "429"
     SERVER = "5xx or 408, or a success with an error object that names none or such a code"
-    NOT_THERE_FOR_NOW = "404 where it can't be the truth: see LightspeedNotFoundError.gone"
+    NOT_FOUND_FOR_NOW = "404 where it can't be the truth: see LightspeedNotFoundError.gone"
     REFUSED = "3xx, 400, 401, 403, 404, 405, 409, 422 and any other"
 
 
-class Verdict(Enum):
+class Decision(Enum):
     """What the client does about it."""
 
     RETRY = "tries again, with back-off"
@@ -57,27 +57,27 @@ class Verdict(Enum):
 
 
 _ALWAYS = {
-    Failure.NOT_CONNECTED: Verdict.RETRY,
-    Failure.UNTRUSTED: Verdict.RAISE,
-    Failure.REFUSED_FOR_NOW: Verdict.WAIT,
-    Failure.REFUSED: Verdict.RAISE,
+    Failure.NOT_CONNECTED: Decision.RETRY,
+    Failure.UNTRUSTED: Decision.RAISE,
+    Failure.RATE_LIMITED: Decision.WAIT,
+    Failure.REFUSED: Decision.RAISE,
 }
 _PASSING = (Failure.DROPPED, Failure.MALFORMED, Failure.SERVER)
 _REPEATABLE = {
     **_ALWAYS,
-    **dict.fromkeys(_PASSING, Verdict.RETRY),
-    Failure.TOO_LARGE: Verdict.RAISE,
-    Failure.NOT_THERE_FOR_NOW: Verdict.RETRY,
+    **dict.fromkeys(_PASSING, Decision.RETRY),
+    Failure.TOO_LARGE: Decision.RAISE,
+    Failure.NOT_FOUND_FOR_NOW: Decision.RETRY,
 }
 _ONCE_ONLY = {
     **_ALWAYS,
-    **dict.fromkeys(_PASSING, Verdict.UNKNOWN),
-    Failure.TOO_LARGE: Verdict.UNKNOWN,
-    Failure.NOT_THERE_FOR_NOW: Verdict.RAISE,
+    **dict.fromkeys(_PASSING, Decision.UNKNOWN),
+    Failure.TOO_LARGE: Decision.UNKNOWN,
+    Failure.NOT_FOUND_FOR_NOW: Decision.RAISE,
 }
 
 #: GET, PUT and DELETE may be repeated; a POST only where it surely did not happen.
-VERDICTS = {"GET": _REPEATABLE, "PUT": _REPEATABLE, "DELETE": _REPEATABLE, "POST": _ONCE_ONLY}
+POLICY = {"GET": _REPEATABLE, "PUT": _REPEATABLE, "DELETE": _REPEATABLE, "POST": _ONCE_ONLY}
 
 
 def classify(error: LightspeedError) -> Failure:
@@ -86,23 +86,23 @@ def classify(error: LightspeedError) -> Failure:
         if not error.retryable:
             return Failure.TOO_LARGE if error.sent else Failure.UNTRUSTED
         return Failure.DROPPED if error.sent else Failure.NOT_CONNECTED
-    if isinstance(error, LightspeedMalformedAnswerError):
+    if isinstance(error, LightspeedMalformedResponseError):
         return Failure.MALFORMED
     if isinstance(error, LightspeedAPIError) and not isinstance(error, LightspeedUnknownLanguageError):
         if error.status == 429:
-            return Failure.REFUSED_FOR_NOW
+            return Failure.RATE_LIMITED
         if error.status >= 500 or error.status == 408:
             return Failure.SERVER
         if isinstance(error, LightspeedNotFoundError) and not error.gone:
-            return Failure.NOT_THERE_FOR_NOW
+            return Failure.NOT_FOUND_FOR_NOW
     return Failure.REFUSED
 
 
-def may_pass(error: LightspeedError) -> bool:
+def is_transient(error: LightspeedError) -> bool:
     """Say whether the same may go well later: the shop is away, or the quota is used up."""
-    if isinstance(error, LightspeedQuotaExhausted):
+    if isinstance(error, LightspeedQuotaExhaustedError):
         return True
-    return VERDICTS["GET"][classify(error)] in {Verdict.RETRY, Verdict.WAIT}
+    return POLICY["GET"][classify(error)] in {Decision.RETRY, Decision.WAIT}
 
 
 def backoff(tries: int, chance: float) -> float:
@@ -110,4 +110,4 @@ def backoff(tries: int, chance: float) -> float:
 
     :param chance: a random number from 0 to 1 (full jitter).
     """
-    return min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** (tries - 1)) * chance
+    return min(MAX_BACKOFF, FIRST_BACKOFF * 2.0 ** (tries - 1)) * chance

@@ -1,4 +1,4 @@
-"""An HTTP answer becomes data, or the exception that says what it was."""
+"""An HTTP response becomes data, or the exception that says what it was."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedAuthenticationError,
     LightspeedConnectionError,
     LightspeedInvalidRequestError,
-    LightspeedMalformedAnswerError,
+    LightspeedMalformedResponseError,
     LightspeedNotFoundError,
     LightspeedRateLimitError,
     LightspeedRedirectError,
@@ -29,7 +29,7 @@ _GZIP = 16 + zlib.MAX_WBITS
 #: What the decoder raises for what is no JSON, no UTF-8, or nested without end.
 NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _LARGEST_ID = 2**63 - 1
-#: Most bytes that an answer may have, unpacked.
+#: Most bytes that an response may have, unpacked.
 MAX_BODY = 64 * 1024 * 1024
 #: What an ``error`` key may hold where there is none: PHP's and JSON's ways to say null.
 _NO_ERROR = (None, False, "")
@@ -43,7 +43,7 @@ _HINTS = {
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """What came back over the wire.
 
     :param headers: names in lower case.
@@ -55,61 +55,61 @@ class Answer:
     body: bytes | bytearray = field(repr=False)
 
 
-def read_answer(request: Request, answer: Answer, max_body: int = MAX_BODY) -> Any:
+def parse_response(request: Request, response: Response, max_body: int = MAX_BODY) -> Any:
     """Read the data that a call asked for.
 
     :param max_body: most bytes that the body may unpack to.
     :return: the object or list under the request's envelope, with the API's own property names.
     :raises LightspeedAPIError: (one of its subclasses) if the shop refused, be it by status or by an
         ``error`` key in a success (undocumented: the vendor's own client treats that as a failure).
-    :raises LightspeedMalformedAnswerError: if the body is not what was asked for. It is never taken
+    :raises LightspeedMalformedResponseError: if the body is not what was asked for. It is never taken
         for the end of a list.
     """
-    if not 200 <= answer.status < 300:
-        raise _refusal(request, answer.status, _error_object(answer, max_body))
-    if request.envelope is None and answer.status == 204:
+    if not 200 <= response.status < 300:
+        raise _error_for(request, response.status, _error_object(response, max_body))
+    if request.envelope is None and response.status == 204:
         return None
-    data = _decode(request, answer, max_body)
+    data = _decode(request, response, max_body)
     if not isinstance(data, dict):
-        raise _malformed(request, answer, "is not an object")
+        raise _malformed(request, response, "is not an object")
     if data.get("error") not in _NO_ERROR:
-        raise _refusal(request, _embedded_status(data["error"]), data["error"])
+        raise _error_for(request, _embedded_status(data["error"]), data["error"])
     if request.envelope is None:
         return None
     if request.envelope not in data:
-        raise _malformed(request, answer, f"has no key {request.envelope!r}")
+        raise _malformed(request, response, f"has no key {request.envelope!r}")
     content = data[request.envelope]
     if request.envelope == "count":
         if isinstance(content, bool) or not isinstance(content, int) or content < 0:
-            raise _malformed(request, answer, "holds a count that is not a number")
+            raise _malformed(request, response, "holds a count that is not a number")
         return content
     if request.is_list:
         if not isinstance(content, list):
-            raise _malformed(request, answer, f"holds no list under {request.envelope!r}")
-        _check_objects(request, answer, content)
+            raise _malformed(request, response, f"holds no list under {request.envelope!r}")
+        _check_objects(request, response, content)
         return content
-    _check_objects(request, answer, [content])
+    _check_objects(request, response, [content])
     return content
 
 
-def _decode(request: Request, answer: Answer, max_body: int) -> Any:
-    body = _unpack(request, answer, max_body)
+def _decode(request: Request, response: Response, max_body: int) -> Any:
+    body = _unpack(request, response, max_body)
     try:
         return pieces.decode(body)
     except NOT_JSON as error:
         kind = "is empty" if not body.strip() else f"is not JSON ({error})"
-        raise _malformed(request, answer, kind) from None
+        raise _malformed(request, response, kind) from None
 
 
-def _unpack(request: Request, answer: Answer, max_body: int) -> bytes | bytearray:
-    encoding = answer.headers.get("content-encoding", "").strip().lower()
+def _unpack(request: Request, response: Response, max_body: int) -> bytes | bytearray:
+    encoding = response.headers.get("content-encoding", "").strip().lower()
     if encoding in {"", "identity"}:
-        return answer.body
+        return response.body
     if encoding not in {"gzip", "x-gzip"}:
-        raise _malformed(request, answer, f"is compressed by {encoding[:20]!r}, which was not asked for")
+        raise _malformed(request, response, f"is compressed by {encoding[:20]!r}, which was not asked for")
     unpacker = zlib.decompressobj(_GZIP)
     body = bytearray()
-    packed: bytes | bytearray = answer.body
+    packed: bytes | bytearray = response.body
     try:
         # Piece by piece, so that no large copy is made that holds an event loop up.
         while packed and not unpacker.eof:
@@ -118,22 +118,22 @@ def _unpack(request: Request, answer: Answer, max_body: int) -> bytes | bytearra
             if len(body) > max_body:
                 raise too_large(max_body)
     except zlib.error as error:
-        raise _malformed(request, answer, f"is not gzip ({error})") from None
+        raise _malformed(request, response, f"is not gzip ({error})") from None
     if not unpacker.eof:
-        raise _malformed(request, answer, "is cut off")
+        raise _malformed(request, response, "is cut off")
     return body
 
 
 def too_large(max_body: int) -> LightspeedConnectionError:
     """Build the error for a body over the limit."""
-    return LightspeedConnectionError(f"the answer is larger than {max_body} bytes", retryable=False)
+    return LightspeedConnectionError(f"the response is larger than {max_body} bytes", retryable=False)
 
 
-def _error_object(answer: Answer, max_body: int) -> Any:
-    """Return what the API says of a refusal; else a note on what came in its place."""
+def _error_object(response: Response, max_body: int) -> Any:
+    """Return what the API says of a error; else a note on what came in its place."""
     try:
-        data = msgspec.json.decode(_unpack(Request("GET", ""), answer, max_body))
-    except (*NOT_JSON, LightspeedMalformedAnswerError, LightspeedConnectionError):
+        data = msgspec.json.decode(_unpack(Request("GET", ""), response, max_body))
+    except (*NOT_JSON, LightspeedMalformedResponseError, LightspeedConnectionError):
         data = None
     if isinstance(data, dict) and data.get("error") not in _NO_ERROR:
         return data["error"]
@@ -147,21 +147,21 @@ def _embedded_status(error: Any) -> int:
     return code if isinstance(code, int) and 400 <= code < 600 else 500
 
 
-def _check_objects(request: Request, answer: Answer, items: list[Any]) -> None:
+def _check_objects(request: Request, response: Response, items: list[Any]) -> None:
     for item in items:
         # type, not isinstance: JSON has no subclasses, and true is no number.
         if type(item) is not dict:
-            raise _malformed(request, answer, "holds something that is not an object")
+            raise _malformed(request, response, "holds something that is not an object")
         identity = item.get("id")
         if type(identity) is not int or not 0 < identity <= _LARGEST_ID:
-            raise _malformed(request, answer, "holds an object whose id is not a positive number")
+            raise _malformed(request, response, "holds an object whose id is not a positive number")
 
 
-def _malformed(request: Request, answer: Answer, what: str) -> LightspeedMalformedAnswerError:
-    kind = answer.headers.get("content-type", "no content type")
-    return LightspeedMalformedAnswerError(
-        f"{request.method} /{request.path} was answered {answer.status}, but the body "
-        f"({len(answer.body)} bytes, {kind}) {what}"
+def _malformed(request: Request, response: Response, what: str) -> LightspeedMalformedResponseError:
+    kind = response.headers.get("content-type", "no content type")
+    return LightspeedMalformedResponseError(
+        f"{request.method} /{request.path} was answered {response.status}, but the body "
+        f"({len(response.body)} bytes, {kind}) {what}"
     )
 
 
@@ -170,7 +170,7 @@ def _error_text(error: Any) -> str:
     return " ".join(text.split())[:_MESSAGE_LENGTH] if isinstance(text, str) else ""
 
 
-def _refusal(request: Request, status: int, error: Any) -> LightspeedAPIError:
+def _error_for(request: Request, status: int, error: Any) -> LightspeedAPIError:
     """Build the exception for an error status.
 
     :param error: what the API's ``error`` key held; None where the body was none of the API's.
@@ -196,11 +196,9 @@ def _refusal(request: Request, status: int, error: Any) -> LightspeedAPIError:
         kind = LightspeedServerError
     else:
         kind = LightspeedInvalidRequestError
-    refusal = kind(status=status, message=message, method=request.method, path=f"/{request.path}", hint=hint)
-    if isinstance(refusal, LightspeedNotFoundError) and not isinstance(
-        refusal, LightspeedUnknownLanguageError
-    ):
-        # The list of all tickets is always there, and gateways know nothing of a ticket: they answer with pages,
+    raised = kind(status=status, message=message, method=request.method, path=f"/{request.path}", hint=hint)
+    if isinstance(raised, LightspeedNotFoundError) and not isinstance(raised, LightspeedUnknownLanguageError):
+        # The list of all tickets is always there, and gateways know nothing of a ticket: they response with pages,
         # or with objects whose ``error`` is a text.
-        refusal.gone = isinstance(error, dict) and request.path not in _ALWAYS_THERE
-    return refusal
+        raised.gone = isinstance(error, dict) and request.path not in _ALWAYS_THERE
+    return raised

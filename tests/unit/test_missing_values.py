@@ -1,0 +1,225 @@
+"""No missing value widens a choice: each argument that narrows, in each way to pass it, in each operator and the sensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import DAG, BaseOperator
+
+from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed
+from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
+from airflow_provider_lightspeed.operators.tickets import (
+    CloseTicketsOperator,
+    CreateTicketOperator,
+    DeleteTicketsOperator,
+    ReplyToTicketOperator,
+    UpdateTicketsOperator,
+)
+from airflow_provider_lightspeed.sensors.tickets import NewTicketSensor
+from airflow_provider_lightspeed.transfers.tickets_to_s3 import LightspeedTicketsToS3Operator
+
+_INSTANT = "2026-01-31T00:00:00+00:00"
+_CHOICE = {
+    "created_before": _INSTANT,
+    "updated_before": _INSTANT,
+    "only_answered": True,
+    "include_todo": True,
+    "customer_email": "ada@example.com",
+    "language": "en",
+    "where": bool,
+    "dry_run": True,
+    "receipt_s3_key": "s3://bucket/key",
+    "lightspeed_conn_id": "shop",
+}
+_CHANGE = {"is_closed": True, "is_answered": True, "is_todo": True, "subject": "Late", "memo": "Late"}
+_EXPORT = {
+    "since_id": 7,
+    "created_from": _INSTANT,
+    "created_to": _INSTANT,
+    "customer_email": "ada@example.com",
+    "exclude_fields": ["memo"],
+    "hash_fields": ["subject"],
+    "hash_key_variable": "key",
+    "encrypt": True,
+    "kms_key_id": "key",
+    "acl_policy": "private",
+    "lightspeed_conn_id": "shop",
+}
+#: An operator, arguments with which it runs, and arguments that narrow what it does.
+_OPERATORS: list[tuple[type[BaseOperator], dict[str, Any], dict[str, Any]]] = [
+    (CloseTicketsOperator, {"created_before": _INSTANT}, _CHOICE),
+    (UpdateTicketsOperator, {"created_before": _INSTANT, "do_notify_answered": False}, _CHOICE | _CHANGE),
+    (DeleteTicketsOperator, {"created_before": _INSTANT, "max_tickets": 9}, _CHOICE),
+    (DeleteTicketsOperator, {"ticket_ids": [7]}, {"ticket_ids": [7]}),
+    (CloseTicketsOperator, {"created_before": _INSTANT}, {"ticket_ids": [7]}),
+    (LightspeedTicketsToS3Operator, {"s3_key": "s3://bucket/key"}, _EXPORT),
+    (LightspeedTicketsToS3Operator, {"s3_key": "key", "s3_bucket": "bucket"}, {"s3_bucket": "bucket"}),
+    (NewTicketSensor, {"since_id": 0}, {"since_id": 7, "customer_email": "ada@example.com", "where": bool}),
+    (CreateTicketOperator, {"subject": "Late", "customer_id": 7}, {"subject": "Late", "customer_id": 7}),
+    (ReplyToTicketOperator, {"ticket_id": 7, "message": "Hello"}, {"ticket_id": 7, "message": "Hello"}),
+]
+_CASES = [
+    pytest.param(operator, arguments, name, id=f"{operator.__name__}-{name}-{len(arguments)}")
+    for operator, arguments, narrow in _OPERATORS
+    for name in narrow
+]
+#: Those that a template may fill.
+_TEMPLATED = [case for case in _CASES if case.values[2] in case.values[0].template_fields]  # type: ignore[union-attr, operator]
+#: These have another default.
+_NEVER_NONE = {
+    "only_answered",
+    "include_todo",
+    "dry_run",
+    "exclude_fields",
+    "hash_fields",
+    "encrypt",
+    "lightspeed_conn_id",
+}
+
+
+class _Reached(Exception):  # ruff: ignore[error-suffix-on-exception-name] - it is what the test waits for
+    """The shop would be called now."""
+
+
+@pytest.fixture(autouse=True)
+def no_shop(monkeypatch: pytest.MonkeyPatch) -> None:
+    def reach(_: LightspeedHook) -> Any:
+        raise _Reached
+
+    monkeypatch.setattr(LightspeedHook, "get_conn", reach)
+
+
+@contextmanager
+def dag(**options: Any) -> Generator[DAG]:
+    with DAG("missing", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC), **options) as made:
+        yield made
+
+
+def execute(operator: Any) -> None:
+    operator.execute({})
+
+
+def _by_partial(operator: Any, arguments: dict[str, Any], name: str) -> BaseOperator:
+    mapped = {"pool": ["default_pool"]}
+    with dag():
+        task = operator.partial(task_id="task", **arguments, **{name: None}).expand(**mapped)
+    return task.unmap({key: values[0] for key, values in mapped.items()})  # type: ignore[no-any-return]
+
+
+def _by_expand(operator: Any, arguments: dict[str, Any], name: str) -> BaseOperator:
+    with dag():
+        task = operator.partial(task_id="task", **arguments).expand(**{name: [None]})
+    return task.unmap({name: None})  # type: ignore[no-any-return]
+
+
+def _by_expand_kwargs(operator: Any, arguments: dict[str, Any], name: str) -> BaseOperator:
+    with dag():
+        task = operator.partial(task_id="task").expand_kwargs([{**arguments, name: None}])
+    return task.unmap({**arguments, name: None})  # type: ignore[no-any-return]
+
+
+def _by_default_args(operator: Any, arguments: dict[str, Any], name: str) -> BaseOperator:
+    with dag(default_args={name: None}):
+        task = operator.partial(task_id="task", **arguments).expand(pool=["default_pool"])
+    return task.unmap({"pool": "default_pool"})  # type: ignore[no-any-return]
+
+
+_MAPPED = [_by_partial, _by_expand, _by_expand_kwargs, _by_default_args]
+
+
+@pytest.mark.parametrize("construct", _MAPPED)
+@pytest.mark.parametrize(("operator", "arguments", "name"), _CASES)
+def test_none_is_refused_in_a_mapped_task(
+    operator: type[BaseOperator], arguments: dict[str, Any], name: str, construct: Callable[..., BaseOperator]
+) -> None:
+    others = {key: value for key, value in arguments.items() if key != name}
+    with pytest.raises(LightspeedTaskFailed, match=name):
+        execute(construct(operator, others, name))
+
+
+@pytest.mark.parametrize("native", [False, True])
+@pytest.mark.parametrize("value", [None, "", "None", " "])
+@pytest.mark.parametrize(("operator", "arguments", "name"), _TEMPLATED)
+def test_a_template_without_a_value_is_refused(
+    operator: Any, arguments: dict[str, Any], name: str, value: str | None, native: bool
+) -> None:
+    if (
+        operator is UpdateTicketsOperator
+        and name in {"subject", "memo"}
+        and value is not None
+        and value != "None"
+    ):
+        pytest.skip("an empty text is a value of these")
+    with dag(render_template_as_native_obj=native):
+        task = operator(task_id="task", **(arguments | {name: "{{ value }}"}))
+    task.render_template_fields({"value": value})
+    with pytest.raises(LightspeedTaskFailed, match=name):
+        execute(task)
+
+
+@pytest.mark.parametrize(("operator", "arguments", "name"), _CASES)
+def test_plain_none_means_not_given(operator: Any, arguments: dict[str, Any], name: str) -> None:
+    if name in arguments or name in _NEVER_NONE:
+        pytest.skip("it is required, or None is none of its values")
+    with dag(default_args={name: None}):
+        by_default = operator(task_id="default", **arguments)
+        by_argument = operator(task_id="argument", **(arguments | {name: None}))
+    for task in (by_default, by_argument):
+        assert getattr(task, name) is None  # as it is shown in the web interface
+        with pytest.raises(_Reached):
+            execute(task)
+
+
+@pytest.mark.parametrize(("operator", "arguments", "narrow"), _OPERATORS)
+def test_a_mapped_task_with_values_runs(
+    operator: Any, arguments: dict[str, Any], narrow: dict[str, Any]
+) -> None:
+    for name, value in narrow.items():
+        conflict = (name == "ticket_ids" and "created_before" in arguments) or name in {
+            "created_to",
+            "kms_key_id",
+        }
+        if conflict or name in {"hash_fields"}:
+            continue
+        others = {key: kept for key, kept in arguments.items() if key != name}
+        with dag():
+            task = operator.partial(task_id="task", **others).expand(**{name: [value]})
+        with pytest.raises(_Reached):
+            execute(task.unmap({name: value}))
+
+
+@pytest.mark.parametrize("flag", ["only_answered", "include_todo", "dry_run"])
+@pytest.mark.parametrize("value", ["{{ params.flag }}", "False", 1, None])
+def test_a_switch_is_true_or_false(flag: str, value: Any) -> None:
+    with pytest.raises(LightspeedTaskFailed, match=flag):
+        execute(CloseTicketsOperator(task_id="close", created_before=_INSTANT, **{flag: value}))
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("customer_email", False),  # the API's own word for nothing
+        ("customer_email", float("nan")),  # pandas' word
+        ("customer_email", " ada@example.com"),
+        ("language", False),
+        ("language", float("nan")),
+        ("where", False),
+        ("created_before", False),
+        ("max_tickets", float("nan")),
+        ("max_tickets", "9"),
+        ("max_share", None),
+        ("max_share", "0.5"),
+        ("max_share", float("nan")),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(argument: str, value: Any) -> None:
+    with pytest.raises(LightspeedTaskFailed):
+        execute(
+            DeleteTicketsOperator(
+                task_id="delete", **({"only_answered": True, "max_tickets": 9} | {argument: value})
+            )
+        )
