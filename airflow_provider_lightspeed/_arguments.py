@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import wraps
 from typing import Any, ParamSpec
-from urllib.parse import urlsplit
 
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.api.tickets import TicketFilter, parse_ticket_id
@@ -172,14 +171,6 @@ def parse_ticket_ids(value: Any) -> list[int]:
             f"{len(wrong)} of the ticket ids are not positive whole numbers: {shown}. No ticket was touched"
         )
     return list(ids)
-
-
-def split_s3_address(text: str) -> tuple[str, str] | None:
-    """Take an ``s3://`` address apart into bucket and key, either of which may be empty; None if it is no such."""
-    address = urlsplit(text, allow_fragments=False)
-    if address.scheme != "s3":
-        return None
-    return address.netloc, text[len("s3://") + len(address.netloc) :].removeprefix("/")
 
 
 def _parse_since_id(value: int | str) -> int:

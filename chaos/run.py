@@ -94,7 +94,7 @@ def run(scenario: Scenario, environment: Environment) -> Report:
         if states["export"] == "success":
             body = environment.s3.client().get_object(Bucket=BUCKET, Key=key)["Body"].read()
             export_is_complete(scenario, shop, read_rows(body, scenario.ending), before, seen.after["export"])
-            # A failed one leaves its pieces for another try, until their lease is over.
+            # A failed one leaves its parts for another try.
             left = (
                 environment.s3
                 .client()

@@ -41,11 +41,9 @@ class Layout:
 class Format(ABC):
     """Tickets to bytes, page by page.
 
-    What `encode` returns for several pages may be put one after another, in memory or in a staged object; `finish`
-    makes the file of it. So an export can stop after any page, and go on elsewhere: with another object of the same
-    layout, which is given what was `pending`.
-
-    :ivar pending: what was encoded and not yet returned.
+    All that `encode` and `flush` return, one after another, in memory or in staged parts, is turned into the file by
+    `finish`. An export can stop after any `flush`, and another process with a format of the same layout continues
+    from the `state` of that moment.
     """
 
     content_type: ClassVar[str]
@@ -54,11 +52,27 @@ class Format(ABC):
         if layout.compression not in COMPRESSIONS:
             raise FormatError(f"unknown compression {layout.compression!r}: use {', '.join(COMPRESSIONS)}")
         self.layout = layout
-        self.pending = b""
 
     @abstractmethod
     def encode(self, tickets: Sequence[dict[str, Any]]) -> bytes:
         """Encode a page of tickets, and return what is ready of it and the pages before."""
+
+    def flush(self) -> bytes:
+        """Return the rest of the pages so far."""
+        return b""
+
+    @property
+    def state(self) -> list[int]:
+        """What another process needs to continue: a few numbers."""
+        return []
+
+    def resume(self, state: list[int]) -> None:
+        """Continue after the parts of another process.
+
+        :param state: after its last part; empty to start over.
+        """
+        if state:
+            raise FormatError(f"{self.layout.file_format} has no state to resume from")
 
     @abstractmethod
     def fields(self) -> dict[str, str]:
@@ -66,15 +80,15 @@ class Format(ABC):
 
     @abstractmethod
     def finish(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        """Turn chunks, in which all that was returned lies in order, into the file's bytes, with what is pending."""
+        """Turn chunks, in which all that was returned is in order, into the file's bytes."""
 
 
 class LineFormat(Format):
-    """A text format: a head, and then lines. The same lines give the same bytes, in whatever pages they come."""
+    """A text format: a head, and then lines."""
 
     def __init__(self, layout: Layout) -> None:
         super().__init__(layout)
-        self._compression: Compression = COMPRESSIONS[layout.compression]()
+        self._begin()
 
     @abstractmethod
     def lines(self, tickets: Sequence[dict[str, Any]]) -> bytes:
@@ -84,20 +98,31 @@ class LineFormat(Format):
         """Return what comes before the first line."""
         return b""
 
+    @property
+    def state(self) -> list[int]:
+        """The state of the compression."""
+        return self._compression.state
+
     def encode(self, tickets: Sequence[dict[str, Any]]) -> bytes:
-        """Encode a page, and return the blocks that are full."""
-        blocks, self.pending = self._compression.blocks(self.pending + self.lines(tickets))
-        return blocks
+        """Encode a page."""
+        return self._compression.compress(self.lines(tickets))
+
+    def flush(self) -> bytes:
+        """Flush the compression."""
+        return self._compression.flush()
+
+    def resume(self, state: list[int]) -> None:
+        """Start the file again, and take over the state of the parts."""
+        self._begin()
+        if state:
+            self._compression.state = state
+
+    def _begin(self) -> None:
+        self._compression: Compression = COMPRESSIONS[self.layout.compression]()
+        self._start = self._compression.start(self.head())
 
     def finish(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        """Put head, blocks and what is pending one after another."""
-        head = self.head()
-        is_empty = not head
-        if head:
-            yield self._compression.compress(head)
-        for chunk in chunks:
-            is_empty = is_empty and not chunk
-            yield chunk
-        if self.pending or is_empty:
-            # A gzip file without a member is no gzip file.
-            yield self._compression.compress(self.pending)
+        """Put the start, the chunks and the end one after another."""
+        yield self._start
+        yield from chunks
+        yield self._compression.finish()

@@ -24,8 +24,8 @@ class Csv(LineFormat):
     content_type = "text/csv; charset=utf-8; header=present"
 
     def __init__(self, layout: Layout) -> None:
-        super().__init__(layout)
         self._columns = Columns(layout)
+        super().__init__(layout)
         self._escape_formulas = layout.escape_formulas
 
     def head(self) -> bytes:

@@ -23,6 +23,7 @@ from airflow_provider_lightspeed.provider_info import (
 if TYPE_CHECKING:
     from airflow_provider_lightspeed.api.client import LightspeedClient
     from airflow_provider_lightspeed.api.rate_limit import Quota
+    from airflow_provider_lightspeed.probe import ShopReport
 
 
 class LightspeedHook(BaseHook):
@@ -264,6 +265,15 @@ class LightspeedHook(BaseHook):
         if client.quota is None:
             self.count_tickets()
         return client.quota
+
+    def probe(self) -> ShopReport:
+        """Find out how this shop answers where the API's documents are silent. At most 20 calls, which only read.
+
+        ``print`` the report, or read one result: ``report["order of lists"]``.
+        """
+        from airflow_provider_lightspeed.probe import probe
+
+        return probe(self)
 
     def test_connection(self) -> tuple[bool, str]:
         """Try the connection with one cheap call, and say in plain words how it went."""

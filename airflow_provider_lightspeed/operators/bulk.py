@@ -30,7 +30,7 @@ from airflow_provider_lightspeed.exceptions import (
     fail_without_retry,
 )
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
-from airflow_provider_lightspeed.transfers.s3_files import S3Files, locate
+from airflow_provider_lightspeed.s3.client import S3Objects, parse_s3_uri
 
 if TYPE_CHECKING:
     from airflow_provider_lightspeed._airflow import Context
@@ -266,7 +266,7 @@ class BulkTicketsOperator(BaseOperator):
             return None
         from airflow_provider_lightspeed.bulk.targets import read_targets
 
-        return read_targets(self.ticket_ids, S3Files(self.aws_conn_id).read)
+        return read_targets(self.ticket_ids, S3Objects(self.aws_conn_id).read)
 
     def _request_hash(self, targets: Plan | None) -> str:
         """Stand for which tickets are requested: a task that was changed and then cleared must not go on with its plan."""
@@ -319,7 +319,7 @@ class BulkTicketsOperator(BaseOperator):
                 f"max_tickets must be a whole number, got {self.max_tickets!r}"
             )
         if self.receipt_s3_key:
-            locate(self.receipt_s3_key)
+            parse_s3_uri(self.receipt_s3_key)
 
     def _checkpoint(self, context: Context) -> Checkpoint:
         # What was done to tickets is of no use once something else is to be done to them.
@@ -333,7 +333,7 @@ class BulkTicketsOperator(BaseOperator):
     def _write_receipt(self, job: Job) -> None:
         if self.receipt_s3_key and job.planned:
             lines = list(job.receipt(self.changed_key, dry_run=self.only_plan))
-            S3Files(self.aws_conn_id).write(self.receipt_s3_key, msgspec.json.Encoder().encode_lines(lines))
+            S3Objects(self.aws_conn_id).write(self.receipt_s3_key, msgspec.json.Encoder().encode_lines(lines))
 
     def _log_summary(self, job: Job, client: LightspeedClient) -> None:
         told = job.summary(self.changed_key, dry_run=self.only_plan)

@@ -1,4 +1,4 @@
-"""An export from the first page to the object, with a point every few pages from which it can go on."""
+"""An export from the first page to the object, resumable after every few pages."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, cast
-from uuid import uuid4
-
-import msgspec
 
 from airflow_provider_lightspeed.api.client import LightspeedClient
 from airflow_provider_lightspeed.api.errors import LightspeedQuotaExhaustedError
@@ -19,19 +16,17 @@ from airflow_provider_lightspeed.api.paging import Page
 from airflow_provider_lightspeed.api.rate_limit import humanize
 from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Request, TicketFilter, count_tickets
 from airflow_provider_lightspeed.formats import Format
-from airflow_provider_lightspeed.transfers.conversations import with_messages
-from airflow_provider_lightspeed.transfers.lease import Lease
+from airflow_provider_lightspeed.s3.staging import Staging
+from airflow_provider_lightspeed.s3.target import ExportTarget
+from airflow_provider_lightspeed.transfers.messages import with_messages
+from airflow_provider_lightspeed.transfers.progress import RESTART_MARGIN, Progress, SavedProgress
 from airflow_provider_lightspeed.transfers.redaction import Redaction
-from airflow_provider_lightspeed.transfers.s3_object import S3Object
-from airflow_provider_lightspeed.transfers.staging import Piece, Staging
 
 log = logging.getLogger(__name__)
 
-#: Airflow takes some seconds to start a task again; they pass while the quota is still used up.
-HEAD_START = timedelta(seconds=3)
 #: A killed export asks again for no more than this, and what is under way.
 _CALLS_AT_RISK = 30
-#: Conversations fetched between two points from which an export can go on.
+#: Conversations fetched between two points from which an export can resume.
 _BATCH = 32
 _BYTES_AT_RISK = 16 * 1024 * 1024
 #: So many calls may be made again after a deferral that came before anything was written.
@@ -41,127 +36,69 @@ _PROGRESS_EVERY = 10.0
 _REMEMBERED = 16 * PAGE_SIZE
 
 
-class Progress(msgspec.Struct):
-    """What an export has done so far: plain JSON, some kilobytes.
-
-    :ivar export: id of the export, also in the object's metadata.
-    :ivar job: what is exported where and how; progress of another job is of no use.
-    :ivar cursor: where the walk goes on; None: at its beginning.
-    :ivar written: tickets that are written, and that the walk from the cursor may show again.
-    :ivar pieces: what is staged. Behind the last one lies what the format has not put into the file yet.
-    :ivar expected: how many tickets there are, about; None: not asked yet; 0: nobody can tell.
-    :ivar not_before: when the quota is back.
-    """
-
-    export: str
-    job: str
-    cursor: dict[str, Any] | None = None
-    written: list[int] = msgspec.field(default_factory=list)
-    pieces: list[Piece] = msgspec.field(default_factory=list)
-    tickets: int = 0
-    min_id: int | None = None
-    max_id: int | None = None
-    calls: int = 0
-    without_messages: int = 0
-    expected: int | None = None
-    not_before: datetime | None = None
-
-    @classmethod
-    def start(cls, job: str) -> Progress:
-        """Begin a new export."""
-        return cls(uuid4().hex[:12], job)
-
-    @classmethod
-    def of_object(cls, metadata: dict[str, str]) -> Progress:
-        """Read what the export had done that published an object, off the object's metadata."""
-        numbers = {
-            name.replace("-", "_"): int(metadata[name])
-            for name in ("tickets", "min-id", "max-id", "calls")
-            if name in metadata
-        }
-        return cls(metadata["export"], metadata["job"], **numbers)  # type: ignore[arg-type]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as plain JSON values."""
-        plain: dict[str, Any] = msgspec.to_builtins(self)
-        return plain
-
-    @classmethod
-    def from_json(cls, state: dict[str, Any] | None) -> Progress | None:
-        """Read it; None for nothing, or for what another version has written."""
-        try:
-            return None if state is None else msgspec.convert(state, cls)
-        except msgspec.ValidationError:
-            return None
-
-
 class Export:
-    """Carries an export out.
+    """Reads the list, encodes and stages the tickets, and publishes the object.
 
-    :param fetch: the messages of a ticket id, if they are wanted.
-    :param keep: saves progress for the next try.
-    :param skip_if_empty: whether no object is written where no ticket matches.
+    :param fetch: the messages of a ticket id, if they are part of the export.
+    :param saved: keeps progress for the next try.
+    :param skip_if_empty: whether no object is written if no ticket matches.
     :raises LightspeedQuotaExhaustedError: (from `run`) when the quota needs longer than the client waits. `progress` is
-        saved and can go on, unless `can_go_on` is false: then only from what was kept last.
+        saved and can be resumed, unless `can_resume` is false: then only from what was saved last.
     """
 
     def __init__(
         self,
         client: LightspeedClient,
-        wanted: TicketFilter,
+        tickets: TicketFilter,
         *,
         file_format: Format,
         redaction: Redaction,
         fetch: Callable[[int], Iterable[Any]] | None,
-        target: S3Object,
+        target: ExportTarget,
         staging: Staging,
-        lease: Lease,
         progress: Progress,
-        keep: Callable[[dict[str, Any]], None],
+        saved: SavedProgress,
         skip_if_empty: bool = False,
     ) -> None:
         self.progress = progress
         self._client = client
-        self._wanted = wanted
+        self._tickets = tickets
         self._format = file_format
         self._redaction = redaction
         self._fetch = fetch
         self._target = target
         self._staging = staging
-        self._lease = lease
-        self._keep = keep
+        self._saved = saved
         self._skip_if_empty = skip_if_empty
         self._buffer = bytearray()
         self._tickets_staged = progress.tickets
-        # Written before this run began, and not yet seen again.
-        self._to_skip = set(progress.written)
-        # Shown by the walk since its last cursor.
-        self._shown: list[int] = []
+        # Written before this try, and not yet seen again.
+        self._to_skip = set(progress.seen_ids)
+        # Shown by the list since its last cursor.
+        self._since_cursor: list[int] = []
         self._calls_before = progress.calls - client.calls
-        self._calls_kept = self._calls_moved = client.calls
+        self._calls_saved = self._calls_moved = client.calls
         self._reported = time.monotonic()
-        client.sleep = lease.sleep
 
     @property
-    def can_go_on(self) -> bool:
-        """Whether an interruption now would lose little: else the walk would do the same again and again."""
+    def can_resume(self) -> bool:
+        """Whether an interruption now would lose little: else the list would be read from the same place forever."""
         return self._is_resumable and self._client.calls - self._calls_moved <= _FEW_CALLS
 
     @property
     def _is_resumable(self) -> bool:
-        return len(self._shown) <= _REMEMBERED
+        return len(self._since_cursor) <= _REMEMBERED
 
     def run(self) -> int:
         """Fetch what is left, publish the object and return its size."""
         self._wait_for_quota()
-        if self.progress.pieces:
-            self._format.pending = self._staging.read_behind(self.progress.pieces[-1])
+        self._format.resume(self.progress.format_state)
         try:
             with _loaded_is_kept():
-                for page in self._client.iter_pages(self._wanted, self.progress.cursor):
-                    self._take(page)
+                for page in self._client.iter_pages(self._tickets, self.progress.cursor):
+                    self._process_page(page)
         except LightspeedQuotaExhaustedError:
-            if self.can_go_on:
+            if self.can_resume:
                 self._save()
             raise
         finally:
@@ -171,30 +108,29 @@ class Export:
     def _wait_for_quota(self) -> None:
         if self.progress.not_before is not None:
             left = self.progress.not_before - datetime.now(UTC)
-            self._lease.sleep(min(left, HEAD_START).total_seconds())
+            self._client.sleep(max(0.0, min(left, RESTART_MARGIN).total_seconds()))
             self.progress.not_before = None
 
-    def _take(self, page: Page) -> None:
-        self._lease.renew()
+    def _process_page(self, page: Page) -> None:
         fresh = [row for row in page.tickets if row["id"] not in self._to_skip]
         tickets = cast("list[dict[str, Any]]", fresh)
         if self._fetch:
             for start in range(0, len(tickets), _BATCH):
-                self._take_with_messages(tickets[start : start + _BATCH], self._fetch)
+                self._write_with_messages(tickets[start : start + _BATCH], self._fetch)
                 self._save_in_time()
         else:
             self._write(tickets)
         seen = {row["id"] for row in page.tickets} & self._to_skip
         self._to_skip -= seen
-        self._shown += seen
+        self._since_cursor += seen
         if page.cursor is not None:
             self.progress.cursor = page.cursor
-            self._shown.clear()
+            self._since_cursor.clear()
             self._calls_moved = self._client.calls
         self._save_in_time()
         self._report(page)
 
-    def _take_with_messages(
+    def _write_with_messages(
         self, tickets: list[dict[str, Any]], fetch: Callable[[int], Iterable[Any]]
     ) -> None:
         done, missing, exhausted = with_messages(tickets, fetch)
@@ -213,30 +149,30 @@ class Export:
         progress.max_id = max(ids) if progress.max_id is None else max(progress.max_id, *ids)
         self._buffer += self._format.encode([self._redaction.apply(ticket) for ticket in tickets])
         if self._is_resumable:
-            self._shown += ids
+            self._since_cursor += ids
             self._calls_moved = self._client.calls
 
     def _save_in_time(self) -> None:
         is_full = len(self._buffer) >= _BYTES_AT_RISK
-        if self._is_resumable and (is_full or self._client.calls - self._calls_kept >= _CALLS_AT_RISK):
+        if self._is_resumable and (is_full or self._client.calls - self._calls_saved >= _CALLS_AT_RISK):
             self._save()
         elif is_full:
             self._stage()
 
     def _save(self) -> None:
         self._stage()
-        self._calls_kept = self._client.calls
+        self._calls_saved = self._client.calls
         self.progress.calls = self._calls_before + self._client.calls
-        self.progress.written = [*self._to_skip, *self._shown]
-        self._keep(self.progress.to_json())
+        self.progress.seen_ids = [*self._to_skip, *self._since_cursor]
+        self._saved.save(self.progress)
 
     def _stage(self) -> None:
         progress = self.progress
         if progress.tickets == self._tickets_staged:
             return
-        # One that only had something behind it is replaced.
-        progress.pieces = [piece for piece in progress.pieces if piece.size]
-        progress.pieces.append(self._staging.add(self._buffer, self._format.pending))
+        self._buffer += self._format.flush()
+        progress.chunks.append(self._staging.add(self._buffer))
+        progress.format_state = self._format.state
         self._buffer.clear()
         self._tickets_staged = progress.tickets
 
@@ -253,12 +189,11 @@ class Export:
                 "export": progress.export,
                 "job": progress.job,
             },
+            opened=self._saved.note_upload,
         )
 
     def _chunks(self) -> Iterator[bytes]:
-        for piece in self._staging.read(self.progress.pieces):
-            self._lease.renew()
-            yield piece
+        yield from self._staging.read(self.progress.chunks)
         yield bytes(self._buffer)
 
     def _report(self, page: Page) -> None:
@@ -281,8 +216,8 @@ class Export:
         expected = page.counted
         if expected is None:
             # The shop's count does not read an address.
-            by_email = self._wanted.email is not None
-            expected = 0 if by_email else int(self._client.call(_count_about(self._wanted)))
+            by_email = self._tickets.email is not None
+            expected = 0 if by_email else int(self._client.call(_count_about(self._tickets)))
         self.progress.expected = expected
         if expected:
             self._client.log_estimate(self._calls_for(expected), f"Exporting about {expected} tickets")

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from datetime import datetime
-from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any
-
-import msgspec
 
 from airflow_provider_lightspeed._airflow import (
     AirflowSkipException,
@@ -24,30 +21,20 @@ from airflow_provider_lightspeed._arguments import (
     parse_ticket_filter,
     record_passed,
     require_rendered,
-    split_s3_address,
 )
 from airflow_provider_lightspeed._checkpoint import Checkpoint, clear_generation, defer_until
-from airflow_provider_lightspeed.api.errors import (
-    LightspeedConfigurationError,
-    LightspeedIncompleteListError,
-    LightspeedQuotaExhaustedError,
-)
-from airflow_provider_lightspeed.exceptions import (
-    LightspeedStagingLostError,
-    LightspeedTaskFailed,
-    fail_without_retry,
-)
+from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedQuotaExhaustedError
+from airflow_provider_lightspeed.exceptions import fail_without_retry
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
 
     from airflow_provider_lightspeed._airflow import Context
-    from airflow_provider_lightspeed.api.tickets import TicketFilter
     from airflow_provider_lightspeed.formats import Format
-    from airflow_provider_lightspeed.transfers.destination import Destination
-    from airflow_provider_lightspeed.transfers.export import Export, Progress
+    from airflow_provider_lightspeed.transfers.attempt import ExportJob
     from airflow_provider_lightspeed.transfers.lineage import Exported
+    from airflow_provider_lightspeed.transfers.progress import Progress
     from airflow_provider_lightspeed.transfers.redaction import Redaction
 
 # What carries an export out is loaded where that begins: DAG files are parsed every few seconds.
@@ -65,15 +52,6 @@ _OPTIONS = (
     "acl_policy",
 )
 _HASH_KEY_VARIABLE = "lightspeed_hash_key"
-#: Longer than any window of the quota: the client waits for whatever comes.
-_FOR_EVER = 7 * 86400.0
-#: After these, going on from where the export stopped would fail alike.
-_PROGRESS_IS_USELESS = (
-    LightspeedConfigurationError,
-    LightspeedIncompleteListError,
-    LightspeedStagingLostError,
-    LightspeedTaskFailed,
-)
 
 
 class LightspeedTicketsToS3Operator(BaseOperator):
@@ -201,9 +179,14 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         """Export the tickets, from where the last try of this task has stopped."""
         return self._run(context, Checkpoint(context).load())
 
-    def go_on(self, context: Context, event: Any, state: dict[str, Any]) -> dict[str, Any]:  # ruff: ignore[unused-method-argument] - Airflow passes it
-        """Go on after a deferral."""
-        return self._run(context, state)
+    def execute_complete(
+        self,
+        context: Context,
+        event: Any = None,  # ruff: ignore[unused-method-argument] - Airflow passes it
+        state: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Resume after a deferral. ``dag.test()`` of Airflow 3.3.2 drops the state: the checkpoint has it too."""
+        return self._run(context, state or Checkpoint(context).load())
 
     def get_openlineage_facets_on_complete(self, _: Any) -> OperatorLineage[Any, Any] | None:
         """Tell OpenLineage, where it is installed, that the shop's tickets are in the object now."""
@@ -211,62 +194,47 @@ class LightspeedTicketsToS3Operator(BaseOperator):
 
     @fail_without_retry()
     def _run(self, context: Context, state: dict[str, Any] | None) -> dict[str, Any]:
-        from airflow_provider_lightspeed.transfers.export import Export, Progress
+        from airflow_provider_lightspeed.transfers.attempt import ExportAttempt
         from airflow_provider_lightspeed.transfers.lineage import Exported
+        from airflow_provider_lightspeed.transfers.progress import RESTART_MARGIN
 
         started = time.monotonic()
         self._check_options()
-        wanted = self._filters()
-        bucket, key = _locate(self.s3_bucket, self.s3_key)
-        hook = self._hook(patient=not self.deferrable)
-        redaction = self._redaction(hook)
-        file_format = self._format(key, redaction)
-        settings = hook.get_conn().settings
-        shop = settings.base_url
-        job = _name_of(settings.shop, f"{bucket}/{key}", wanted, file_format, redaction)
-        checkpoint = Checkpoint(context)
-        place, progress, there = self._take_up(context, bucket, key, job, state, checkpoint)
-        if there is not None:
-            self.log.info("An earlier try had published %s before it was killed", place.target.uri)
-            progress, size = Progress.of_object(there), int(there["bytes"])
-        else:
-            self.log.info(
-                "Exporting the tickets of %s with %s to %s%s",
-                shop, _told(wanted), place.target.uri,
-                f"; {progress.tickets} are written already" if progress.tickets else "",
-            )  # fmt: skip
-            export = partial(
-                Export, wanted=wanted, file_format=file_format, redaction=redaction,
-                target=place.target, staging=place.staging, lease=place.lease,
-                skip_if_empty=self.skip_if_empty,
-            )  # fmt: skip
-            progress, size = self._export(export, hook, progress, place, checkpoint)
-        place.clean_up()
-        checkpoint.clear()
-        if self.skip_if_empty and not progress.tickets:
-            raise AirflowSkipException(
-                f"no ticket matches {_told(wanted)}; {place.target.uri} was not written"
+        hook = self._hook(None)
+        job = self._job(hook)
+        owner = _owner(context)
+        attempt = ExportAttempt(
+            job,
+            Checkpoint(context),
+            hook=self._hook,
+            aws_conn_id=self.aws_conn_id,
+            owner=owner,
+            # Between the last thing that a try does and Airflow's noting its success, it may be killed. To the next
+            # try all looks as after a success, but for this.
+            generation=_digest(owner, self.retries, *clear_generation(context)) if owner else "",
+        )
+        try:
+            size = attempt.run(state, max_wait=None if self.deferrable else inf)
+        except LightspeedQuotaExhaustedError as error:
+            self.log.info("%s. The worker slot is free until then", error)
+            defer_until(
+                self, error.until - RESTART_MARGIN, self.execute_complete.__name__, attempt.resumable_state
             )
+        progress = attempt.progress
+        if self.skip_if_empty and not progress.tickets:
+            raise AirflowSkipException(f"no ticket matches {job.filters}; {job.uri} was not written")
         self.log.info(
-            "%s holds %d tickets in %d bytes; %d calls in %.1f s; %s",
-            place.target.uri, progress.tickets, size, progress.calls, time.monotonic() - started,
-            hook.get_conn().quota or "none in this try",
+            "Exported %s tickets (%s bytes) to %s in %.1f s with %s API calls",
+            f"{progress.tickets:,}", f"{size:,}", job.uri, time.monotonic() - started, f"{progress.calls:,}",
         )  # fmt: skip
-        result = self._result(context, place.target.uri, progress, size)
-        self._exported = Exported(shop, self.lightspeed_conn_id, file_format.fields(), result)
+        result = self._result(context, job.uri, progress, size)
+        self._exported = Exported(
+            hook.get_conn().settings.base_url, self.lightspeed_conn_id, job.file_format.fields(), result
+        )
         return result
 
-    def _life(self, context: Context) -> str:
-        """Name the tries of the task instance until it succeeds, or somebody clears it; nothing without one.
-
-        Between the last thing that a try does and Airflow's noting its success, it may be killed. To the next try all
-        looks as after a success, but for this.
-        """
-        owner = _owner(context)
-        return _digest(owner, self.retries, *clear_generation(context)) if owner else ""
-
     def _result(self, context: Context, uri: str, progress: Progress, size: int) -> dict[str, Any]:
-        """Say what is there now, to the asset outlets too."""
+        """Return what is there now, and add it to the events of the asset outlets."""
         if progress.without_messages:
             self.log.warning(
                 "%d tickets were deleted meanwhile: they are written without messages",
@@ -285,107 +253,33 @@ class LightspeedTicketsToS3Operator(BaseOperator):
             events[outlet].extra.update(result)
         return result
 
-    def _take_up(
-        self,
-        context: Context,
-        bucket: str,
-        key: str,
-        job: str,
-        state: dict[str, Any] | None,
-        checkpoint: Checkpoint,
-    ) -> tuple[Destination, Progress, dict[str, str] | None]:
-        """See what earlier tries have left, and that S3 can be written, before any ticket is fetched.
+    def _job(self, hook: LightspeedHook) -> ExportJob:
+        """Read the arguments, so that all that is wrong with them comes up before anything is sent."""
+        from airflow_provider_lightspeed.s3.client import WriteOptions
+        from airflow_provider_lightspeed.transfers.attempt import ExportJob
 
-        :return: where the export goes, how far it is, and the metadata of the object if an earlier try has published it.
-        """
-        from airflow_provider_lightspeed.transfers.destination import Destination
-        from airflow_provider_lightspeed.transfers.export import Progress
+        bucket, key = _locate(self.s3_bucket, self.s3_key)
+        redaction = self._redaction(hook)
+        return ExportJob(
+            shop=hook.get_conn().settings.shop,
+            bucket=bucket,
+            key=key,
+            tickets=parse_ticket_filter(
+                since_id=self.since_id,
+                created_from=self.created_from,
+                created_to=self.created_to,
+                email=self.customer_email,
+            ),
+            file_format=self._format(key, redaction),
+            redaction=redaction,
+            include_messages=self.include_messages,
+            skip_if_empty=self.skip_if_empty,
+            replace=self.replace,
+            options=WriteOptions(self.encrypt, self.kms_key_id, self.acl_policy),
+        )
 
-        destination = partial(
-            Destination, self._s3_client(), bucket, key,
-            owner=_owner(context), life=self._life(context), replace=self.replace, options=self._s3_options(),
-        )  # fmt: skip
-        progress = self._earlier(state, job)
-        place = destination(export=progress.export)
-        with place.before_any_call():
-            there = place.published(job)
-            if there is None and not place.staging.has(progress.pieces):
-                self.log.warning(
-                    "What an earlier try had staged is gone: somebody has emptied the staging folder, or a "
-                    "lifecycle rule of the bucket has. Starting afresh"
-                )
-                progress = Progress.start(job)
-                place = destination(export=progress.export)
-            if there is None:
-                place.prepare()
-                checkpoint.save(progress.to_json())
-            place.remove_dead()
-        return place, progress, there
-
-    def _earlier(self, state: dict[str, Any] | None, job: str) -> Progress:
-        """Take up what an earlier try has done, if it did the same job."""
-        from airflow_provider_lightspeed.transfers.export import Progress
-
-        progress = Progress.from_json(state)
-        if progress and progress.job == job:
-            return progress
-        if progress:
-            self.log.info("What an earlier try has done was another export; starting afresh")
-        return Progress.start(job)
-
-    def _export(
-        self,
-        export: Callable[..., Export],
-        hook: LightspeedHook,
-        progress: Progress,
-        place: Destination,
-        checkpoint: Checkpoint,
-    ) -> tuple[Progress, int]:
-        """Carry the export out; let go of the worker where the quota is used up for long."""
-        from airflow_provider_lightspeed.transfers.export import HEAD_START, Progress
-
-        kept = progress.to_json()
-
-        def keep(state: dict[str, Any]) -> None:
-            nonlocal kept
-            kept = state
-            checkpoint.save(state)
-
-        def is_of_use() -> bool:
-            return checkpoint.is_persistent and bool(kept["pieces"] or kept["cursor"])
-
-        def told() -> str:
-            if is_of_use():
-                return f"{kept['tickets']} tickets are kept, and the next try goes on from there"
-            return "nothing is kept, and the next try starts again"
-
-        while True:
-            fetch = hook.iter_ticket_messages if self.include_messages else None
-            running = export(client=hook.get_conn(), fetch=fetch, progress=progress, keep=keep)
-            try:
-                with place.while_exporting(told):
-                    return progress, running.run()
-            except LightspeedQuotaExhaustedError as error:
-                if running.can_go_on:
-                    self.log.info("%s. The worker is free until then", error)
-                    place.lease.hold(error.until)
-                    state = {**kept, "not_before": error.until.isoformat()}
-                    defer_until(self, error.until - HEAD_START, self.go_on.__name__, state)
-                # The walk can't be taken up where it is, so it must not be interrupted.
-                progress = Progress.from_json(kept) or progress
-                progress.calls = running.progress.calls
-                hook = self._hook(patient=True)
-            except BaseException as error:
-                if isinstance(error, _PROGRESS_IS_USELESS):
-                    kept = {**kept, "pieces": [], "cursor": None}
-                self.log.info("Stopped: %s", told())
-                if not is_of_use():
-                    place.remove_staged()
-                    checkpoint.clear()
-                raise
-
-    def _hook(self, *, patient: bool) -> LightspeedHook:
-        return LightspeedHook(self.lightspeed_conn_id, max_wait=_FOR_EVER if patient else None)
+    def _hook(self, max_wait: float | None) -> LightspeedHook:
+        return LightspeedHook(self.lightspeed_conn_id, max_wait=max_wait)
 
     def _redaction(self, hook: LightspeedHook) -> Redaction:
         from airflow_provider_lightspeed.transfers.redaction import Redaction
@@ -422,43 +316,10 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         except (FormatError, ModuleNotFoundError) as error:
             raise LightspeedConfigurationError(str(error)) from error
 
-    def _filters(self) -> TicketFilter:
-        """Read the filters, so that all that is wrong with them comes up before anything is sent."""
-        return parse_ticket_filter(
-            since_id=self.since_id,
-            created_from=self.created_from,
-            created_to=self.created_to,
-            email=self.customer_email,
-        )
-
     def _check_options(self) -> None:
         require_rendered(self, "s3_key", "lightspeed_conn_id")
         require_rendered(self, "created_from", "created_to", hint=NO_DATA_INTERVAL)
         require_rendered(self, *_OPTIONS, hint="leave it out if it is not wanted")
-
-    def _s3_options(self) -> dict[str, Any]:
-        options: dict[str, Any] = {}
-        if self.kms_key_id:
-            options = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": self.kms_key_id}
-        elif self.encrypt:
-            options = {"ServerSideEncryption": "AES256"}
-        return options | ({"ACL": self.acl_policy} if self.acl_policy else {})
-
-    def _s3_client(self) -> Any:
-        from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-
-        return S3Hook(aws_conn_id=self.aws_conn_id).get_conn()
-
-
-def _name_of(shop: str, place: str, wanted: TicketFilter, file_format: Format, redaction: Redaction) -> str:
-    """Name what is exported where and how: what another job has done so far is of no use for this one."""
-    layout = asdict(file_format.layout) | {
-        "exclude": sorted(redaction.exclude),
-        "text": sorted(redaction.text_columns),
-    }
-    return hashlib.sha256(
-        msgspec.json.encode([shop, place, asdict(wanted), layout, redaction.name])
-    ).hexdigest()
 
 
 def _owner(context: Context) -> str:
@@ -474,17 +335,12 @@ def _digest(*values: object) -> str:
 
 
 def _locate(bucket: str | None, key: str) -> tuple[str, str]:
-    if (address := split_s3_address(key)) is not None:
-        if bucket:
-            raise LightspeedConfigurationError(f"s3_key {key!r} names its bucket: leave s3_bucket out")
-        bucket, key = address
-    if not bucket or not key:
-        raise LightspeedConfigurationError(
-            f"the target needs a bucket and a key: s3_bucket {bucket!r}, s3_key {key!r}"
-        )
-    return bucket, key
+    from airflow_provider_lightspeed.s3.client import parse_s3_uri
 
-
-def _told(wanted: TicketFilter) -> str:
-    told = [f"{name} {value}" for name, value in asdict(wanted).items() if value is not None]
-    return ", ".join(told) or "no filter"
+    if not key.lower().startswith("s3://"):
+        if not bucket:
+            raise LightspeedConfigurationError(f"s3_key {key!r} needs s3_bucket, or to be an s3:// address")
+        return parse_s3_uri(f"s3://{bucket}/{key}")
+    if bucket:
+        raise LightspeedConfigurationError(f"s3_key {key!r} names its bucket: leave s3_bucket out")
+    return parse_s3_uri(key)

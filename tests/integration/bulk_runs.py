@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow_provider_lightspeed._airflow import TaskDeferred
 from airflow_provider_lightspeed.operators.bulk import BulkTicketsOperator
-from airflow_provider_lightspeed.transfers.s3_files import S3Files
+from airflow_provider_lightspeed.s3.client import S3Objects
 from tests.plain_json import plain_json
 
 
@@ -54,4 +54,4 @@ def run(operator: BulkTicketsOperator, store: Store | None = None, ti: Xcom | No
 
 def lines(uri: str) -> list[dict[str, Any]]:
     """Read a receipt."""
-    return [json.loads(line) for line in S3Files("aws_default").read(uri).splitlines()]
+    return [json.loads(line) for line in S3Objects("aws_default").read(uri).splitlines()]

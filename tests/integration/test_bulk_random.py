@@ -30,8 +30,8 @@ from airflow_provider_lightspeed.operators.tickets import (
     DeleteTicketsOperator,
     UpdateTicketsOperator,
 )
+from airflow_provider_lightspeed.s3.client import S3Objects
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Change, Churn, Fault, Sandbox, ShopConfig, email_of
-from airflow_provider_lightspeed.transfers.s3_files import S3Files
 from chaos.calls import repeated_writes
 from tests.integration.bulk_runs import Store, lines, run
 
@@ -227,7 +227,7 @@ def _ended(
         yield
         return
     numbers = itertools.count(1)
-    real_call, real_write = LightspeedClient.call, S3Files.write
+    real_call, real_write = LightspeedClient.call, S3Objects.write
     dead, mortal = threading.Event(), set[LightspeedClient]()
 
     def call(client: LightspeedClient, request: Request, **options: Any) -> Any:
@@ -243,13 +243,13 @@ def _ended(
             raise Killed
         return real_call(client, request, **options)
 
-    def write(files: S3Files, uri: str, data: bytes) -> None:
+    def write(files: S3Objects, uri: str, data: bytes) -> None:
         if not store.dead:
             real_write(files, uri, data)
 
     with monkeypatch.context() as patched:
         patched.setattr(LightspeedClient, "call", call)
-        patched.setattr(S3Files, "write", write)
+        patched.setattr(S3Objects, "write", write)
         try:
             yield
         except (Killed, Cancelled):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -15,9 +16,9 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
 from airflow_provider_lightspeed.api.transport import Transport
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed
+from airflow_provider_lightspeed.s3 import target as s3_target
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Sandbox, ShopConfig
 from airflow_provider_lightspeed.transfers import export as export_module
-from airflow_provider_lightspeed.transfers import s3_object
 from airflow_provider_lightspeed.transfers.tickets_to_s3 import LightspeedTicketsToS3Operator
 from demo.s3_server import S3Server
 from tests.integration.bulk_runs import Store
@@ -101,17 +102,27 @@ class World:
         client = self.s3.client()
         for item in client.list_objects_v2(Bucket=self.bucket).get("Contents", []):
             client.delete_object(Bucket=self.bucket, Key=item["Key"])
+        for upload in self.open_uploads():
+            client.abort_multipart_upload(Bucket=self.bucket, Key=self.key, UploadId=upload)
+
+    def open_uploads(self) -> list[str]:
+        uploads = self.s3.client().list_multipart_uploads(Bucket=self.bucket).get("Uploads", [])
+        return [upload["UploadId"] for upload in uploads]
 
     def left(self) -> list[str]:
         client = self.s3.client()
-        uploads = client.list_multipart_uploads(Bucket=self.bucket).get("Uploads", [])
-        keys = [item["Key"] for item in client.list_objects_v2(Bucket=self.bucket).get("Contents", [])]
-        return [*keys, *(f"upload of {upload['Key']}" for upload in uploads)]
+        return [item["Key"] for item in client.list_objects_v2(Bucket=self.bucket).get("Contents", [])]
 
-    def bytes(self) -> bytes:
-        """Return the object."""
-        body = self.s3.client().get_object(Bucket=self.bucket, Key=self.key)["Body"]
-        return bytes(body.read())
+    def text(self) -> bytes:
+        """Return what the object holds; a gzip file is one member."""
+        data = bytes(self.s3.client().get_object(Bucket=self.bucket, Key=self.key)["Body"].read())
+        if not self.key.endswith(".gz"):
+            return data
+        member = zlib.decompressobj(31)
+        text = member.decompress(data)
+        assert member.eof
+        assert not member.unused_data
+        return text
 
     def assert_right(self) -> None:
         """Hold the object against the truth."""
@@ -132,7 +143,7 @@ class World:
 def world(kind: str, s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setattr(export_module, "_CALLS_AT_RISK", AT_RISK)
     monkeypatch.setattr(export_module, "_BATCH", 8)
-    monkeypatch.setattr(s3_object, "_PART_SIZE", 5 * 1024 * 1024)
+    monkeypatch.setattr(s3_target, "_PART_SIZE", 5 * 1024 * 1024)
     config = ShopConfig(
         tickets={"messages": 60, "multipart": 300, "small": 300}.get(kind, 2500),
         end=datetime(2026, 6, 1, tzinfo=UTC),
@@ -161,9 +172,9 @@ def test_killed_at_any_moment(world: World, kind: str, has_store: bool) -> None:
         "include_messages": world.has_messages,
     }
     run(Life(), None, **target)
-    whole = world.bytes()
+    whole = world.text()
     undisturbed = world.shop.count_calls()
-    worst = moments = 0
+    worst = moments = left_open = 0
     while True:
         world.remove_all()
         world.shop.reset_calls()
@@ -179,15 +190,18 @@ def test_killed_at_any_moment(world: World, kind: str, has_store: bool) -> None:
             world.assert_right()
         result = run(Life(), store, **target)
         world.assert_right()
-        assert world.bytes() == whole
+        assert world.text() == whole
         assert world.left() == [world.key], life
         assert result["tickets"] == len(world.shop.shop.ids())
         assert not store
+        left_open += len(world.open_uploads())
         worst = max(worst, world.shop.count_calls() - undisturbed)
     print(f"killed at {life.moments} moments; {undisturbed} calls undisturbed, at most {worst} repeated")
     # What was not saved yet, what was under way, and the page that these are on.
     at_once = 8 if world.has_messages else 1
     assert not has_store or worst <= AT_RISK + at_once + 2
+    # Those whose id was not saved yet. Without a store none is: the docs ask for a lifecycle rule.
+    assert not has_store or left_open <= 2
 
 
 @pytest.mark.parametrize(("kind", "has_store"), [("small", True), ("small", False)])

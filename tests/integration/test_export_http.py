@@ -19,9 +19,9 @@ from botocore.client import BaseClient
 
 from airflow_provider_lightspeed.api.errors import LightspeedServerError
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed
+from airflow_provider_lightspeed.s3 import target as s3_target
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Fault, Order, Sandbox, ShopConfig
 from airflow_provider_lightspeed.transfers import export as export_module
-from airflow_provider_lightspeed.transfers import s3_object
 from airflow_provider_lightspeed.transfers.tickets_to_s3 import LightspeedTicketsToS3Operator
 from demo.s3_server import S3Server
 from tests.integration.exporting import export, keys, read
@@ -81,7 +81,7 @@ def test_it_says_how_long_it_takes_and_how_far_it_is(
 def test_a_window_in_many_parts(
     sandbox: Sandbox, s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3_object, "_PART_SIZE", 5 * 1024 * 1024)
+    monkeypatch.setattr(s3_target, "_PART_SIZE", 5 * 1024 * 1024)
     sandbox.add_tickets(6, subject="é" * 1_000_000)
     sandbox.add_tickets(1, subject="last")
     export({}, s3_bucket=s3_bucket, s3_key="a/b.jsonl", since_id=max(sandbox.shop.ids()) - 7)
@@ -132,7 +132,7 @@ def test_a_shop_that_fails_midway_leaves_nothing(
         ({"created_from": "2026-01-02T00:00:00Z", "created_to": "2026-01-02T00:00:00Z"}, "empty"),
         ({"since_id": "x"}, "since_id"),
         ({"s3_bucket": None}, "bucket"),
-        ({"s3_bucket": "no-such-bucket"}, "no S3 bucket 'no-such-bucket'"),
+        ({"s3_bucket": "no-such-bucket"}, "s3://no-such-bucket/.*: there is no such bucket"),
         ({"s3_key": "s3://elsewhere/tickets.jsonl"}, "s3_bucket"),
     ],
 )
@@ -212,7 +212,7 @@ def test_of_exports_at_once_one_wins(
     sandbox: Sandbox, s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch, size: str
 ) -> None:
     if size == "many parts":
-        monkeypatch.setattr(s3_object, "_PART_SIZE", 5 * 1024 * 1024)
+        monkeypatch.setattr(s3_target, "_PART_SIZE", 5 * 1024 * 1024)
         sandbox.add_tickets(6, subject="é" * 1_000_000)
 
     def attempt(_: int) -> str:
@@ -235,7 +235,7 @@ def test_of_exports_at_once_one_wins(
 def test_exports_at_once_that_replace_leave_the_whole_object_of_one(
     sandbox: Sandbox, s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3_object, "_PART_SIZE", 5 * 1024 * 1024)
+    monkeypatch.setattr(s3_target, "_PART_SIZE", 5 * 1024 * 1024)
     # Each of its own tickets, so that a mixture would show; each in three parts.
     middle = max(sandbox.shop.ids())
     sandbox.add_tickets(6, subject="é" * 1_000_000)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import hmac
 import json
+import zlib
 from typing import Any
 
 import pyarrow as pa
@@ -79,7 +79,7 @@ def test_nothing_personal_is_staged(
         )
     customer = next(row["customer"] for row in keyed.shop.tickets().values() if row["customer"])
     unwanted = ["of Anna Jansen", f"customers/{customer['resource']['id']}"]
-    staged = [key for key in keys(s3_server, s3_bucket) if not key.endswith("lease")]
+    staged = keys(s3_server, s3_bucket)
     assert staged
     for key in staged:
         data = s3_server.client().get_object(Bucket=s3_bucket, Key=key)["Body"].read()
@@ -89,8 +89,8 @@ def test_nothing_personal_is_staged(
 
 
 def _lines(data: bytes) -> str:
-    # What does not fill a block yet is staged as it is.
-    return (gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data).decode()
+    # Each part begins a deflate stream, without the header that the file gets.
+    return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data).decode()
 
 
 def _rows_of_arrow(data: bytes) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
@@ -13,10 +13,10 @@ import pytest
 
 from airflow_provider_lightspeed._airflow import AirflowSkipException, TaskDeferred
 from airflow_provider_lightspeed.exceptions import LightspeedStagingLostError
+from airflow_provider_lightspeed.s3 import target as s3_target
+from airflow_provider_lightspeed.s3.staging import Staging
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Sandbox, ShopConfig
 from airflow_provider_lightspeed.transfers import export as export_module
-from airflow_provider_lightspeed.transfers import s3_object
-from airflow_provider_lightspeed.transfers.staging import Staging
 from airflow_provider_lightspeed.transfers.tickets_to_s3 import LightspeedTicketsToS3Operator
 from demo.s3_server import S3Server
 from tests.integration.exporting import Instance, export, keys, new_task, read
@@ -120,16 +120,16 @@ def test_an_object_published_by_a_try_that_was_killed_is_recognised(
     class Killed(BaseException):
         pass
 
-    publish = s3_object.S3Object.publish
+    publish = s3_target.ExportTarget.publish
 
     def publish_and_die(*args: Any, **kwargs: Any) -> int:
         publish(*args, **kwargs)
         raise Killed
 
-    monkeypatch.setattr(s3_object.S3Object, "publish", publish_and_die)
+    monkeypatch.setattr(s3_target.ExportTarget, "publish", publish_and_die)
     with pytest.raises(Killed):
         export(context, **target)
-    monkeypatch.setattr(s3_object.S3Object, "publish", publish)
+    monkeypatch.setattr(s3_target.ExportTarget, "publish", publish)
     sandbox.reset_calls()
     result = export(context, **target)
     assert result["tickets"] == 600
@@ -158,7 +158,7 @@ def test_what_was_staged_is_gone(
     context, target = new_task(), {"s3_bucket": s3_bucket, "s3_key": "t.jsonl.gz"}
     killed_half_way(monkeypatch, context, **target)
     staged = keys(s3_server, s3_bucket)
-    assert len(staged) > 1
+    assert staged
     for name in staged:
         s3_server.client().delete_object(Bucket=s3_bucket, Key=name)
     sandbox.reset_calls()
@@ -198,27 +198,43 @@ def test_what_is_staged_goes_while_it_runs(
             return read_piece(staging, names)
 
         patch.setattr(Staging, "read", read_nothing)
-        with pytest.raises(LightspeedStagingLostError, match="the next try starts again"):
+        with pytest.raises(LightspeedStagingLostError, match="the next try starts over"):
             export(context, **target)
     assert not keys(s3_server, s3_bucket)
     assert export(context, **target)["tickets"] == 600 == len(read(s3_server, s3_bucket, "t.jsonl.gz"))
 
 
-@pytest.mark.parametrize("other_is_alive", [False, True])
-def test_an_upload_that_was_killed_as_it_was_opened(
-    sandbox: Sandbox, s3_server: S3Server, s3_bucket: str, other_is_alive: bool
+def test_an_upload_that_a_killed_try_left_open_is_aborted_by_the_next(
+    sandbox: Sandbox, s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = s3_server.client()
-    opened = client.create_multipart_upload(Bucket=s3_bucket, Key="t.jsonl.gz")
-    foreign = client.create_multipart_upload(Bucket=s3_bucket, Key="t.jsonl.gz.bak")
-    if other_is_alive:
-        until = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
-        client.put_object(Bucket=s3_bucket, Key="_staging/t.jsonl.gz/x-1/lease", Body=until.encode())
-    export({}, s3_bucket=s3_bucket, s3_key="t.jsonl.gz")
+    class Killed(BaseException):
+        pass
+
+    def die(*_: Any) -> None:
+        raise Killed
+
+    monkeypatch.setattr(s3_target, "_PART_SIZE", 1000)
+    context, target, client = new_task(), {"s3_bucket": s3_bucket, "s3_key": "t.jsonl"}, s3_server.client()
+    foreign = client.create_multipart_upload(Bucket=s3_bucket, Key="t.jsonl")
+    with monkeypatch.context() as patch:
+        patch.setattr(s3_target._Upload, "send", _then(s3_target._Upload.send, die))
+        patch.setattr(s3_target.ExportTarget, "abort", lambda *_: None)
+        with pytest.raises(Killed):
+            export(context, **target)
+    assert len(client.list_multipart_uploads(Bucket=s3_bucket)["Uploads"]) == 2
+    monkeypatch.setattr(s3_target, "_PART_SIZE", 5 * 1024 * 1024)
+    assert export(context, **target)["tickets"] == 600
     left = [upload["UploadId"] for upload in client.list_multipart_uploads(Bucket=s3_bucket)["Uploads"]]
-    assert set(left) == {foreign["UploadId"]} | ({opened["UploadId"]} if other_is_alive else set())
-    for upload in (opened, foreign):
-        client.abort_multipart_upload(Bucket=s3_bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+    assert left == [foreign["UploadId"]]
+    client.abort_multipart_upload(Bucket=s3_bucket, Key="t.jsonl", UploadId=foreign["UploadId"])
+
+
+def _then(call: Callable[..., Any], after: Callable[..., None]) -> Callable[..., Any]:
+    def both(*args: Any) -> Any:
+        call(*args)
+        after()
+
+    return both
 
 
 def test_a_killed_try_on_an_airflow_without_a_store_is_recognised_too(
@@ -235,20 +251,26 @@ def test_a_killed_try_on_an_airflow_without_a_store_is_recognised_too(
     assert keys(s3_server, s3_bucket) == ["t.jsonl.gz"]
 
 
-def test_leftovers_of_dead_runs_are_removed(sandbox: Sandbox, s3_server: S3Server, s3_bucket: str) -> None:
-    client = s3_server.client()
-    alive = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
-    past = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
-    for name, lease in (("x-alive", alive.encode()), ("x-dead", past.encode()), ("x-odd", b"\xff")):
-        client.put_object(Bucket=s3_bucket, Key=f"_staging/t.jsonl.gz/{name}/lease", Body=lease)
-        client.put_object(Bucket=s3_bucket, Key=f"_staging/t.jsonl.gz/{name}/piece", Body=b"x")
-    client.put_object(Bucket=s3_bucket, Key="_staging/t.jsonl.gz/x-none/piece", Body=b"x")
-    export({}, s3_bucket=s3_bucket, s3_key="t.jsonl.gz")
-    left = [
-        f"_staging/t.jsonl.gz/{name}"
-        for name in ("x-alive/lease", "x-alive/piece", "x-odd/lease", "x-odd/piece")
-    ]
-    assert keys(s3_server, s3_bucket) == [*left, "t.jsonl.gz"]
+def test_only_what_earlier_tries_of_the_same_task_instance_left_is_removed(
+    sandbox: Sandbox, s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On an Airflow without a store, where the next try starts over."""
+    target = {"s3_bucket": s3_bucket, "s3_key": "a/b/t.jsonl.gz"}
+    first, second = {"ti": Instance()}, {"ti": Instance(run_id="another")}
+    monkeypatch.setattr(Staging, "remove", lambda _: None)  # killed before it could
+    for context in (first, second):
+        killed_half_way(monkeypatch, context, **target)
+    left = keys(s3_server, s3_bucket)
+    assert all(key.startswith("a/_staging/b/t.jsonl.gz/") for key in left)
+    owners = {key.split("/")[4] for key in left}
+    assert len(owners) == 2
+    monkeypatch.undo()
+    monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", sandbox.airflow_connection())
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", s3_server.airflow_connection())
+    export(first, **target)
+    still_left = keys(s3_server, s3_bucket)
+    assert {key.split("/")[4] for key in still_left if "_staging" in key} < owners
+    assert len(still_left) == len(left) // 2 + 1
 
 
 def run_over_deferrals(operator: LightspeedTicketsToS3Operator) -> tuple[dict[str, Any], int]:
@@ -261,7 +283,9 @@ def run_over_deferrals(operator: LightspeedTicketsToS3Operator) -> tuple[dict[st
     for deferrals in range(1, 12):
         time.sleep(max(0.0, (deferred.trigger.moment - datetime.now(UTC)).total_seconds()))
         try:
-            return operator.go_on(context, None, **json.loads(json.dumps(deferred.kwargs))), deferrals
+            return operator.execute_complete(
+                context, None, **json.loads(json.dumps(deferred.kwargs))
+            ), deferrals
         except TaskDeferred as again:
             deferred = again
     raise AssertionError("it defers for ever")

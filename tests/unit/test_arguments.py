@@ -12,7 +12,6 @@ from airflow_provider_lightspeed._arguments import (
     parse_instant,
     parse_ticket_filter,
     parse_ticket_ids,
-    split_s3_address,
 )
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 
@@ -109,18 +108,3 @@ def test_ticket_ids(value: Any, ids: list[int]) -> None:
 def test_no_ticket_ids(value: Any) -> None:
     with pytest.raises(LightspeedConfigurationError):
         parse_ticket_ids(value)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("s3://bucket/a/key.jsonl", ("bucket", "a/key.jsonl")),
-        ("S3://bucket/key", ("bucket", "key")),
-        ("s3://bucket/key#1?x", ("bucket", "key#1?x")),
-        ("s3://bucket", ("bucket", "")),
-        ("a/key.jsonl", None),
-        ("https://bucket/key", None),
-    ],
-)
-def test_s3_addresses(text: str, expected: tuple[str, str] | None) -> None:
-    assert split_s3_address(text) == expected

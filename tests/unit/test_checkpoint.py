@@ -43,7 +43,7 @@ def test_without_a_store_nothing_is_kept() -> None:
 def test_a_deferral_carries_instant_method_and_state() -> None:
     until = datetime(2026, 1, 1, 12, tzinfo=UTC)
     with pytest.raises(TaskDeferred) as deferred:
-        defer_until(BaseOperator(task_id="t"), until, "go_on", {"page": 1})
-    assert deferred.value.method_name == "go_on"
+        defer_until(BaseOperator(task_id="t"), until, "execute_complete", {"page": 1})
+    assert deferred.value.method_name == "execute_complete"
     assert deferred.value.kwargs == {"state": {"page": 1}}
     assert deferred.value.trigger.moment == until

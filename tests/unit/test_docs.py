@@ -24,6 +24,7 @@ from sqlglot.tokens import TokenType
 from airflow_provider_lightspeed.formats import Layout, make_format
 from airflow_provider_lightspeed.formats.columns import Columns
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
+from airflow_provider_lightspeed.probe import _parser as probe_parser
 from airflow_provider_lightspeed.sandbox.__main__ import _parser
 
 PROJECT = Path(__file__).parents[2]
@@ -229,6 +230,8 @@ def check(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
         assert set((extras["extras"] or "").split(",")) <= {"", *known}, command
     elif arguments[:2] == ["-m", "airflow_provider_lightspeed.sandbox"]:
         _parser().parse_args(arguments[2:])
+    elif arguments[:2] == ["-m", "airflow_provider_lightspeed.probe"]:
+        probe_parser().parse_args(arguments[2:])
     elif program == "export" and arguments[0].startswith("AIRFLOW_CONN_"):
         variable, _, value = arguments[0].partition("=")
         monkeypatch.setenv(variable, value)
@@ -386,7 +389,7 @@ def test_snowflake_loads_what_is_published_and_nothing_that_is_staged() -> None:
     for load, name in zip(loads, ("tickets.parquet", "tickets.jsonl.gz"), strict=True):
         (pattern,) = [option.expression.name for option in load.args["params"] if option.name == "PATTERN"]
         assert re.fullmatch(pattern, f"date=2026-01-31/{name}")
-        assert not re.fullmatch(pattern, f"date=2026-01-31/_staging/{name}/owner-export/piece")
+        assert not re.fullmatch(pattern, f"_staging/date=2026-01-31/{name}/owner/export/part")
         assert not re.fullmatch(pattern, "date=2026-01-31/tickets.csv")
 
 

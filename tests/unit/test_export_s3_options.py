@@ -10,8 +10,10 @@ import pytest
 from moto import mock_aws
 
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed
-from airflow_provider_lightspeed.transfers import s3_object
-from airflow_provider_lightspeed.transfers.destination import Destination
+from airflow_provider_lightspeed.s3 import target
+from airflow_provider_lightspeed.s3.client import WriteOptions
+from airflow_provider_lightspeed.s3.staging import Staging
+from airflow_provider_lightspeed.s3.target import ExportTarget
 from airflow_provider_lightspeed.transfers.tickets_to_s3 import LightspeedTicketsToS3Operator
 
 SIZES = pytest.mark.parametrize("size", [10, 6 * 1024 * 1024], ids=["one-put", "multipart"])
@@ -19,24 +21,23 @@ SIZES = pytest.mark.parametrize("size", [10, 6 * 1024 * 1024], ids=["one-put", "
 
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.setattr(s3_object, "_PART_SIZE", 5 * 1024 * 1024)
+    monkeypatch.setattr(target, "_PART_SIZE", 5 * 1024 * 1024)
     with mock_aws():
         client = boto3.client("s3", "us-east-1", aws_access_key_id="test", aws_secret_access_key="test")
         client.create_bucket(Bucket="bucket")
         yield client
 
 
-def _write(s3: Any, size: int, **arguments: Any) -> str:
-    """Write an object as the operator does, with a staged piece; return the piece's key."""
-    operator = LightspeedTicketsToS3Operator(task_id="export", s3_key="s3://bucket/a/k", **arguments)
-    place = Destination(
-        s3, "bucket", "a/k", owner="", life="", export="e", replace=False, options=operator._s3_options()
-    )
-    place.staging.add(b"x" * size)
-    (piece,) = [item["Key"] for item in s3.list_objects_v2(Bucket="bucket")["Contents"]]
-    place.target.publish([b"x" * size], content_type="text/plain", metadata={"export": "e"})
+def _write(s3: Any, size: int, **options: Any) -> str:
+    """Write an object as an export does, with a staged part; return the part's key."""
+    write = WriteOptions(**options)
+    staging = Staging(s3, "bucket", "a/k", "", "e", write.for_staging)
+    staging.add(b"x" * size)
+    (part,) = [item["Key"] for item in s3.list_objects_v2(Bucket="bucket")["Contents"]]
+    made = ExportTarget(s3, "bucket", "a/k", replace=False, options=write.for_objects, metadata={})
+    made.publish([b"x" * size], content_type="text/plain", metadata={"export": "e"})
     assert s3.head_object(Bucket="bucket", Key="a/k")["ContentLength"] == size
-    return str(piece)
+    return str(part)
 
 
 @SIZES
@@ -48,28 +49,34 @@ def _write(s3: Any, size: int, **arguments: Any) -> str:
         ({"kms_key_id": "key-1", "encrypt": True}, "aws:kms", "key-1"),
     ],
 )
-def test_encryption_is_the_objects_and_the_pieces(
+def test_encryption_is_the_objects_and_the_parts(
     s3: Any, size: int, arguments: dict[str, Any], encryption: str, key: str | None
 ) -> None:
-    piece = _write(s3, size, **arguments)
-    for name in ("a/k", piece):
+    part = _write(s3, size, **arguments)
+    for name in ("a/k", part):
         head = s3.head_object(Bucket="bucket", Key=name)
         assert head["ServerSideEncryption"] == encryption
         assert head.get("SSEKMSKeyId") == key
 
 
 @SIZES
-def test_the_acl_is_the_objects_alone(s3: Any, size: int) -> None:
-    piece = _write(s3, size, acl_policy="public-read")
-    who = {
-        name: [
-            grant["Grantee"].get("URI", "owner")
-            for grant in s3.get_object_acl(Bucket="bucket", Key=name)["Grants"]
-        ]
-        for name in ("a/k", piece)
-    }
-    assert any(grantee.endswith("AllUsers") for grantee in who["a/k"])
-    assert who[piece] == ["owner"]
+@pytest.mark.parametrize(
+    ("policy", "of_part"), [("public-read", "private"), ("bucket-owner-full-control",) * 2]
+)
+def test_a_staged_part_is_open_to_no_one_but_the_buckets_owner(
+    s3: Any, size: int, policy: str, of_part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {}
+    for name in ("put_object", "create_multipart_upload"):
+        call = getattr(s3, name)
+
+        def watched(*, call: Any = call, **arguments: Any) -> Any:
+            asked[arguments["Key"]] = arguments.get("ACL", "private")
+            return call(**arguments)
+
+        monkeypatch.setattr(s3, name, watched)
+    part = _write(s3, size, acl_policy=policy)
+    assert asked == {part: of_part, "a/k": policy}
 
 
 def test_a_key_that_renders_to_nothing_names_no_object() -> None:

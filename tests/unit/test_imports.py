@@ -62,14 +62,15 @@ _LATER = (
     "formats",
     "hooks.connection",
     "hooks.metrics",
-    "transfers.conversations",
-    "transfers.destination",
+    "probe",
+    "s3.staging",
+    "s3.target",
+    "transfers.attempt",
     "transfers.export",
-    "transfers.lease",
     "transfers.lineage",
+    "transfers.messages",
+    "transfers.progress",
     "transfers.redaction",
-    "transfers.s3_object",
-    "transfers.staging",
 )
 
 _IMPORT = """

@@ -1,0 +1,98 @@
+"""Where an export keeps what it has written so far, until the object is complete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import msgspec
+
+from airflow_provider_lightspeed.exceptions import LightspeedStagingLostError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_AT_ONCE = 8
+
+
+class Chunk(msgspec.Struct, frozen=True):
+    """A staged part of the file."""
+
+    name: str
+    size: int
+
+
+class Staging:
+    """The staged parts of one export, in ``<first folder of the key>/_staging/<rest of the key>/<owner>/<export>/``.
+
+    Query engines skip names that begin with an underscore, and one lifecycle rule reaches all staging below a folder.
+
+    :param owner: of the export, the same in each try of a task instance; empty if there is none.
+    :param export: the export's own id.
+    :param options: boto's arguments for each write.
+    """
+
+    def __init__(
+        self, client: S3Client, bucket: str, key: str, owner: str, export: str, options: dict[str, Any]
+    ) -> None:
+        first, slash, rest = key.partition("/") if "/" in key else ("", "", key)
+        self._client = client
+        self._bucket = bucket
+        self._of_owner = f"{first}{slash}_staging/{rest}/{owner or export}/"
+        self.folder = f"{self._of_owner}{export}/"
+        self._options = options
+
+    def check_writable(self) -> None:
+        """Prove bucket and rights by writing and removing an object."""
+        key = f"{self.folder}probe"
+        self._client.put_object(Bucket=self._bucket, Key=key, Body=b"", **self._options)
+        self._client.delete_object(Bucket=self._bucket, Key=key)
+
+    def add(self, data: bytes | bytearray) -> Chunk:
+        """Write a part. No name is used twice: a try that Airflow has given up may still be writing."""
+        name = uuid4().hex[:12]
+        self._client.put_object(
+            Bucket=self._bucket, Key=self.folder + name, Body=bytes(data), **self._options
+        )
+        return Chunk(name, len(data))
+
+    def has(self, chunks: Iterable[Chunk]) -> bool:
+        """Return whether all these parts are there."""
+        needed = {self.folder + chunk.name for chunk in chunks}
+        return not needed or needed.issubset(self._list(self.folder))
+
+    def read(self, chunks: Iterable[Chunk]) -> Iterator[bytes]:
+        """Yield the parts, one in memory at a time.
+
+        :raises LightspeedStagingLostError: if one is gone.
+        """
+        for chunk in chunks:
+            key = self.folder + chunk.name
+            try:
+                yield self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+            except self._client.exceptions.NoSuchKey as error:
+                raise LightspeedStagingLostError(
+                    f"s3://{self._bucket}/{key} is gone: a lifecycle rule of the bucket has removed it, or a person. "
+                    "No object was written; the next try starts over"
+                ) from error
+
+    def remove(self) -> None:
+        """Remove the parts."""
+        self._delete(self._list(self.folder))
+
+    def remove_earlier(self) -> int:
+        """Remove what earlier tries with the same owner have left of other exports; return how much that was."""
+        left = [key for key in self._list(self._of_owner) if not key.startswith(self.folder)]
+        self._delete(left)
+        return len(left)
+
+    def _delete(self, keys: list[str]) -> None:
+        # One by one: some stores have no DeleteObjects, or want another checksum with it than boto sends.
+        with ThreadPoolExecutor(_AT_ONCE, "staging") as pool:
+            list(pool.map(lambda key: self._client.delete_object(Bucket=self._bucket, Key=key), keys))
+
+    def _list(self, prefix: str) -> list[str]:
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
+        return [item["Key"] for page in pages for item in page.get("Contents", [])]

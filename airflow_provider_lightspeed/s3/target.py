@@ -1,0 +1,195 @@
+"""The object of an export: visible as a whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, cast
+
+from airflow_provider_lightspeed.exceptions import LightspeedStorageError, LightspeedTaskFailed
+from airflow_provider_lightspeed.s3.client import error_code
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+
+# The least that S3 takes, since a part is held in memory. Ten thousand, the most that S3 takes, make 48 GiB.
+_PART_SIZE = 5 * 1024 * 1024
+
+
+class ExportTarget:
+    """The object that an export writes.
+
+    :param replace: whether an existing object may be replaced. If not, S3 itself refuses the second of two
+        writers (conditional write), so that no race is lost.
+    :param options: boto's arguments for the object (encryption, ACL).
+    :param metadata: user metadata of the object.
+    """
+
+    def __init__(
+        self,
+        client: S3Client,
+        bucket: str,
+        key: str,
+        *,
+        replace: bool,
+        options: dict[str, Any],
+        metadata: dict[str, str],
+    ) -> None:
+        self.uri = f"s3://{bucket}/{key}"
+        self._client = client
+        self._where: dict[str, Any] = {"Bucket": bucket, "Key": key}
+        self._condition: dict[str, Any] = {} if replace else {"IfNoneMatch": "*"}
+        self._options = options
+        self._metadata = metadata
+
+    def existing(self) -> dict[str, str] | None:
+        """Return the user metadata of the existing object, with its size; None if there is none."""
+        from botocore.exceptions import ClientError
+
+        try:
+            return self._head()
+        except ClientError as error:
+            # Without the right to list, S3 answers 403 for what is not there. The write itself decides.
+            if error_code(error) == "403":
+                return None
+            raise
+
+    def find_published(self, job: str, export: str) -> dict[str, str] | None:
+        """Return the metadata of the object if an earlier try published it just before it was killed.
+
+        :param job: what is exported where and how.
+        :param export: id of the export that the checkpoint names. The task may have been cleared since.
+        :raises LightspeedTaskFailed: if the key is taken by anything else.
+        """
+        existing = self.existing()
+        if existing and existing.get("job") == job:
+            generation = self._metadata.get("generation")
+            if existing.get("export") == export or (generation and existing.get("generation") == generation):
+                return existing
+        if existing and self._condition:
+            raise self._taken()
+        return None
+
+    def publish(
+        self,
+        chunks: Iterable[bytes],
+        *,
+        content_type: str,
+        metadata: dict[str, str],
+        opened: Callable[[str], None] = lambda _: None,
+    ) -> int:
+        """Write the object; return its size.
+
+        :param metadata: further user metadata; its ``export`` tells this writer's object from any other's.
+        :param opened: is called with the id of a multipart upload, for a later try to abort it.
+        :raises LightspeedTaskFailed: if the key is taken.
+        """
+        settings: dict[str, Any] = {
+            "ContentType": content_type,
+            "Metadata": self._metadata | metadata,
+            **self._options,
+        }
+        buffer = bytearray()
+        size = 0
+        upload = _Upload(self._client, self._where, settings, opened)
+        try:
+            for chunk in chunks:
+                size += len(chunk)
+                rest = memoryview(chunk)
+                while len(buffer) + len(rest) > _PART_SIZE:
+                    room = _PART_SIZE - len(buffer)
+                    buffer += rest[:room]
+                    rest = rest[room:]
+                    upload.send(buffer)
+                    buffer = bytearray()
+                buffer += rest
+            if upload.id:
+                upload.send(buffer)
+            with self._last_write(metadata["export"]):
+                if upload.id:
+                    upload.complete(self._condition)
+                else:
+                    self._client.put_object(**self._where, **settings, **self._condition, Body=_body(buffer))
+        except BaseException:
+            if upload.id:
+                self.abort(upload.id)
+            raise
+        return size
+
+    @contextmanager
+    def _last_write(self, export: str) -> Generator[None]:
+        """Look whether the object is there if the write that makes it visible fails.
+
+        It may be done though its response is lost, or boto may have sent it twice.
+        """
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            yield
+        except (BotoCoreError, ClientError) as error:
+            try:
+                existing = self._head()
+            except (BotoCoreError, ClientError) as unknown:
+                raise LightspeedStorageError(
+                    f"S3 failed to write {self.uri}: {error}. Whether it is there is unknown ({unknown}); the next try "
+                    "looks first"
+                ) from error
+            if existing and existing.get("export") == export:
+                return
+            if self._condition and (existing or error_code(error) in {"412", "PreconditionFailed"}):
+                raise self._taken() from error
+            raise
+
+    def abort(self, upload: str) -> None:
+        """Abort a multipart upload, if it is still open."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        with suppress(BotoCoreError, ClientError):
+            self._client.abort_multipart_upload(**self._where, UploadId=upload)
+
+    def _taken(self) -> LightspeedTaskFailed:
+        return LightspeedTaskFailed(f"{self.uri} exists already; set replace=True to replace it")
+
+    def _head(self) -> dict[str, str] | None:
+        from botocore.exceptions import ClientError
+
+        try:
+            head = self._client.head_object(**self._where)
+        except ClientError as error:
+            if error_code(error) == "404":
+                return None
+            raise
+        return {**head.get("Metadata", {}), "bytes": str(head["ContentLength"])}
+
+
+class _Upload:
+    """A multipart upload, opened with its first part."""
+
+    def __init__(
+        self, client: S3Client, where: dict[str, Any], settings: dict[str, Any], opened: Callable[[str], None]
+    ) -> None:
+        self.id = ""
+        self._client = client
+        self._where = where
+        self._settings = settings
+        self._opened = opened
+        self._parts: list[CompletedPartTypeDef] = []
+
+    def send(self, data: bytearray) -> None:
+        if not self.id:
+            self.id = self._client.create_multipart_upload(**self._where, **self._settings)["UploadId"]
+            self._opened(self.id)
+        number = len(self._parts) + 1
+        sent = self._client.upload_part(**self._where, UploadId=self.id, PartNumber=number, Body=_body(data))
+        self._parts.append({"PartNumber": number, "ETag": sent["ETag"]})
+
+    def complete(self, condition: dict[str, Any]) -> None:
+        self._client.complete_multipart_upload(
+            **self._where, **condition, UploadId=self.id, MultipartUpload={"Parts": self._parts}
+        )
+
+
+def _body(data: bytearray) -> bytes:
+    # botocore takes it as it is, though its types do not say so; a copy would be 5 MiB more.
+    return cast("bytes", data)
