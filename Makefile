@@ -23,14 +23,14 @@ python = $(or $(firstword $(wildcard $(HOME)/.pyenv/versions/$1.*/bin/python$1))
 
 # Asked only when the environment has to be made. ensurepip: some systems ship a Python that cannot make one.
 # Airflow 2.11 and 3.0 know no Python after 3.12.
-empty :=
-space := $(empty) $(empty)
 FIND_PYTHON = for python in $(PYTHON) python3.11 python3.12 python3 python3.13 python3.14; do \
 	$$python -c 'import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null \
 	&& echo $$python && break; done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test matrix bench chaos distributed mutants coverage lint format types docs build check lock clean
+# Some images forbid Python to keep bytecode. Each process of Airflow would then compile all of it.
+export PYTHONDONTWRITEBYTECODE :=
+.PHONY: help setup demo ui test test-system matrix constraints release bench chaos distributed mutants coverage lint format types docs build check lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+[-%a-z]*:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,7 +47,7 @@ $(READY): pyproject.toml $(LOCK)
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraints $(LOCK) --group dev --editable .
 	@touch $@
 
-demo: $(READY) ## a day at the support desk on real Airflow, told and checked
+demo: $(READY) ## a day at the support desk on real Airflow, printed and checked
 	@$(BIN)/python -m demo
 
 ui: $(READY) ## the same in Airflow's web interface, until Ctrl-C (PORT=8080)
@@ -55,14 +55,22 @@ ui: $(READY) ## the same in Airflow's web interface, until Ctrl-C (PORT=8080)
 
 # Most of it is waiting, for windows of quota above all.
 PYTEST = -m pytest -n 3 --dist loadfile
+ALL_TESTS := tests/unit tests/integration tests/dags tests/system
 
-test: $(READY) ## all tests (ARGS="-k export" chooses)
+test: $(READY) ## unit and integration tests, and each operator and sensor in a DAG (ARGS="-k export" chooses)
 	@$(BIN)/python $(PYTEST) $(ARGS)
 
-test-%: .matrix/%/.ready ## the tests on an older Airflow, or on the oldest of all dependencies (make test-2.11, test-lowest)
-	@.matrix/$*/bin/python $(PYTEST) -p no:cacheprovider $(ARGS)
+test-system: $(READY) ## tests with a scheduler, a triggerer and an API server, and of what people install
+	@$(BIN)/python $(PYTEST) $(or $(ARGS),tests/system)
 
-matrix: $(OLDER:%=install-%) install-3.3 $(OLDER:%=test-%) test-lowest test ## the tests on all that is pinned in requirements/
+# test-2.11: an older Airflow · test-lowest: the oldest of all dependencies · test-python3.13: a newer Python ·
+# test-constraints-3.0.6: all that an official constraints file pins
+test-%: .matrix/%/.ready ## all tests in one of the environments of `make matrix` (make test-2.11)
+	@.matrix/$*/bin/python $(PYTEST) -p no:cacheprovider $(or $(ARGS),$(ALL_TESTS))
+
+# The table in docs/versions.md.
+MATRIX := $(OLDER) lowest $(PYTHONS:%=python%) $(CONSTRAINED:%=constraints-%)
+matrix: constraints $(OLDER:%=install-%) install-3.3 test test-system $(MATRIX:%=test-%) ## all tests on every Airflow, Python and set of pins
 
 bench: $(READY) ## exports by this provider and by others, side by side, into docs/benchmarks.md (ARGS="--full")
 	@$(BIN)/python -m benchmarks.compare $(ARGS)
@@ -100,6 +108,8 @@ distributed: .matrix/distributed/.ready ## thirty shops on CeleryExecutor with t
 .matrix/python%/.ready: requirements/airflow-3.3.txt pyproject.toml | $(READY)
 	@$(call make_environment,python$*,$(call python,$*),--constraints $< --group test)
 
+empty :=
+space := $(empty) $(empty)
 # The pins of Airflow, its providers and our dependencies; the tools that test them are ours.
 TEST_TOOLS := duckdb moto execnet hypothesis py-partiql-parser pytest pytest-timeout pytest-xdist responses \
 	sqlglot
@@ -136,7 +146,7 @@ constraints: build ## the wheel can be installed with each official constraints 
 install-%: build ## the wheel, alone, beside an older Airflow: it is found, and its modules load (make install-2.11)
 	@$(BIN)/python -m tools.bare_install $* dist/*.whl
 
-check: lint types docs build $(OLDER:%=install-%) install-3.3 demo test test-2.11 ## all of it, as CI does
+check: lint types docs build constraints $(OLDER:%=install-%) install-3.3 demo test test-system test-2.11 ## all of it, as CI does
 
 lock: $(READY) ## choose new versions of all dependencies
 	@for pins in $(OLDER:%=%/test) 3.3/dev; do version=$${pins%/*}; \

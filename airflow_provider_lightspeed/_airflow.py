@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     # isort: off
     from airflow.sdk import (
         DAG as DAG,
+        Asset as Asset,
+        AssetAlias as AssetAlias,
         BaseHook as BaseHook,
         BaseOperator as BaseOperator,
         BaseSensorOperator as BaseSensorOperator,
@@ -44,6 +46,8 @@ else:
     )
     # Newest first: older places warn, or are a different object, in newer versions.
     _PLACES = {
+        "Asset": ("airflow.sdk", "airflow.datasets:Dataset"),
+        "AssetAlias": ("airflow.sdk", "airflow.datasets:DatasetAlias"),
         "AirflowException": _EXCEPTIONS,
         "AirflowFailException": _EXCEPTIONS,
         "AirflowSensorTimeout": _EXCEPTIONS,

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import wraps
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.api.tickets import TicketFilter, parse_ticket_id
@@ -20,6 +20,7 @@ NO_DATA_INTERVAL = (
 _SHOWN = 5
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def record_passed(init: Callable[P, None]) -> Callable[P, None]:
@@ -73,6 +74,18 @@ def parse_flag(name: str, value: Any) -> bool:
     """
     if not isinstance(value, bool):
         raise LightspeedConfigurationError(f"{name} must be True or False, got {value!r}")
+    return value
+
+
+def parse_choice(name: str, value: T, *allowed: T) -> T:
+    """Read an argument of which only some values mean something.
+
+    :raises LightspeedConfigurationError: naming them, if it is another one.
+    """
+    if value not in allowed:
+        raise LightspeedConfigurationError(
+            f"{name} must be one of {', '.join(sorted(map(str, allowed)))}, got {value!r}"
+        )
     return value
 
 

@@ -1,20 +1,26 @@
-"""New tickets of a shop as an asset, so that they start DAGs (Airflow 3)."""
+"""New tickets of a shop, and changes of its tickets, as assets that start DAGs."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import quote
+
+import msgspec
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
     from airflow.sdk import Asset
 
-    from airflow_provider_lightspeed._airflow import Context
+    from airflow_provider_lightspeed._airflow import AssetAlias, Context
+
+log = logging.getLogger(__name__)
 
 _KIND = "/tickets/new"
-# More events than can be under way to Airflow's database, and so repeated, at a time.
+_CHANGES = "/tickets/changes"
+# More events than can be on their way to Airflow's database, and so repeated, at a time.
 _EARLIER = 100
 
 
@@ -74,9 +80,11 @@ def new_ticket_ids(asset: Asset, context: Context | Mapping[str, Any]) -> list[i
     """Return the ids of the new tickets that started a run, ascending, and none that an earlier event has named.
 
     It is empty if none of the asset's events has started the run: a manual one, or one that another asset has started.
+    Events that name no tickets are passed over: a user, a task with this asset as outlet or Airflow's REST API may
+    create those.
 
-    A triggerer that ends in the moment between storing an event and noting that it did sends the event again. Ids of
-    new tickets only rise, so what is not above those of earlier events is a repeat.
+    A triggerer that ends in the moment between storing an event and recording that it did sends the event again. So
+    ids that one of the 100 events before has named are left out.
 
     :param asset: from :func:`new_tickets_asset`. The task needs it in its ``inlets``.
     :param context: the task's.
@@ -86,21 +94,55 @@ def new_ticket_ids(asset: Asset, context: Context | Mapping[str, Any]) -> list[i
         return []
     first = min(event.timestamp for event in events)
     earlier = context["inlet_events"][asset].before(first).ascending(False).limit(_EARLIER)
-    handed_over = max((_payload(event)["max_id"] for event in earlier if event.timestamp < first), default=0)
-    named = {ticket_id for event in events for ticket_id in _payload(event)["ticket_ids"]}
-    return sorted(ticket_id for ticket_id in named if ticket_id > handed_over)
+    delivered = {
+        ticket_id for event in earlier if event.timestamp < first for ticket_id in _ids_in(event.extra)
+    }
+    named = {ticket_id for event in events for ticket_id in _ids_in(event.extra)}
+    return sorted(named - delivered)
 
 
-def _payload(event: Any) -> dict[str, Any]:
-    payload: dict[str, Any] = event.extra["payload"]
-    return payload
+def ticket_changes_asset(name: str) -> AssetAlias:
+    """Return the asset that ``LightspeedTicketChangesToS3Operator`` updates when tickets have changed.
+
+    Use it as the operator's outlet and in the ``schedule`` of the DAGs that load the changes. It is an alias, which the
+    task resolves only when there is something new: Airflow would update a plain asset in each run. The event's
+    ``extra`` is what the task returns.
+
+    :param name: of the shop; also in the asset's address, ``lightspeed://<name>/tickets/changes``.
+    """
+    from airflow_provider_lightspeed._airflow import AssetAlias
+
+    return AssetAlias(f"lightspeed://{quote(name, safe='')}{_CHANGES}")
+
+
+def is_ticket_changes_asset(outlet: object) -> bool:
+    """Return whether an outlet is from :func:`ticket_changes_asset`."""
+    name = str(getattr(outlet, "name", ""))
+    is_alias = type(outlet).__name__ in {"AssetAlias", "DatasetAlias"}
+    return is_alias and name.startswith("lightspeed://") and name.endswith(_CHANGES)
+
+
+class _Payload(msgspec.Struct):
+    ticket_ids: list[Annotated[int, msgspec.Meta(gt=0)]]
+
+
+class _Extra(msgspec.Struct):
+    payload: _Payload
+
+
+def _ids_in(extra: object) -> list[int]:
+    try:
+        return msgspec.convert(extra, _Extra).payload.ticket_ids
+    except msgspec.ValidationError:
+        log.info("Passed over an event of the asset that names no tickets")
+        return []
 
 
 def sanitize_uri(uri: SplitResult) -> SplitResult:
     """Check the address of an asset, for Airflow.
 
-    :raises ValueError: if it is not ``lightspeed://<name>/tickets/new``.
+    :raises ValueError: if it is neither ``lightspeed://<name>/tickets/new`` nor ``…/tickets/changes``.
     """
-    if not uri.netloc or uri.path != _KIND or uri.query or uri.fragment:
-        raise ValueError(f"URI format must be lightspeed://<name>{_KIND}")
+    if not uri.netloc or uri.path not in {_KIND, _CHANGES} or uri.query or uri.fragment:
+        raise ValueError(f"URI format must be lightspeed://<name>{_KIND} or lightspeed://<name>{_CHANGES}")
     return uri

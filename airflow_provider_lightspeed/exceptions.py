@@ -12,6 +12,7 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedConfigurationError,
     LightspeedConnectionError,
     LightspeedError,
+    LightspeedGatewayError,
     LightspeedIncompleteListError,
     LightspeedInvalidRequestError,
     LightspeedMalformedResponseError,
@@ -20,10 +21,12 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedQuotaExhaustedError,
     LightspeedRateLimitError,
     LightspeedRedirectError,
+    LightspeedResponseTooLargeError,
     LightspeedServerError,
     LightspeedTooLateError,
     LightspeedUnknownLanguageError,
     LightspeedUnknownOutcomeError,
+    LightspeedWrongTicketError,
 )
 
 __all__ = [
@@ -32,6 +35,7 @@ __all__ = [
     "LightspeedConfigurationError",
     "LightspeedConnectionError",
     "LightspeedError",
+    "LightspeedGatewayError",
     "LightspeedIncompleteListError",
     "LightspeedInvalidRequestError",
     "LightspeedMalformedResponseError",
@@ -40,14 +44,17 @@ __all__ = [
     "LightspeedQuotaExhaustedError",
     "LightspeedRateLimitError",
     "LightspeedRedirectError",
+    "LightspeedResponseTooLargeError",
     "LightspeedServerError",
     "LightspeedStagingLostError",
+    "LightspeedStaleChangesError",
     "LightspeedStorageError",
     "LightspeedTaskFailed",
     "LightspeedTicketsFailed",
     "LightspeedTooLateError",
     "LightspeedUnknownLanguageError",
     "LightspeedUnknownOutcomeError",
+    "LightspeedWrongTicketError",
     "fail_without_retry",
 ]
 
@@ -69,6 +76,10 @@ class LightspeedTicketsFailed(AirflowException):
 
 class LightspeedStorageError(AirflowException):
     """S3 did not do what it was asked to. Another try may help."""
+
+
+class LightspeedStaleChangesError(AirflowException):
+    """A log of changes is too old, or its parts do not belong together. A run that is under way may mend it."""
 
 
 class LightspeedStagingLostError(LightspeedStorageError):

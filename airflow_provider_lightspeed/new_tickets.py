@@ -6,42 +6,90 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
-from airflow_provider_lightspeed.api.errors import LightspeedQuotaExhaustedError
-from airflow_provider_lightspeed.api.tickets import Ticket
+from airflow_provider_lightspeed.api.errors import LightspeedError, LightspeedQuotaExhaustedError
+from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Ticket, created_at
 
 #: Maximum seconds between polls while the shop fails (or the poke interval, if that is longer).
 MAX_PAUSE = 600.0
+#: Maximum number of delivered tickets that a cursor knows by id.
+LOOK_BACK = 100
+#: A ticket may appear so many seconds later than one with a greater id, and is delivered all the same.
+LOOK_BACK_AGE = 15 * 60
+# Tickets by which a shop is recognised: more than a replica may lack.
+_WITNESSES = 5
+# Fewer new rows than this are one response, also if the shop's pages are small: half of the smallest page that is known.
+_FEW = 10
+
+
+class Seen(msgspec.Struct, frozen=True, gc=False):
+    """What is kept of a ticket that a poll read.
+
+    :param fingerprint: see :func:`fingerprint`.
+    :param created: in seconds since 1970; None if it is unreadable.
+    :param counts: whether the caller's function chose it.
+    """
+
+    fingerprint: int
+    created: int | None
+    counts: bool = True
+
+    @classmethod
+    def of(cls, ticket: Ticket, counts: bool = True) -> Seen:
+        """Keep what matters of a ticket."""
+        return cls(fingerprint(ticket), created_second(ticket), counts)
+
+
+class Poll:
+    """The tickets of one poll, as far as they prove that none below them is missing.
+
+    A list that takes several responses may miss a ticket that appears while it is read. Every ticket up to the
+    newest id known *before* the poll was there all the time, so higher ones are left to the next poll.
+
+    :param known: the newest id known before the poll. Not enough, if the poll finds many tickets above it.
+    :param newest: the newest id, asked for right before the poll: enough in any case.
+    :param counts: which tickets count.
+    """
+
+    def __init__(
+        self, known: int, newest: int | None = None, counts: Callable[[Ticket], bool] = lambda _: True
+    ) -> None:
+        self.tickets: dict[int, Seen] = {}
+        self._known, self._newest, self._counts = known, newest, counts
+        self._sizes: list[int] = []
+        self._new = 0
+
+    def add(self, page: Sequence[Ticket]) -> bool:
+        """Add a page, and return whether the poll proves what it read; if not, `newest` has to be known."""
+        if page:
+            self._sizes.append(len(page))
+        for ticket in page:
+            if self._newest is None or ticket["id"] <= self._newest:
+                self.tickets[ticket["id"]] = Seen.of(ticket, bool(self._counts(ticket)))
+        self._new += sum(ticket["id"] > self._known for ticket in page)
+        is_one_response = len(self._sizes) <= 1 and self._new < _FEW
+        return self._newest is not None or self._new == 0 or is_one_response
+
+    @property
+    def page_size(self) -> int:
+        """The size of the shop's pages, as far as this poll shows it."""
+        return max(self._sizes) if len(self._sizes) > 1 else PAGE_SIZE
 
 
 class PollResult(msgspec.Struct, frozen=True):
-    """What one poll of the shop found.
+    """What a task or an event delivers.
 
-    :param since_id: tickets with a greater id were polled.
-    :param ticket_ids: those that count, ascending.
-    :param max_id: the greatest id that was seen, whether it counts or not: all up to it is done.
+    :param since_id: the greatest id delivered before. A ticket that appeared late may have a lower one.
+    :param ticket_ids: the new tickets, ascending.
+    :param max_id: the greatest id that is done now, delivered or not counted.
     """
 
     since_id: int
     ticket_ids: list[int]
     max_id: int
-
-    @classmethod
-    def of(
-        cls, tickets: Sequence[Ticket], since_id: int, where: Callable[[Ticket], bool] | None = None
-    ) -> PollResult:
-        """Judge the tickets of one poll.
-
-        :param where: which tickets count.
-        """
-        return cls(
-            since_id=since_id,
-            ticket_ids=sorted(ticket["id"] for ticket in tickets if where is None or where(ticket)),
-            max_id=max((ticket["id"] for ticket in tickets), default=since_id),
-        )
 
     def result(self) -> dict[str, Any]:
         """Return the result of a task."""
@@ -53,18 +101,100 @@ class PollResult(msgspec.Struct, frozen=True):
         }
 
 
+TicketId = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Which tickets of a shop are done.
+
+    :param since_id: all tickets up to this id are done. A poll asks for those above.
+    :param known: the tickets above it that are done, ascending: the look-back. It is open while there are any.
+    :param witnesses: id and creation time (seconds since 1970) of the newest of them, by which the shop is recognised.
+    :param shop: hash of the shop's address and key (``ClientSettings.shop``).
+    """
+
+    since_id: TicketId
+    known: tuple[TicketId, ...] = ()
+    witnesses: tuple[tuple[TicketId, int], ...] = ()
+    shop: str | None = None
+
+    @classmethod
+    def starting_after(cls, newest: int, created: int | None, shop: str | None) -> Cursor:
+        """Return the cursor of a first run: tickets after the newest one are new."""
+        return cls(newest, witnesses=() if created is None else ((newest, created),), shop=shop)
+
+    @property
+    def max_id(self) -> int:
+        """The greatest id that is done."""
+        return max((self.since_id, *self.known))
+
+    def is_new(self, ticket_id: int) -> bool:
+        """Return whether a ticket is not done yet."""
+        return ticket_id > self.since_id and ticket_id not in self.known
+
+    def new(self, tickets: Mapping[int, Seen]) -> dict[int, Seen]:
+        """Return those that are not done, ascending."""
+        return {ticket_id: tickets[ticket_id] for ticket_id in sorted(filter(self.is_new, tickets))}
+
+    def deliver(
+        self, new: Mapping[int, Seen], limit: int, page_size: int = PAGE_SIZE
+    ) -> tuple[PollResult, Cursor]:
+        """Return what to deliver of the new tickets, lowest ids first, and the cursor behind that.
+
+        :param limit: maximum number of tickets to deliver; the others stay new.
+        :param page_size: of the shop. A look-back fits half of it, so that it takes no call more.
+        """
+        counting = [ticket_id for ticket_id, seen in new.items() if seen.counts]
+        delivered, rest = counting[:limit], counting[limit:]
+        done = {ticket_id: seen for ticket_id, seen in new.items() if not rest or ticket_id < rest[0]}
+        known = sorted({*self.known, *done})
+        keep = max(1, min(LOOK_BACK, page_size // 2))
+        floor = max([self.since_id, *known[:-keep]])
+        if rest:
+            floor = max(self.since_id, min(floor, rest[0] - 1))
+        witnesses = {
+            *self.witnesses,
+            *((i, seen.created) for i, seen in done.items() if seen.created is not None),
+        }
+        after = Cursor(
+            floor,
+            tuple(ticket_id for ticket_id in known if ticket_id > floor),
+            tuple(sorted(witnesses)[-_WITNESSES:]),
+            self.shop,
+        )
+        return PollResult(self.max_id, delivered, after.max_id), after
+
+    def settled(self, tickets: Mapping[int, Seen], now: float) -> Cursor:
+        """Return the cursor after a poll: without the look-back, if nothing can appear late any more.
+
+        :param tickets: what the poll read. A list that shows none of the known tickets may come from a shop that fails.
+        :param now: seconds since 1970, before the poll.
+        """
+        youngest = max((created for _, created in self.witnesses), default=0)
+        is_over = now - youngest >= LOOK_BACK_AGE
+        if not is_over or self.new(tickets) or tickets.keys().isdisjoint(self.known):
+            return self
+        return msgspec.structs.replace(self, since_id=self.max_id, known=())
+
+
+def created_second(ticket: Ticket) -> int | None:
+    """Return when a ticket was created, in seconds since 1970; None if that is unreadable."""
+    try:
+        return int(created_at(ticket).timestamp())
+    except (LightspeedError, OverflowError):
+        return None
+
+
 def fingerprint(ticket: Ticket) -> int:
     """Return a number that stands for a ticket as it is now, and reveals nothing of it."""
     content = msgspec.json.encode(ticket, order="sorted")
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest())
 
 
-def digest(fingerprints: Mapping[int, int]) -> str:
-    """Return a text that stands for these tickets as they are now.
-
-    :param fingerprints: by the tickets' ids, in any order.
-    """
-    return hashlib.sha256(msgspec.json.encode(sorted(fingerprints.items()))).hexdigest()
+def digest(tickets: Mapping[int, Seen]) -> str:
+    """Return a text that stands for these tickets as they are now, in any order."""
+    fingerprints = sorted((ticket_id, seen.fingerprint) for ticket_id, seen in tickets.items())
+    return hashlib.sha256(msgspec.json.encode(fingerprints)).hexdigest()
 
 
 @dataclass

@@ -118,7 +118,12 @@ def get_provider_info() -> dict[str, Any]:
                 "source-integration-name": _INTEGRATION,
                 "target-integration-name": "Amazon Simple Storage Service (S3)",
                 "python-module": "airflow_provider_lightspeed.transfers.tickets_to_s3",
-            }
+            },
+            {
+                "source-integration-name": _INTEGRATION,
+                "target-integration-name": "Amazon Simple Storage Service (S3)",
+                "python-module": "airflow_provider_lightspeed.transfers.ticket_changes_to_s3",
+            },
         ],
         "connection-types": [
             {

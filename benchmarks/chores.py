@@ -59,12 +59,13 @@ def close_tickets(tickets: int) -> dict[str, tuple[float, int]]:
 
 def watch(watchers: int, intervals: int, seconds: float = 1.0) -> int:
     """Return the calls of a triggerer in which so many deferred sensors wait for new tickets of one shop."""
+    from airflow_provider_lightspeed.new_tickets import Cursor
     from airflow_provider_lightspeed.triggers.tickets import NewTicketTrigger
 
     async def wait(since_id: int) -> None:
         trigger = NewTicketTrigger(
             lightspeed_conn_id="lightspeed_default",
-            since_id=since_id,
+            cursor=Cursor(since_id),
             customer_email=None,
             min_tickets=1,
             poke_interval=seconds,

@@ -14,7 +14,7 @@ OURS, BARE = "lightspeed_provider", "bare_loop"
 _INTRODUCTION = """\
 # Benchmarks
 
-The same shop exported by this provider and by what one would take instead: a bare loop of requests, dlt's `rest_api` \
+The same shop exported by this provider and by the usual alternatives: a bare loop of requests, dlt's `rest_api` \
 source, the declarative source of the Airbyte CDK, a tap of the Singer SDK, and Airflow's own HttpOperator with a \
 `pagination_function`. `make bench` runs them and writes this page; each is one small file in \
 `benchmarks/contenders/`.
@@ -25,13 +25,15 @@ them waiting most of the time; the figures are medians.
 - *Missing*: tickets that lived all through the export and are not in the file. *Doubled*: tickets that are in it more \
 than once. The worst round counts.
 - *Calls*: the provider counts what there is, once and now and then again, which proves that nothing is missing. Where \
-tickets are deleted meanwhile, its answers overlap, which costs a tenth more. The others save that, and lose tickets.
-- *Memory* is the peak of the whole process; in brackets what of it came with the work.
+tickets are deleted meanwhile, its requests overlap, which costs a tenth more. The others save that, and lose tickets.
+- *Memory* is the peak of the process; in brackets what of it came with the work.
 - *Churning*: before each call one ticket is deleted, and before every other one is added and one changed.
+- *Pages of 100*: the shop returns at most 100 tickets, although 250 were asked for. *A row left out*: the shop's lists \
+lack one ticket, and its page is a row shorter; that ticket does not count as missing.
 - The bare loop is a task's too: it runs where Airflow is loaded, as the provider and the HttpOperator do, and has S3 \
 from Airflow's connection. The others run without Airflow, each in an environment of its own.
 - The bare loop knows in which order the shop lists its tickets: it walks by `since_id` where the oldest come first, \
-by page where the newest do. The provider is not told. The others walk by page, the usual way with them where \
+by page where the newest do. The provider does not know it. The others walk by page, the usual way with them where \
 a list has no link to its next page.
 """
 
@@ -69,7 +71,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def environment(versions: Mapping[str, str]) -> str:
-    """Say where and with what it was measured."""
+    """Return where and with what it was measured."""
     model = next(
         (
             line.partition(":")[2].strip()
@@ -87,7 +89,7 @@ def environment(versions: Mapping[str, str]) -> str:
 
 
 def page(where: str, exports: Mapping[str, Measured], chores: Sequence[tuple[str, str]]) -> str:
-    """Write the whole page.
+    """Return the page.
 
     :param exports: by scenario.
     :param chores: title and text of what is not an export.

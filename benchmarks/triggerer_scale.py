@@ -29,6 +29,7 @@ from typing import Any
 import psutil
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_provider_lightspeed.new_tickets import Cursor
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Sandbox, ShopConfig
 from airflow_provider_lightspeed.triggers.tickets import NewTicketTrigger
 from demo.airflow_home import AirflowHome
@@ -168,7 +169,7 @@ def sensors(shop: int, number: int, interval: float, since_id: int) -> list[Base
     return [
         NewTicketTrigger(
             lightspeed_conn_id=f"shop_{shop}",
-            since_id=since_id,
+            cursor=Cursor(since_id),
             customer_email=None,
             min_tickets=1,
             poke_interval=interval,

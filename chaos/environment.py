@@ -103,7 +103,8 @@ def environment(directory: Path) -> Generator[Environment]:
     port, shop_port, watched_port = free_ports(3)
     # Copied, since the project's files may change during an hour.
     dags = shutil.copytree(Path(__file__).parent / "dags", directory / "dags")
-    of_watched = ShopConfig(tickets=50, limits=NO_LIMITS)
+    # Each third new ticket becomes visible after tickets with higher ids.
+    of_watched = ShopConfig(tickets=50, limits=NO_LIMITS, late_every=3, late_seconds=4)
     with S3Server(directory) as s3, Sandbox(of_watched, port=watched_port) as watched:
         home = AirflowHome.create(
             directory / "airflow",

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from airflow_provider_lightspeed.sandbox.distortions import Distortions, rewrite_ticket
+
 Row = Mapping[str, Any]
 
 
@@ -25,10 +27,14 @@ def read_rows(body: bytes, ending: str) -> list[Row]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def row_of(ticket: Mapping[str, Any], ending: str) -> Row:
-    """Return the row that a ticket makes in such a file."""
+def row_of(ticket: Mapping[str, Any], options: Distortions, ending: str) -> Row:
+    """Return the row that a ticket makes in such a file.
+
+    :param options: of the shop: JSON Lines holds a ticket as this shop writes it.
+    """
     if ending.startswith("jsonl"):
-        return ticket
+        row: Row = json.loads(rewrite_ticket(json.dumps(ticket), options))
+        return row
     return {
         "id": ticket["id"],
         "created_at": datetime.fromisoformat(ticket["createdAt"]),

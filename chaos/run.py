@@ -110,7 +110,9 @@ def run(scenario: Scenario, environment: Environment) -> Report:
         else:
             only_stale_are_closed(scenario, shop, before)
         if states["watch"] == "success":
-            watch_is_complete(since_id, before, seen.after["watch"], _result(environment, run_id, "watch"))
+            watch_is_complete(
+                scenario, since_id, before, seen.after["watch"], _result(environment, run_id, "watch")
+            )
         tries = {name: task["try_number"] for name, task in tasks.items()}
         calls = shop.calls
         logs = {name: environment.logs(run_id, name) for name in TASKS}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from airflow_provider_lightspeed.sandbox import NO_LIMITS, Churn, Fault, ShopConfig
+from airflow_provider_lightspeed.sandbox import NO_LIMITS, Churn, Distortions, Fault, ShopConfig
 from airflow_provider_lightspeed.sandbox.config import Order
 from airflow_provider_lightspeed.sandbox.faults import FaultKind
 
@@ -30,6 +31,24 @@ ZONES = (
     "Asia/Kolkata",
     "Pacific/Kiritimati",
     "Pacific/Marquesas",
+)
+#: Faults of dishonest shops: they pass, and look like an answer for good.
+_MISLEADING: tuple[FaultKind, ...] = ("html-403", "empty-list", "103")
+#: With each of these, tasks must end with complete data.
+_DISHONEST: tuple[Mapping[str, Any], ...] = (
+    {"page_limit": 50},
+    {"page_limit": 100},
+    {"left_out_every": 97},
+    {"repeated_every": 5},
+    {"count_cap": 500},
+    {"count_lag": 3},
+    {"replica_lag": 3},
+    {"page_depth": 500},
+    {"page_depth": 500, "beyond_depth": "empty"},
+    {"switches": "text"},
+    {"switches": "digit"},
+    {"put_204": True},
+    {"new_properties": True},
 )
 _ENDINGS = ("jsonl", "jsonl.gz", "csv.gz", "parquet")
 
@@ -60,6 +79,17 @@ class Scenario:
         return self.shop.order in {"newest", "oldest"}
 
     @property
+    def dishonesty(self) -> dict[str, object]:
+        """The options in which its shop differs from an honest one."""
+        honest = Distortions()
+        names = [option.name for option in fields(Distortions)]
+        return {
+            name: getattr(self.shop, name)
+            for name in names
+            if getattr(self.shop, name) != getattr(honest, name)
+        }
+
+    @property
     def may_be_too_restless(self) -> bool:
         """Whether a list may change too fast to be proven complete."""
         fits_on_a_page = self.shop.tickets < 200
@@ -75,10 +105,11 @@ class Scenario:
             "no quota" if not self.is_tight else f"{shop.limits[0]} calls in {shop.window_seconds[0]:.0f} s"
         )
         faults = ", ".join(sorted({fault.kind for fault in shop.faults})) or "no faults"
+        dishonest = ", ".join(f"{name} {value}" for name, value in self.dishonesty.items()) or "honest"
         disruptions = ", ".join(f"{disruption} at call {at}" for at, disruption in self.disruptions)
         return (
             f"{shop.tickets} tickets, {shop.order}, filters in {shop.filter_timezone} "
-            f"({'known' if self.filter_timezone_known else 'unknown'}), {limits}, {faults}, "
+            f"({'known' if self.filter_timezone_known else 'unknown'}), {limits}, {faults}, {dishonest}, "
             f"{'churning' if shop.churn != Churn() else 'quiet'}, {self.ending} up to {self.created_to:%Y-%m-%d}; {disruptions}"
         )
 
@@ -116,7 +147,7 @@ def draw(seed: int) -> Scenario:
         latency=chance.choice((0.0, 0.05, 0.2)),
         faults=tuple(
             Fault(
-                chance.choice(get_args(FaultKind)),
+                chance.choice([kind for kind in get_args(FaultKind) if kind not in _MISLEADING]),
                 times=0,
                 probability=chance.choice((0.01, 0.05)),
                 applied=chance.random() < 0.5,
@@ -127,6 +158,7 @@ def draw(seed: int) -> Scenario:
         churn=chance.choice((Churn(), Churn(inserts=0.1, changes=0.2, deletes=0.05))),
         same_touches_tickets=chance.random() < 0.3,
     )
+    shop = _maybe_dishonest(shop)
     # Most scenarios make at least this many calls, so that nearly all disruptions happen.
     calls = 12 + shop.tickets // 100
     return Scenario(
@@ -146,3 +178,16 @@ def draw(seed: int) -> Scenario:
         if chance.random() < 0.5
         else END + timedelta(days=365),
     )
+
+
+def _maybe_dishonest(shop: ShopConfig) -> ShopConfig:
+    # From its own generator: the rest of a scenario is the same with and without this.
+    chance = random.Random(f"{shop.seed} dishonest")
+    options: dict[str, Any] = {}
+    if chance.random() < 0.6:
+        for kind in chance.sample(_DISHONEST, chance.choice((1, 1, 2))):
+            options |= kind
+    if chance.random() < 0.3:
+        fault = Fault(chance.choice(_MISLEADING), times=0, probability=0.05)
+        options["faults"] = (*shop.faults, fault)
+    return replace(shop, **options)

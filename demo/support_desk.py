@@ -25,7 +25,7 @@ Tickets = dict[int, Ticket]
 
 @dataclass(frozen=True)
 class Day:
-    """All that is to be known about the day: the shop's truth on one side, what the DAG says on the other."""
+    """The day: the shop's own data, and the DAG's results."""
 
     before: Tickets
     after: Tickets
@@ -34,7 +34,7 @@ class Day:
     calls: list[Call]
     outcome: Outcome
     exported: bytes
-    """The object where the export says that it lies."""
+    """The object at the address that the export returned."""
 
     def result(self, task_id: str) -> Any:
         """Return what a task returned."""
@@ -66,7 +66,7 @@ def spend_day(world: World, on_change: OnChange = lambda _task_id, _state: None)
     if outcome.state != "success":
         states = ", ".join(f"{task_id} {task.state}" for task_id, task in outcome.tasks.items())
         raise RuntimeError(
-            f"The run has {outcome.state}: {states}\n{world.airflow.last_error()}\nThe log: {world.airflow.log}"
+            f"The run is {outcome.state}: {states}\n{world.airflow.last_error()}\nThe log: {world.airflow.log}"
         )
     key = str(outcome.tasks["export_tickets"].result["uri"]).removeprefix(f"s3://{BUCKET}/")
     return Day(

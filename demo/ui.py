@@ -1,4 +1,4 @@
-"""`make ui`: the demo's world in Airflow's web interface, until Ctrl-C."""
+"""`make ui`: the demo's shop and S3 server with Airflow's web interface, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import itertools
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
+
+import requests
 
 from demo.airflow_api import AirflowApi
 from demo.airflow_home import PROJECT, serving
@@ -21,37 +24,38 @@ from demo.world import BUCKET, World, world
 
 DIRECTORY = PROJECT / ".demo" / "ui"
 
-# A minute as a rule; a busy machine takes its time, and an Airflow that ends is noticed at once.
+# A minute as a rule, longer on a busy machine. An Airflow that ends is noticed at once.
 _READY_WITHIN = 900.0
 _A_CUSTOMER_EVERY = 30.0
 
 
 def main(port: int, directory: Path = DIRECTORY) -> int:
-    """Run the world until a signal ends it."""
+    """Run until a signal ends it."""
     end_in_order_on_signals()
     stay_on_this_machine()
     if not is_free(port):
-        say(f"Port {port} is taken, perhaps by another Airflow. Choose a free one: make ui PORT={port + 1}")
+        say(f"Port {port} is taken, perhaps by another Airflow. Choose another one: make ui PORT={port + 1}")
         return 1
     say(paint("Lightspeed eCom tickets in Airflow's web interface", "bold"))
-    heading("The world")
+    heading("Starting a local shop, a local S3 server and Airflow's database")
+    started = time.monotonic()
     try:
-        # A look every 15 seconds: two sensors wait here at the same time, for hours, with one key's quota.
+        # A poll every 15 seconds: two sensors share one key's quota here, for hours.
         with (
             world(directory, poll_seconds=15, settings=_settings(port)) as here,
             here.airflow.standalone() as airflow,
         ):
             print_addresses(here)
-            say("\n  Airflow starts, which takes a minute …")
-            _start_dags(here, AirflowApi(port), airflow)
-            _print_addresses(here, port)
-            _live(here, airflow)
+            heading("Starting Airflow, in about a minute")
+            _start_dags(here, AirflowApi(port), airflow, started)
+            _print_next_steps(here, port)
+            _write_tickets(here, airflow)
     except RuntimeError as error:
         say(paint(f"\n✗ {error}", "red"))
         return 1
     except SystemExit:
-        # By a signal, which is how this is meant to end.
-        say("\nAll of it has ended.")
+        # By a signal, as intended.
+        say("\nEverything has stopped.")
     return 0
 
 
@@ -59,43 +63,60 @@ def _settings(port: int) -> dict[str, str]:
     return {
         **serving(port),
         "AIRFLOW__CORE__PARALLELISM": "8",
-        # All DAGs start at once, and on a busy machine Airflow does not answer its own tasks within the usual 5 s.
+        # All DAGs start at once. A busy Airflow answers its own tasks later than the usual 5 s.
         "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
-        # Off otherwise, since it lets whoever may edit connections make the server call any address.
+        # Off by default: it lets anyone who may edit connections make the server call any address.
         "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
     }
 
 
-def _start_dags(here: World, api: AirflowApi, airflow: subprocess.Popen[bytes]) -> None:
-    """Let the DAGs run once all of Airflow is up: before, their first tasks would find no server to report to.
+def _start_dags(here: World, api: AirflowApi, airflow: subprocess.Popen[bytes], started: float) -> None:
+    """Unpause the DAGs once all of Airflow is up. Before, their first tasks would find no server to report to.
 
     :raises RuntimeError: it does not come up.
     """
-    expected = len(list(here.airflow.dags.glob("*.py")))
-    give_up = time.monotonic() + _READY_WITHIN
-    while time.monotonic() < give_up and airflow.poll() is None:
-        time.sleep(1)
-        if api.is_up() and len(dag_ids := api.dag_ids()) == expected:
-            for dag_id in dag_ids:
+    printed: list[str] = []
+    while time.monotonic() < started + _READY_WITHIN and airflow.poll() is None:
+        missing = _missing(here, api)
+        if missing != printed:
+            printed = missing
+            waiting = f"waiting for {', '.join(missing)}" if missing else "ready"
+            say(f"  {time.monotonic() - started:5.1f} s  {waiting}")
+        if not missing:
+            for dag_id in api.dag_ids():
                 api.unpause(dag_id)
             return
+        time.sleep(0.5)
     raise RuntimeError(f"Airflow does not start. {here.airflow.last_error()}\nThe log: {here.airflow.log}")
 
 
-def _print_addresses(here: World, port: int) -> None:
-    heading(f"Open http://127.0.0.1:{port}  (no password is asked)")
-    say("  Dags          the example DAGs have begun: yesterday's export, closing, waiting for new tickets")
+def _missing(here: World, api: AirflowApi) -> list[str]:
+    """Return what is not ready yet, in words."""
+    if parts := api.parts_not_up():
+        return parts
+    expected = len(list(here.airflow.dags.glob("*.py")))
+    with suppress(requests.RequestException):
+        missing = expected - len(api.dag_ids())
+        return [f"{missing} of {expected} DAGs"] if missing else []
+    return ["API server"]
+
+
+def _print_next_steps(here: World, port: int) -> None:
+    heading(f"Open http://127.0.0.1:{port} (no password)")
+    say(
+        "  DAGs          the example DAGs run: they export yesterday's tickets, close stale ones, wait for new ones"
+    )
     say("  Connections   Admin → Connections → Add: choose the type Lightspeed eCom")
     say(f"  S3            {here.s3.endpoint}, {here.s3.access_key} / {here.s3.secret_key}")
-    say(f"  exports       {here.s3.files(BUCKET)}, to look at in the browser")
+    say(f"  exports       {here.s3.files(BUCKET)} (open it in the browser)")
     say(f"  shop          {here.shop.url}, {here.shop.key} / {here.shop.secret}")
     say(f"  DAG files     {short(here.airflow.dags)}/: change them and watch")
     say(f"  log           {short(here.airflow.log)}")
-    heading("Ctrl-C ends all of it. Meanwhile customers write")
+    heading("Ctrl-C stops everything. Until then, customers open tickets")
 
 
-def _live(here: World, airflow: subprocess.Popen[bytes]) -> None:
-    """Let customers write until Airflow ends.
+def _write_tickets(here: World, airflow: subprocess.Popen[bytes]) -> None:
+    """Let customers open tickets until Airflow ends.
 
     :raises RuntimeError: it has.
     """

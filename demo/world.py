@@ -19,7 +19,7 @@ BUCKET = "support-desk"
 
 @dataclass(frozen=True)
 class World:
-    """What a DAG of `example_dags/` needs, up and running."""
+    """The services that a DAG of `example_dags/` needs, up and running."""
 
     shop: Sandbox
     s3: S3Server
@@ -30,9 +30,9 @@ class World:
 def world(
     directory: Path, *, poll_seconds: float = 2.0, settings: Mapping[str, str] = MappingProxyType({})
 ) -> Generator[World]:
-    """Build a new world below a directory, in place of what was there; it ends with the block.
+    """Start a shop, an S3 server and an Airflow home below a directory, instead of what was there. They end with the block.
 
-    :param poll_seconds: how often the sensors of the example DAGs look for new tickets.
+    :param poll_seconds: how often the sensors of the example DAGs poll for new tickets.
     :param settings: environment variables for Airflow.
     """
     shutil.rmtree(directory, ignore_errors=True)

@@ -13,7 +13,7 @@ from airflow_provider_lightspeed.api.sansio import Send
 
 
 class AsyncTransport:
-    """One kept-alive session with one shop. Made outside the event loop: reading certificates takes a while."""
+    """One session with one shop. Made outside the event loop: reading certificates takes a while."""
 
     def __init__(self, base_url: str) -> None:
         self._proxy = proxy_for(base_url)
@@ -21,9 +21,15 @@ class AsyncTransport:
         self._session: aiohttp.ClientSession | None = None
 
     async def send(self, send: Send) -> Response:
-        """Send, and read the whole response as it came (it may be compressed)."""
+        """Send, and read the complete response as it came (it may be compressed)."""
         if self._session is None:
-            self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False)
+            self._session = aiohttp.ClientSession(
+                # A connection for each call: aiohttp takes what arrives on an idle one for the next response. A trigger
+                # polls too rarely to find one open.
+                connector=aiohttp.TCPConnector(force_close=True),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+            )
             # aiohttp would send again by itself on a stale connection, unseen by quota and log.
             self._session._retry_connection = False
         body = bytearray()
@@ -42,17 +48,17 @@ class AsyncTransport:
                     body += chunk
                     send.check(len(body))
                 headers = {name.lower(): value for name, value in response.headers.items()}
-                return Response(response.status, headers, body)
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+                return Response(response.status, headers, body, send.host)
+        except aiohttp.ClientHttpProxyError as error:
+            raise send.not_connected(error, proxy_status=error.status) from None
+        except (aiohttp.InvalidURL, aiohttp.ClientConnectorCertificateError) as error:
             reason = getattr(error, "certificate_error", error)
             untrusted = isinstance(reason, ssl.SSLCertVerificationError | aiohttp.InvalidURL)
-            # The last is a proxy's refusal to open a tunnel.
-            never = isinstance(
-                error,
-                aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.ClientHttpProxyError,
-            )
-            sent = not (never or untrusted or isinstance(error, aiohttp.ClientConnectorCertificateError))
-            raise send.failed(reason, sent=sent, retryable=not untrusted) from None
+            raise send.not_connected(reason, untrusted=untrusted) from None
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise send.not_connected(error) from None
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise send.broken(error) from None
 
     async def close(self) -> None:
         """Close the connections."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from contextlib import closing
 from datetime import timedelta
 from math import inf
@@ -58,6 +58,16 @@ class _Client:
         """What the last responses said is left; None before the first."""
         return self._core.quota
 
+    @property
+    def calls_left(self) -> float:
+        """How many calls fit into what is left of the quota; infinite while that is unknown."""
+        return self._core.calls_left
+
+    @property
+    def calls_per_window(self) -> float:
+        """How many calls the tightest window of the quota allows; infinite while that is unknown."""
+        return self._core.calls_per_window
+
     def estimate(self, calls: int) -> timedelta:
         """Estimate how long so many calls take. See `SansIOClient.estimate`."""
         return self._core.estimate(calls)
@@ -89,7 +99,7 @@ class LightspeedClient(_Client):
         #: How this client sleeps; a job that can be stopped puts a sleep that can be woken in its place.
         self.sleep: Callable[[float], None] = time.sleep
 
-    def call(self, request: Request, *, send_before: float = inf, max_wait: float | None = None) -> Any:
+    def call(self, request: Request[T], *, send_before: float = inf, max_wait: float | None = None) -> T:
         """Make a call and return its data.
 
         :param send_before: do not send it after this moment (``time.monotonic()``), however long it has to wait.
@@ -99,7 +109,7 @@ class LightspeedClient(_Client):
         """
         return self._run(self._core.call_flow(request, send_before=send_before, max_wait=max_wait))
 
-    def run(self, query: Generator[Request, Any, T]) -> T:
+    def run(self, query: Generator[Request[Any], Any, T]) -> T:
         """Make the calls that a query asks for, one after another, and return what it finds."""
         return self._run(self._core.query_flow(query))
 
@@ -170,11 +180,11 @@ class AsyncLightspeedClient(_Client):
     async def __aexit__(self, *_: object) -> None:
         await self._transport.close()
 
-    async def call(self, request: Request) -> Any:
+    async def call(self, request: Request[T]) -> T:
         """Make a call and return its data. See `LightspeedClient.call`."""
         return await self._run(self._core.call_flow(request))
 
-    async def run(self, query: Generator[Request, Any, T]) -> T:
+    async def run(self, query: Generator[Request[Any], Any, T]) -> T:
         """Make the calls that a query asks for. See `LightspeedClient.find_out`."""
         return await self._run(self._core.query_flow(query))
 
@@ -199,7 +209,7 @@ class AsyncLightspeedClient(_Client):
         except LightspeedError as error:
             return error
 
-    async def iter_pages(self, tickets: TicketFilter, cursor: Cursor | None = None) -> AsyncIterator[Page]:
+    async def iter_pages(self, tickets: TicketFilter, cursor: Cursor | None = None) -> AsyncGenerator[Page]:
         """Walk over all tickets that match. See `LightspeedClient.iter_pages`."""
         with closing(self._core.pages_flow(tickets, cursor)) as steps:
             reply: Any = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 
 class LightspeedError(Exception):
@@ -18,7 +19,7 @@ class LightspeedConfigurationError(LightspeedPermanentError, ValueError):
 
 
 class LightspeedConnectionError(LightspeedError):
-    """No answer came: refused, dropped, timed out.
+    """No response came: refused, dropped, timed out.
 
     :param sent: whether the request may have reached the shop.
     :param retryable: False where the next try would fail alike (a certificate that does not verify).
@@ -30,51 +31,83 @@ class LightspeedConnectionError(LightspeedError):
         self.retryable = retryable
 
 
+class LightspeedResponseTooLargeError(LightspeedConnectionError):
+    """The response has more bytes than ``max_body``, so that the rest of it was not read."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, sent=True, retryable=False)
+
+
 class LightspeedMalformedResponseError(LightspeedError):
-    """An answer came that is not what the API promises: HTML, cut-off JSON, a list without its key."""
+    """A response came that is not what the API promises: HTML, cut-off JSON, a list without its key."""
+
+
+class LightspeedWrongTicketError(LightspeedMalformedResponseError):
+    """The response is about another ticket than the request, as after a merge of tickets or from a cache.
+
+    :param requested: id of the ticket that was asked for, or written to.
+    :param received: id of the ticket in the response.
+    """
+
+    def __init__(self, message: str, *, requested: int, received: int) -> None:
+        super().__init__(message)
+        self.requested = requested
+        self.received = received
 
 
 class LightspeedAPIError(LightspeedError):
-    """The shop answered that it will not.
+    """The shop refused the call.
 
     :param status: HTTP status, or the ``code`` of an ``error`` object that came with a success status.
     :param message: the vendor's own words, shortened.
     :param method: HTTP method of the call.
     :param path: path of the call, without host and query.
     :param hint: what the reader of the log can do about it.
+    :param explained: whether the API's own error object came with it. Without one, a proxy, a firewall or a CDN may
+        have answered instead of the API.
     """
 
-    def __init__(self, *, status: int, message: str, method: str, path: str, hint: str = "") -> None:
+    def __init__(
+        self, *, status: int, message: str, method: str, path: str, hint: str = "", explained: bool = True
+    ) -> None:
         text = f"{method} {path} was answered {status}: {message}"
         super().__init__(f"{text} {hint}".rstrip())
         self.status = status
         self.message = message
         self.method = method
         self.path = path
+        self.explained = explained
 
 
 class LightspeedAuthenticationError(LightspeedAPIError, LightspeedPermanentError):
-    """401 or 403: the key, the secret or their rights are wrong. Never tried again."""
+    """401, or 403 with the API's own error object: the key, the secret or their rights are wrong. Never retried."""
+
+
+class LightspeedGatewayError(LightspeedAPIError):
+    """403 without the API's own error object, again and again: a firewall, proxy or CDN refuses the call."""
 
 
 class LightspeedNotFoundError(LightspeedAPIError):
     """404: there is no such ticket.
 
-    ``gone`` is False where that can't be the truth: for a list or a count of all tickets, or without the
-    API's own error object (a page of a proxy).
+    :param gone: False if that can't be the truth: for a list or a count of all tickets, or without the
+        API's own error object (a page of a proxy). The other parameters are those of `LightspeedAPIError`.
     """
 
-    gone = True
+    def __init__(self, *, gone: bool = True, **details: Any) -> None:
+        super().__init__(**details)
+        self.gone = gone
 
 
 class LightspeedUnknownLanguageError(LightspeedNotFoundError, LightspeedConfigurationError):
     """404: the connection's language is not one of the shop's. It says nothing of a ticket."""
 
-    gone = False
+    def __init__(self, **details: Any) -> None:
+        super().__init__(**details, gone=False)
 
 
 class LightspeedInvalidRequestError(LightspeedAPIError):
-    """Any other 4xx: the shop refused what was asked. Never tried again."""
+    """Any other 4xx: the shop refused what was asked. Never retried."""
 
 
 class LightspeedRedirectError(LightspeedAPIError):
@@ -93,24 +126,24 @@ class LightspeedQuotaExhaustedError(LightspeedError):
     """The quota is used up for longer than the caller wants to sleep.
 
     :param until: the instant (with a zone) at which calls are possible again.
-
-    ``sent`` tells whether an earlier try of the same call may have been carried out.
+    :param sent: whether the shop may have run an earlier attempt of the same call.
     """
 
-    sent = False
-
-    def __init__(self, message: str, *, until: datetime) -> None:
+    def __init__(self, message: str, *, until: datetime, sent: bool = False) -> None:
         super().__init__(message)
         self.until = until
+        self.sent = sent
 
 
 class LightspeedTooLateError(LightspeedError):
     """A call was not sent (again), since the time in which its caller wanted it sent had passed.
 
-    ``sent`` tells whether an earlier try of it may have been carried out.
+    :param sent: whether the shop may have run an earlier attempt of it.
     """
 
-    sent = False
+    def __init__(self, message: str, *, sent: bool = False) -> None:
+        super().__init__(message)
+        self.sent = sent
 
 
 class LightspeedIncompleteListError(LightspeedError):
@@ -129,7 +162,7 @@ class LightspeedIncompleteListError(LightspeedError):
 
 
 class LightspeedUnknownOutcomeError(LightspeedError):
-    """A POST was sent and its answer was lost: what it should create may or may not exist now.
+    """A POST was sent and its response was lost, or is no proof: what it should create may or may not exist now.
 
     It is not repeated, since the API has no idempotency key and a second ticket or message would
     reach a customer.

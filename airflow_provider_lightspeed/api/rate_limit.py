@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from math import inf
 
 #: The windows in the order of the headers, with their nominal lengths in seconds.
 WINDOWS = (("5 minutes", 300.0), ("1 hour", 3600.0), ("1 day", 86400.0))
@@ -183,6 +184,19 @@ class RateLimiter:
         waits = [self._time_within(window, calls, now) for window in windows]
         return timedelta(seconds=max(at_full_speed, self._blocked_until - now, *waits))
 
+    def left(self, now: float) -> float:
+        """Return how many calls fit into what is left above the reserve; infinite while that is unknown."""
+        windows = self.quota.windows if self.quota else ()
+        return max(
+            0.0, min((float(self._spare(window, now)) for window in windows), default=inf) - self._in_flight
+        )
+
+    @property
+    def per_window(self) -> float:
+        """How many calls the tightest window allows above the reserve; infinite while that is unknown."""
+        windows = self.quota.windows if self.quota else ()
+        return min((float(window.limit - self._kept(window)) for window in windows), default=inf)
+
     def _time_within(self, window: Window, calls: int, now: float) -> float:
         spare = max(0, self._spare(window, now))
         if calls <= spare:
@@ -223,22 +237,28 @@ class RateLimiter:
 def retry_after(headers: Mapping[str, str], wall_now: datetime) -> float | None:
     """Read ``Retry-After`` in either form, in seconds; None where it is missing or malformed.
 
-    Undocumented whether the shop sends it, so both forms of RFC 9110 are read. No wait is longer than
-    the longest window of the quota.
+    Undocumented whether the shop sends it, so both forms of RFC 9110 are read. A date is read against the response's
+    own ``Date``, if it has one: the clock of this machine may be off. No wait is longer than the longest window of
+    the quota.
     """
     text = headers.get("retry-after", "").strip()
     if not text:
         return None
     if text.isascii() and text.isdigit():
         return min(float(text), WINDOWS[-1][1])
+    instant = _http_date(text)
+    if instant is None:
+        return None
+    seconds = (instant - (_http_date(headers.get("date", "")) or wall_now)).total_seconds()
+    return min(max(0.0, seconds), WINDOWS[-1][1])
+
+
+def _http_date(text: str) -> datetime | None:
     try:
         instant = parsedate_to_datetime(text)
-        if instant.tzinfo is None:
-            instant = instant.replace(tzinfo=UTC)
-        seconds = (instant - wall_now).total_seconds()
+        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-    return min(max(0.0, seconds), WINDOWS[-1][1])
 
 
 def humanize(duration: timedelta) -> str:

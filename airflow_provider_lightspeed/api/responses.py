@@ -2,44 +2,55 @@
 
 from __future__ import annotations
 
+import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import datetime
+from operator import itemgetter
+from typing import Any, TypeVar
 
 import msgspec
 
-from airflow_provider_lightspeed.api import pieces
 from airflow_provider_lightspeed.api.errors import (
     LightspeedAPIError,
     LightspeedAuthenticationError,
-    LightspeedConnectionError,
+    LightspeedGatewayError,
     LightspeedInvalidRequestError,
     LightspeedMalformedResponseError,
     LightspeedNotFoundError,
     LightspeedRateLimitError,
     LightspeedRedirectError,
+    LightspeedResponseTooLargeError,
     LightspeedServerError,
     LightspeedUnknownLanguageError,
+    LightspeedWrongTicketError,
 )
-from airflow_provider_lightspeed.api.tickets import Request
+from airflow_provider_lightspeed.api.tickets import RejectedTicket, Request
+from airflow_provider_lightspeed.api.values import MAX_ID, parse_count, parse_id, parse_instant, parse_switch
+
+T = TypeVar("T")
 
 _MESSAGE_LENGTH = 200
 _GZIP = 16 + zlib.MAX_WBITS
+_CHUNK = 1024 * 1024
 #: What the decoder raises for what is no JSON, no UTF-8, or nested without end.
 NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_LARGEST_ID = 2**63 - 1
-#: Most bytes that an response may have, unpacked.
-MAX_BODY = 64 * 1024 * 1024
+#: Most bytes that a response may have, unpacked. A page of 250 tickets has about 0.1 MiB.
+MAX_BODY = 16 * 1024 * 1024
 #: What an ``error`` key may hold where there is none: PHP's and JSON's ways to say null.
 _NO_ERROR = (None, False, "")
 
 _ALWAYS_THERE = {"tickets.json", "tickets/count.json"}
 
-_HINTS = {
-    401: "Check the API key and secret of the connection.",
-    403: "The API key has no right to this; see the key's permissions in the shop's back office.",
-}
+_SWITCHES = ("isAnswered", "isClosed", "isTodo", "doNotifyAnswered")
+_ID = itemgetter("id")
+_CREATED_AT = itemgetter("createdAt")
+_SWITCH_GETTERS = tuple(itemgetter(name) for name in _SWITCHES)
+
+#: For the search of a malformed row: control characters, and what follows a backslash in a text.
+_CONTROLS = bytes(range(32))
+_ESCAPE = re.compile(rb"\\(?:(u)[0-9a-fA-F]{4}|.)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -47,61 +58,208 @@ class Response:
     """What came back over the wire.
 
     :param headers: names in lower case.
-    :param body: as it came; it may be compressed. To copy a large one would hold an event loop up.
+    :param body: as it came; it may be compressed.
+    :param host: who sent it, for error messages.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes | bytearray = field(repr=False)
+    host: str = "The shop"
 
 
-def parse_response(request: Request, response: Response, max_body: int = MAX_BODY) -> Any:
+class _RowId(msgspec.Struct):
+    """Reads a row's id, whatever its other properties are."""
+
+    id: msgspec.Raw = msgspec.Raw(b"null")
+
+
+def parse_response(request: Request[T], response: Response, max_body: int = MAX_BODY) -> T:
     """Read the data that a call asked for.
 
     :param max_body: most bytes that the body may unpack to.
-    :return: the object or list under the request's envelope, with the API's own property names.
+    :return: the object or list under the request's envelope, with the API's own property names. Ids are numbers,
+        switches are booleans or None.
     :raises LightspeedAPIError: (one of its subclasses) if the shop refused, be it by status or by an
         ``error`` key in a success (undocumented: the vendor's own client treats that as a failure).
+    :raises LightspeedWrongTicketError: if the response is about another ticket than the request.
     :raises LightspeedMalformedResponseError: if the body is not what was asked for. It is never taken
         for the end of a list.
     """
+    data: Any = _parse(request, response, max_body)
+    return data  # type: ignore[no-any-return]  # the type is the endpoint's promise, which `_parse` checks
+
+
+def _parse(request: Request[Any], response: Response, max_body: int) -> Any:
     if not 200 <= response.status < 300:
-        raise _error_for(request, response.status, _error_object(response, max_body))
-    if request.envelope is None and response.status == 204:
+        raise _error_for(request, response, response.status, _error_object(response, max_body))
+    if response.status == 204 and request.method in {"DELETE", "PUT"}:
         return None
-    data = _decode(request, response, max_body)
+    body = _unpack(request, response, max_body)
+    try:
+        data = msgspec.json.decode(body)
+    except NOT_JSON as error:
+        return _parse_row_by_row(request, response, body, error)
+    _check_envelope(request, response, data)
+    if request.envelope is None:
+        return None
+    content = data[request.envelope]
+    if request.envelope == "count":
+        count = parse_count(content)
+        if count is None:
+            raise _malformed(request, response, "holds a count that is not a number")
+        return count
+    if not request.is_list:
+        return _check_object(request, response, content)
+    if not isinstance(content, list):
+        raise _malformed(request, response, f"holds no list under {request.envelope!r}")
+    if _is_as_usual(request, content):
+        return content
+    rows = [_read_row(request, row) for row in content]
+    if not any(isinstance(row, RejectedTicket) for row in rows):
+        return rows
+    raw = _split(body, str(request.envelope))
+    return _accept(
+        request,
+        response,
+        [
+            RejectedTicket(row.id, bytes(raw[index]), row.reason) if isinstance(row, RejectedTicket) else row
+            for index, row in enumerate(rows)
+        ],
+    )
+
+
+def _check_envelope(request: Request[Any], response: Response, data: Any) -> None:
     if not isinstance(data, dict):
         raise _malformed(request, response, "is not an object")
     if data.get("error") not in _NO_ERROR:
-        raise _error_for(request, _embedded_status(data["error"]), data["error"])
-    if request.envelope is None:
-        return None
-    if request.envelope not in data:
+        raise _error_for(request, response, _embedded_status(data["error"]), data["error"])
+    if request.envelope is not None and request.envelope not in data:
         raise _malformed(request, response, f"has no key {request.envelope!r}")
-    content = data[request.envelope]
-    if request.envelope == "count":
-        if isinstance(content, bool) or not isinstance(content, int) or content < 0:
-            raise _malformed(request, response, "holds a count that is not a number")
-        return content
-    if request.is_list:
-        if not isinstance(content, list):
-            raise _malformed(request, response, f"holds no list under {request.envelope!r}")
-        _check_objects(request, response, content)
-        return content
-    _check_objects(request, response, [content])
-    return content
 
 
-def _decode(request: Request, response: Response, max_body: int) -> Any:
-    body = _unpack(request, response, max_body)
+def _check_object(request: Request[Any], response: Response, content: Any) -> dict[str, Any]:
+    row = _read_row(request, content)
+    if isinstance(row, RejectedTicket):
+        raise _malformed(request, response, f"holds {_name(request, row.id)}, {row.reason}")
+    if request.expected_id is not None and row["id"] != request.expected_id:
+        raise LightspeedWrongTicketError(
+            f"{request.method} /{request.path} is about ticket {request.expected_id}, but the response is about ticket "
+            f"{row['id']}. The shop may have merged the two, or a cache is in between. Ticket {request.expected_id} "
+            "counts as failed; look at both in the shop",
+            requested=request.expected_id,
+            received=row["id"],
+        )
+    return row
+
+
+def _is_as_usual(request: Request[Any], rows: list[Any]) -> bool:
+    """Say whether all rows are as the vendor's page shows them, so that none has to be read by itself. Must be fast."""
     try:
-        return pieces.decode(body)
-    except NOT_JSON as error:
+        ids = [*map(_ID, rows)]
+        if not ({*map(type, ids)} <= {int} and min(ids, default=1) > 0 and max(ids, default=1) <= MAX_ID):
+            return False
+        if request.envelope != "tickets":
+            return True
+        if request.keep_malformed:
+            instants = map(datetime.fromisoformat, map(_CREATED_AT, rows))
+            if not all(instant.tzinfo is not None and 1 < instant.year < 9999 for instant in instants):
+                return False
+        return all({*map(type, map(getter, rows))} <= {bool} for getter in _SWITCH_GETTERS)
+    except (KeyError, TypeError, ValueError, IndexError):
+        return False
+
+
+def _read_row(request: Request[Any], row: Any) -> dict[str, Any] | RejectedTicket:
+    """Return an object with its id and its switches in their usual form; its bytes are left out of a rejected one."""
+    if not isinstance(row, dict):
+        return RejectedTicket(None, b"", "which is not an object")
+    number = parse_id(row.get("id"))
+    if number is None:
+        return RejectedTicket(None, b"", "whose id is not a positive number")
+    row["id"] = number
+    if request.envelope not in {"ticket", "tickets"}:
+        return row
+    for name in _SWITCHES:
+        if name in row:
+            try:
+                row[name] = parse_switch(row[name])
+            except ValueError as error:
+                return RejectedTicket(number, b"", f"whose {name} is {error}")
+    if request.keep_malformed and parse_instant(row.get("createdAt")) is None:
+        return RejectedTicket(number, b"", "whose createdAt is not an ISO 8601 instant with an offset")
+    return row
+
+
+def _accept(request: Request[Any], response: Response, rows: Sequence[Any]) -> Sequence[Any]:
+    rejected = next((row for row in rows if isinstance(row, RejectedTicket)), None)
+    if rejected is None or request.keep_malformed:
+        return rows
+    raise _malformed(request, response, f"holds {_name(request, rejected.id)}, {rejected.reason}")
+
+
+def _name(request: Request[Any], number: int | None) -> str:
+    kind = "message" if request.envelope in {"ticketMessage", "ticketMessages"} else "ticket"
+    return f"{kind} {number}" if number is not None else f"a {kind}"
+
+
+def _parse_row_by_row(
+    request: Request[Any], response: Response, body: bytes | bytearray, error: Exception
+) -> Sequence[Any]:
+    """Read a list of which at least one row can't be decoded."""
+    try:
+        raw = _split(body, str(request.envelope)) if request.is_list else []
+    except NOT_JSON:
+        raw = []
+    if not raw:
         kind = "is empty" if not body.strip() else f"is not JSON ({error})"
         raise _malformed(request, response, kind) from None
+    return _accept(request, response, [_decode_row(request, row) for row in raw])
 
 
-def _unpack(request: Request, response: Response, max_body: int) -> bytes | bytearray:
+def _decode_row(request: Request[Any], raw: bytes) -> dict[str, Any] | RejectedTicket:
+    try:
+        row = _read_row(request, msgspec.json.decode(raw))
+    except NOT_JSON as error:
+        why = "not UTF-8" if isinstance(error, UnicodeDecodeError) else "not valid JSON"
+        return RejectedTicket(_find_id(raw), raw, f"whose bytes are {why}")
+    return RejectedTicket(row.id, raw, row.reason) if isinstance(row, RejectedTicket) else row
+
+
+def _find_id(raw: bytes) -> int | None:
+    try:
+        return parse_id(msgspec.json.decode(msgspec.json.decode(_made_legible(raw), type=_RowId).id))
+    except NOT_JSON:
+        return None
+
+
+def _split(body: bytes | bytearray, envelope: str) -> list[bytes]:
+    """Cut the rows out of a list of which some may be malformed inside.
+
+    :raises msgspec.DecodeError: if the body is no object with a list.
+    """
+    legible = _made_legible(body)
+    members = msgspec.json.decode(legible, type=dict[str, msgspec.Raw])
+    if "error" in members and msgspec.json.decode(members["error"]) not in _NO_ERROR:
+        raise msgspec.DecodeError("it holds an error")
+    if envelope not in members:
+        raise msgspec.DecodeError(f"it has no key {envelope!r}")
+    content = bytes(members[envelope])
+    position, rows = legible.index(content), []
+    for row in map(bytes, msgspec.json.decode(content, type=list[msgspec.Raw])):
+        position = legible.index(row, position)
+        rows.append(bytes(body[position : position + len(row)]))
+        position += len(row)
+    return rows
+
+
+def _made_legible(body: bytes | bytearray) -> bytes:
+    """Replace the escapes and control characters over which the decoder stumbles, byte by byte, so that places stay."""
+    spaced = bytes(body).translate(bytes.maketrans(_CONTROLS, b" " * len(_CONTROLS)))
+    return _ESCAPE.sub(lambda escape: rb"\ufffd" if escape[1] else rb"\\", spaced)
+
+
+def _unpack(request: Request[Any], response: Response, max_body: int) -> bytes | bytearray:
     encoding = response.headers.get("content-encoding", "").strip().lower()
     if encoding in {"", "identity"}:
         return response.body
@@ -111,9 +269,8 @@ def _unpack(request: Request, response: Response, max_body: int) -> bytes | byte
     body = bytearray()
     packed: bytes | bytearray = response.body
     try:
-        # Piece by piece, so that no large copy is made that holds an event loop up.
         while packed and not unpacker.eof:
-            body += unpacker.decompress(packed, pieces.AT_ONCE)
+            body += unpacker.decompress(packed, _CHUNK)
             packed = unpacker.unconsumed_tail
             if len(body) > max_body:
                 raise too_large(max_body)
@@ -124,16 +281,16 @@ def _unpack(request: Request, response: Response, max_body: int) -> bytes | byte
     return body
 
 
-def too_large(max_body: int) -> LightspeedConnectionError:
+def too_large(max_body: int) -> LightspeedResponseTooLargeError:
     """Build the error for a body over the limit."""
-    return LightspeedConnectionError(f"the response is larger than {max_body} bytes", retryable=False)
+    return LightspeedResponseTooLargeError(f"the response is larger than {max_body} bytes")
 
 
 def _error_object(response: Response, max_body: int) -> Any:
-    """Return what the API says of a error; else a note on what came in its place."""
+    """Return what the API says of a refusal; None if the body is none of the API's."""
     try:
         data = msgspec.json.decode(_unpack(Request("GET", ""), response, max_body))
-    except (*NOT_JSON, LightspeedMalformedResponseError, LightspeedConnectionError):
+    except (*NOT_JSON, LightspeedMalformedResponseError, LightspeedResponseTooLargeError):
         data = None
     if isinstance(data, dict) and data.get("error") not in _NO_ERROR:
         return data["error"]
@@ -147,17 +304,7 @@ def _embedded_status(error: Any) -> int:
     return code if isinstance(code, int) and 400 <= code < 600 else 500
 
 
-def _check_objects(request: Request, response: Response, items: list[Any]) -> None:
-    for item in items:
-        # type, not isinstance: JSON has no subclasses, and true is no number.
-        if type(item) is not dict:
-            raise _malformed(request, response, "holds something that is not an object")
-        identity = item.get("id")
-        if type(identity) is not int or not 0 < identity <= _LARGEST_ID:
-            raise _malformed(request, response, "holds an object whose id is not a positive number")
-
-
-def _malformed(request: Request, response: Response, what: str) -> LightspeedMalformedResponseError:
+def _malformed(request: Request[Any], response: Response, what: str) -> LightspeedMalformedResponseError:
     kind = response.headers.get("content-type", "no content type")
     return LightspeedMalformedResponseError(
         f"{request.method} /{request.path} was answered {response.status}, but the body "
@@ -170,35 +317,47 @@ def _error_text(error: Any) -> str:
     return " ".join(text.split())[:_MESSAGE_LENGTH] if isinstance(text, str) else ""
 
 
-def _error_for(request: Request, status: int, error: Any) -> LightspeedAPIError:
+def _error_for(request: Request[Any], response: Response, status: int, error: Any) -> LightspeedAPIError:
     """Build the exception for an error status.
 
-    :param error: what the API's ``error`` key held; None where the body was none of the API's.
+    :param error: what the API's ``error`` key held; None if the body is none of the API's.
     """
-    message = _error_text(error) or (
-        "(no message)" if error else "(not the API's own error: a page of a proxy?)"
-    )
-    kind: type[LightspeedAPIError]
-    hint = _HINTS.get(status, "")
+    # Gateways answer with pages, or with objects whose ``error`` is a text.
+    explained = isinstance(error, dict)
+    details: dict[str, Any] = {
+        "status": status,
+        "message": _error_text(error)
+        or ("(no message)" if error else "(not the API's own error: a page of a proxy?)"),
+        "method": request.method,
+        "path": f"/{request.path}",
+        "explained": explained,
+    }
     if status < 400:
-        kind = LightspeedRedirectError
         hint = "Redirects are refused, since they would carry the credentials elsewhere: check the host."
-    elif status in {401, 403}:
-        kind = LightspeedAuthenticationError
-    elif status == 404:
-        kind = LightspeedNotFoundError
-        if "language" in message.lower():
-            kind = LightspeedUnknownLanguageError
-            hint = "Set the connection's language to one that the shop has."
-    elif status == 429:
-        kind = LightspeedRateLimitError
-    elif status >= 500:
-        kind = LightspeedServerError
-    else:
-        kind = LightspeedInvalidRequestError
-    raised = kind(status=status, message=message, method=request.method, path=f"/{request.path}", hint=hint)
-    if isinstance(raised, LightspeedNotFoundError) and not isinstance(raised, LightspeedUnknownLanguageError):
-        # The list of all tickets is always there, and gateways know nothing of a ticket: they response with pages,
-        # or with objects whose ``error`` is a text.
-        raised.gone = isinstance(error, dict) and request.path not in _ALWAYS_THERE
-    return raised
+        return LightspeedRedirectError(**details, hint=hint)
+    if status == 401:
+        hint = (
+            f"{response.host} does not accept the API key and secret of the connection. Check both, and the cluster: "
+            "a key is valid on one only."
+        )
+        return LightspeedAuthenticationError(**details, hint=hint)
+    if status == 403 and explained:
+        hint = "The API key has no right to this; see the key's permissions in the shop's back office."
+        return LightspeedAuthenticationError(**details, hint=hint)
+    if status == 403:
+        hint = "Something in front of the API refused the call, such as a firewall or a proxy."
+        return LightspeedGatewayError(**details, hint=hint)
+    if status == 404 and "language" in details["message"].lower():
+        hint = "Set the connection's language to one that the shop has."
+        return LightspeedUnknownLanguageError(**details, hint=hint)
+    if status == 404:
+        # The list of all tickets is always there.
+        return LightspeedNotFoundError(**details, gone=explained and request.path not in _ALWAYS_THERE)
+    if status == 407:
+        hint = (
+            "The proxy wants a user and a password: put them into the address in HTTP_PROXY or HTTPS_PROXY."
+        )
+        return LightspeedInvalidRequestError(**details, hint=hint)
+    if status == 429:
+        return LightspeedRateLimitError(**details)
+    return (LightspeedServerError if status >= 500 else LightspeedInvalidRequestError)(**details)

@@ -1,6 +1,6 @@
 """Whether a failed call may be tried again, and how long to wait before: one table for all methods.
 
-docs/failures.md tells the same to operators; its table is what the tests over HTTP run.
+docs/failures.md says the same for operators; the tests over HTTP run its table.
 """
 
 from __future__ import annotations
@@ -9,22 +9,26 @@ from enum import Enum
 
 from airflow_provider_lightspeed.api.errors import (
     LightspeedAPIError,
+    LightspeedAuthenticationError,
     LightspeedConnectionError,
     LightspeedError,
+    LightspeedGatewayError,
     LightspeedMalformedResponseError,
     LightspeedNotFoundError,
     LightspeedQuotaExhaustedError,
+    LightspeedRedirectError,
     LightspeedUnknownLanguageError,
+    LightspeedWrongTicketError,
 )
 
-#: Tries for one call, the first included.
+#: Attempts for one call, the first included.
 MAX_ATTEMPTS = 6
-#: Refusals by 429 that one call puts up with; a wait for a known reset comes before each.
+#: So many 429 responses in a row fail a call; before each attempt it waits for the reset, if that is known.
 MAX_RATE_LIMITED = 10
-#: No further try is made once a call has failed for so many seconds; waits for the quota don't count.
+#: No further attempt is made once a call has failed for so many seconds; waits for the quota don't count.
 MAX_ELAPSED = 600.0
-#: A failed call (not a 429) waits no longer than this for its next try, whatever ``Retry-After`` says: all tries are
-#: to fit into the time above.
+#: A failed call (not a 429) waits no longer than this for its next attempt, whatever ``Retry-After`` says: all attempts
+#: must fit into the time above.
 MAX_RETRY_AFTER = 60.0
 #: Wait at least so long after a 429 that does not say how long: the limit of calls a second.
 MIN_RATE_LIMIT_DELAY = 1.0
@@ -37,21 +41,25 @@ class Failure(Enum):
     """What went wrong, as far as the next step depends on it."""
 
     NOT_CONNECTED = "no connection was made"
-    UNTRUSTED = "the certificate does not verify, or the address is no address"
-    TOO_LARGE = "the answer is larger than any that makes sense"
-    DROPPED = "the connection broke, or the answer did not come in time"
+    UNTRUSTED = "the certificate does not verify, the address is no address, or the proxy wants a password"
+    TOO_LARGE = "the response is larger than any that makes sense"
+    DROPPED = "the connection broke, or the response did not come in time"
     MALFORMED = "a success whose body is cut off, empty, HTML, broken JSON, or lacks its key"
+    WRONG_TICKET = "a success that is about another ticket than the request"
     RATE_LIMITED = "429"
     SERVER = "5xx or 408, or a success with an error object that names none or such a code"
-    NOT_FOUND_FOR_NOW = "404 where it can't be the truth: see LightspeedNotFoundError.gone"
-    REFUSED = "3xx, 400, 401, 403, 404, 405, 409, 422 and any other"
+    NOT_FOUND_FOR_NOW = "404 with the API's own error object for a list or a count, which always exist"
+    GATEWAY = "403 or 404 without the API's own error object"
+    REDIRECTED = "3xx"
+    UNEXPLAINED = "any other 4xx but 401 without the API's own error object"
+    REFUSED = "401, and any other 4xx with the API's own error object"
 
 
 class Decision(Enum):
     """What the client does about it."""
 
     RETRY = "tries again, with back-off"
-    WAIT = "waits as the answer says, then tries again"
+    WAIT = "waits as the response says, then tries again"
     RAISE = "fails at once"
     UNKNOWN = "fails with LightspeedUnknownOutcomeError: it may have happened"
 
@@ -62,21 +70,21 @@ _ALWAYS = {
     Failure.RATE_LIMITED: Decision.WAIT,
     Failure.REFUSED: Decision.RAISE,
 }
-_PASSING = (Failure.DROPPED, Failure.MALFORMED, Failure.SERVER)
+_TRANSIENT = (Failure.DROPPED, Failure.MALFORMED, Failure.SERVER, Failure.GATEWAY)
+_LASTING = (Failure.TOO_LARGE, Failure.WRONG_TICKET, Failure.REDIRECTED, Failure.UNEXPLAINED)
 _REPEATABLE = {
     **_ALWAYS,
-    **dict.fromkeys(_PASSING, Decision.RETRY),
-    Failure.TOO_LARGE: Decision.RAISE,
+    **dict.fromkeys(_TRANSIENT, Decision.RETRY),
+    **dict.fromkeys(_LASTING, Decision.RAISE),
     Failure.NOT_FOUND_FOR_NOW: Decision.RETRY,
 }
 _ONCE_ONLY = {
     **_ALWAYS,
-    **dict.fromkeys(_PASSING, Decision.UNKNOWN),
-    Failure.TOO_LARGE: Decision.UNKNOWN,
+    **dict.fromkeys((*_TRANSIENT, *_LASTING), Decision.UNKNOWN),
     Failure.NOT_FOUND_FOR_NOW: Decision.RAISE,
 }
 
-#: GET, PUT and DELETE may be repeated; a POST only where it surely did not happen.
+#: GET, PUT and DELETE may be repeated. A POST is repeated, or fails for good, only if that proves that it did not happen.
 POLICY = {"GET": _REPEATABLE, "PUT": _REPEATABLE, "DELETE": _REPEATABLE, "POST": _ONCE_ONLY}
 
 
@@ -86,6 +94,8 @@ def classify(error: LightspeedError) -> Failure:
         if not error.retryable:
             return Failure.TOO_LARGE if error.sent else Failure.UNTRUSTED
         return Failure.DROPPED if error.sent else Failure.NOT_CONNECTED
+    if isinstance(error, LightspeedWrongTicketError):
+        return Failure.WRONG_TICKET
     if isinstance(error, LightspeedMalformedResponseError):
         return Failure.MALFORMED
     if isinstance(error, LightspeedAPIError) and not isinstance(error, LightspeedUnknownLanguageError):
@@ -94,7 +104,13 @@ def classify(error: LightspeedError) -> Failure:
         if error.status >= 500 or error.status == 408:
             return Failure.SERVER
         if isinstance(error, LightspeedNotFoundError) and not error.gone:
-            return Failure.NOT_FOUND_FOR_NOW
+            return Failure.NOT_FOUND_FOR_NOW if error.explained else Failure.GATEWAY
+        if isinstance(error, LightspeedGatewayError):
+            return Failure.GATEWAY
+        if isinstance(error, LightspeedRedirectError):
+            return Failure.REDIRECTED
+        if not error.explained and not isinstance(error, LightspeedAuthenticationError):
+            return Failure.UNEXPLAINED
     return Failure.REFUSED
 
 

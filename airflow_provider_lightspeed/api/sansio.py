@@ -25,6 +25,7 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedError,
     LightspeedNotFoundError,
     LightspeedQuotaExhaustedError,
+    LightspeedResponseTooLargeError,
     LightspeedTooLateError,
     LightspeedUnknownOutcomeError,
 )
@@ -43,6 +44,7 @@ _QUIET_WAIT = 1.0
 _SHORT_WAIT = 1.0
 #: How many times its timeout a whole response may take, so that one that drips does not take for ever.
 _LONGEST = 10
+_PROXY_AUTHENTICATION = 407
 _REQUIRED_HEADERS = {
     "Accept": "application/json",
     "Accept-Encoding": "gzip",
@@ -68,14 +70,16 @@ class _NoMetrics:
 
 @dataclass(frozen=True)
 class Send:
-    """Send this over the wire; answered by an `Response` or a `LightspeedConnectionError`.
+    """Send this over the wire; its result is a `Response` or a `LightspeedConnectionError`.
 
     :param name: method and path, for the log.
+    :param host: host and cluster, for error messages.
     :param timeout: seconds to wait for a connection, and for each part of the response.
     :param longest: seconds that the whole response may take.
     """
 
     name: str
+    host: str
     method: str
     url: str
     headers: Mapping[str, str] = field(repr=False)
@@ -92,30 +96,48 @@ class Send:
         if size > self.max_body:
             raise too_large(self.max_body)
         if overdue:
-            raise LightspeedConnectionError(f"{self.name}: no complete response after {self.longest:.0f} s")
+            raise LightspeedConnectionError(
+                f"{self.name}: no complete response from {self.host} after {self.longest:.0f} s"
+            )
 
-    def failed(self, reason: object, *, sent: bool, retryable: bool) -> LightspeedConnectionError:
-        """Build the error for a transport's exception, of which only the kind is told: its text may hold anything."""
-        if not retryable:
-            what = "the shop's certificate does not verify, or its address is none"
-        elif not sent:
-            what = "no connection to the shop could be made"
-        else:
-            what = "the connection broke, or no complete response came in time"
-        kind = type(reason).__name__
-        return LightspeedConnectionError(f"{self.name}: {what} ({kind})", sent=sent, retryable=retryable)
+    def not_connected(
+        self, reason: BaseException, *, untrusted: bool = False, proxy_status: int | None = None
+    ) -> LightspeedConnectionError:
+        """Build the error for a request that was surely not sent, since no connection could be made for it.
+
+        :param reason: the transport's exception. Only its kind is shown, since its text may hold anything.
+        :param untrusted: whether the shop's certificate does not verify, or its address is none.
+        :param proxy_status: HTTP status with which the proxy has refused to connect.
+        """
+        what, kind = f"no connection to {self.host} could be made", type(reason).__name__
+        if untrusted:
+            what = f"the certificate of {self.host} does not verify, or its address is none"
+        elif proxy_status == _PROXY_AUTHENTICATION:
+            what = "the proxy wants a user and a password (407). Put them into the address in HTTP_PROXY or HTTPS_PROXY"
+        elif proxy_status:
+            what = f"the proxy refused to connect to {self.host} ({proxy_status})"
+        lasting = untrusted or proxy_status == _PROXY_AUTHENTICATION
+        return LightspeedConnectionError(f"{self.name}: {what} ({kind})", sent=False, retryable=not lasting)
+
+    def broken(self, reason: BaseException) -> LightspeedConnectionError:
+        """Build the error for a request that may have reached the shop.
+
+        :param reason: the transport's exception. Only its kind is shown, since its text may hold anything.
+        """
+        what = f"the connection to {self.host} broke, or no complete response came in time"
+        return LightspeedConnectionError(f"{self.name}: {what} ({type(reason).__name__})")
 
 
 @dataclass(frozen=True)
 class Decode:
-    """Decode an response; answered by its data or a `LightspeedError`."""
+    """Decode a response; its result is the data or a `LightspeedError`."""
 
-    request: Request
+    request: Request[Any]
     response: Response
     max_body: int
 
     def perform(self) -> Any:
-        """Decode it. A large body is worth a thread of its own."""
+        """Decode it. A large body is worth a thread, since this takes time."""
         try:
             return parse_response(self.request, self.response, self.max_body)
         except LightspeedError as error:
@@ -162,8 +184,19 @@ class SansIOClient:
 
     @property
     def quota(self) -> Quota | None:
-        """What the last answers said is left; None before the first."""
+        """What the last responses said is left; None before the first."""
         return self._rate_limiter.quota
+
+    @property
+    def calls_left(self) -> float:
+        """How many calls fit into what is left of the quota; infinite while that is unknown."""
+        with self._lock:
+            return self._rate_limiter.left(self._clock())
+
+    @property
+    def calls_per_window(self) -> float:
+        """How many calls the tightest window of the quota allows; infinite while that is unknown."""
+        return self._rate_limiter.per_window
 
     def estimate(self, calls: int) -> timedelta:
         """Estimate how long so many calls take with what is left of the quota.
@@ -175,22 +208,22 @@ class SansIOClient:
             return self._rate_limiter.estimate(calls, self._clock())
 
     def log_estimate(self, calls: int, job: str) -> timedelta:
-        """Say in the log how many calls a job needs and how long they take, and return how long.
+        """Log how many calls a job needs and how long they take, and return how long.
 
         :param job: what is to be done, such as ``Closing 4000 tickets``.
         """
         duration = self.estimate(calls)
-        left = self.quota or "not told yet"
+        left = self.quota or "not known yet"
         log.info("%s takes %d calls, about %s. Quota: %s", job, calls, humanize(duration), left)
         return duration
 
     def call_flow(
-        self, request: Request, *, send_before: float = inf, max_wait: float | None = None
-    ) -> Flow[Any]:
-        """Make one call, whatever it takes: wait for the quota, send, read, try again where that is safe.
+        self, request: Request[T], *, send_before: float = inf, max_wait: float | None = None
+    ) -> Flow[T]:
+        """Make one call: wait for the quota, send, read, try again if that is safe.
 
-        :param send_before: no try is sent after this moment of the clock.
-        :param max_wait: seconds that this call may wait, in place of the settings' `max_wait`.
+        :param send_before: no attempt is sent after this moment of the clock.
+        :param max_wait: seconds that this call may wait, instead of the settings' `max_wait`.
         """
         max_wait = self.settings.max_wait if max_wait is None else max_wait
         send = self._send(request)
@@ -198,11 +231,7 @@ class SansIOClient:
         trying = 0.0
         maybe_done = False
         while True:
-            try:
-                yield from self._wait_for_turn(send_before, max_wait)
-            except (LightspeedQuotaExhaustedError, LightspeedTooLateError) as error:
-                error.sent = maybe_done
-                raise
+            yield from self._wait_for_turn(send_before, max_wait, sent=maybe_done)
             begun = self._clock()
             reply = yield from self._sent(send)
             if isinstance(reply, Response):
@@ -210,20 +239,22 @@ class SansIOClient:
             else:
                 response, result = None, reply
             if not isinstance(result, LightspeedError):
-                return result
+                data: T = result
+                return data
             is_gone = isinstance(result, LightspeedNotFoundError) and result.gone
             if request.method == "DELETE" and maybe_done and is_gone:
-                return None  # the try whose response was lost had deleted it
+                nothing: Any = None  # the attempt whose response was lost had deleted it
+                return nothing  # type: ignore[no-any-return]  # which is what a deletion returns
             failure = retry.classify(result)
-            verdict = POLICY[request.method][failure]
-            if verdict is Decision.RAISE:
+            decision = POLICY[request.method][failure]
+            if decision is Decision.RAISE:
                 raise result
-            if verdict is Decision.UNKNOWN:
+            if decision is Decision.UNKNOWN:
                 raise LightspeedUnknownOutcomeError(
                     f"{send.name}: what it should create may or may not exist now. It is not sent again; look in "
                     f"the shop before you do. What happened: {result}"
-                ) from result
-            if verdict is Decision.WAIT and response is not None:
+                ) from None
+            if decision is Decision.WAIT and response is not None:
                 refusals += 1
                 if refusals >= retry.MAX_RATE_LIMITED:
                     raise result
@@ -236,15 +267,19 @@ class SansIOClient:
             if tries >= retry.MAX_ATTEMPTS or trying > retry.MAX_ELAPSED:
                 raise result
             log.warning(
-                "Try %d of %d failed, the next one is in %.1f s. %s", tries, retry.MAX_ATTEMPTS, pause, result
+                "Attempt %d of %d failed, the next one is in %.1f s. %s",
+                tries,
+                retry.MAX_ATTEMPTS,
+                pause,
+                result,
             )
             self._metrics.count("retries")
             yield Sleep(pause)
 
-    def query_flow(self, query: Generator[Request, Any, T]) -> Flow[T]:
+    def query_flow(self, query: Generator[Request[Any], Any, T]) -> Flow[T]:
         """Make the calls that a query asks for, one after another, and return what it finds.
 
-        It is told what was not found, which may response its question.
+        `LightspeedNotFoundError` is thrown into the query, because "not found" can be an answer.
         """
         response: Any = None
         while True:
@@ -262,22 +297,28 @@ class SansIOClient:
     def pages_flow(
         self, tickets: TicketFilter, cursor: Cursor | None = None, *, max_wait: float | None = None
     ) -> Generator[Effect | Page, Any, None]:
-        """Walk over all tickets that match, and yield their pages too.
+        """Read the list of all tickets that match, and yield its pages too.
 
-        :param cursor: of the last page that was dealt with in an earlier walk with the same filter.
+        `LightspeedResponseTooLargeError` is thrown into the walk, which may ask for fewer tickets at once.
+
+        :param cursor: of the last page that was processed in an earlier walk with the same filter.
         :param max_wait: as for `call_flow`.
         """
         steps = walk(tickets, self.settings.filter_timezone, cursor)
         response: Any = None
         while True:
             try:
-                step = steps.send(response)
+                too_large = isinstance(response, LightspeedResponseTooLargeError)
+                step = steps.throw(response) if too_large else steps.send(response)
             except StopIteration:
                 return
             if isinstance(step, Page):
                 response = yield step
-            else:
+                continue
+            try:
                 response = yield from self.call_flow(step, max_wait=max_wait)
+            except LightspeedResponseTooLargeError as error:
+                response = error
 
     def _sent(self, send: Send) -> Generator[Send, Any, Any]:
         started = self._clock()
@@ -293,7 +334,7 @@ class SansIOClient:
         asked = retry_after(response.headers, datetime.now(UTC)) if response else None
         return max(_jittered(tries), min(asked or 0.0, retry.MAX_RETRY_AFTER))
 
-    def _send(self, request: Request) -> Send:
+    def _send(self, request: Request[Any]) -> Send:
         headers = dict(_REQUIRED_HEADERS, Authorization=self.settings.authorization)
         body = None
         if request.body is not None:
@@ -305,15 +346,29 @@ class SansIOClient:
         timeout = self.settings.timeout
         name = f"{request.method} /{request.path}"
         return Send(
-            name, request.method, url, headers, body, timeout, timeout * _LONGEST, self.settings.max_body
+            name,
+            self.settings.host,
+            request.method,
+            url,
+            headers,
+            body,
+            timeout,
+            timeout * _LONGEST,
+            self.settings.max_body,
         )
 
-    def _wait_for_turn(self, send_before: float, max_wait: float) -> Generator[Sleep, Any, None]:
+    def _wait_for_turn(
+        self, send_before: float, max_wait: float, *, sent: bool
+    ) -> Generator[Sleep, Any, None]:
+        """Wait until the rate limit allows a call.
+
+        :param sent: whether the shop may have run an earlier attempt, for the errors.
+        """
         while True:
             with self._lock:
                 now = self._clock()
                 if now > send_before:
-                    raise LightspeedTooLateError("the call had to wait for too long to be of use")
+                    raise LightspeedTooLateError("the call had to wait for too long to be of use", sent=sent)
                 wait = self._rate_limiter.acquire(now)
                 if wait.seconds <= 0:
                     self.calls += 1
@@ -330,6 +385,7 @@ class SansIOClient:
                     f"{wait.reason}; calls are possible again at {until:%Y-%m-%d %H:%M:%S} UTC, in "
                     f"{wait.seconds:.0f} s, which is longer than max_wait ({max_wait:.0f} s)",
                     until=until,
+                    sent=sent,
                 )
             if tell:
                 log.info("Waiting %.0f s, until %s UTC: %s", wait.seconds, f"{until:%H:%M:%S}", wait.reason)

@@ -41,14 +41,14 @@ class ClientSettings:
     :param language: two letters, one of the shop's own languages.
     :param filter_timezone: zone (IANA name) in which the shop likely reads date filters: the first to be tried.
     :param quota_reserve: part of each quota window (0.0–0.9) left to other programs.
-    :param timeout: seconds to wait for a connection, and for each part of an answer. A whole answer may take
+    :param timeout: seconds to wait for a connection, and for each part of a response. A whole response may take
         ten times as long.
-    :param max_wait: longest wait in seconds that sleeps; a longer one raises LightspeedQuotaExhaustedError.
+    :param max_wait: longest wait in seconds that sleeps; a longer one raises LightspeedQuotaExhaustedError; ``inf``: always wait.
     :param calls_per_second: most calls in a second (the vendor's staff name 20); 0 for no limit.
     :param allow_http: allow an address that is neither https nor loopback.
     :param app_token: of an app installed in many shops, this shop's token; the password then is
         ``md5(token + app secret)`` (undocumented: what client code relies on).
-    :param max_body: most bytes that an answer may have.
+    :param max_body: most bytes that a response may have.
     :raises LightspeedConfigurationError: for a value out of range.
     """
 
@@ -155,6 +155,15 @@ class ClientSettings:
         """
         identity = (self.base_url.rstrip("/"), self.key, self.app_token or "")
         return hashlib.sha256(repr(identity).encode()).hexdigest()[:16]
+
+    @property
+    def host(self) -> str:
+        """Host of the address, with its cluster, for error messages."""
+        cluster = next(
+            (name for name, url in CLUSTERS.items() if url.rstrip("/") == self.base_url.rstrip("/")), None
+        )
+        host = urlsplit(self.base_url).netloc
+        return f"{host} (cluster {cluster})" if cluster else host
 
     def url(self, path: str) -> str:
         """Address of a path below the language."""

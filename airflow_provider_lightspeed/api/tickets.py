@@ -6,17 +6,27 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, Generic, Literal, NotRequired, TypedDict
 
 from airflow_provider_lightspeed.api.errors import (
     LightspeedConfigurationError,
     LightspeedMalformedResponseError,
 )
+from airflow_provider_lightspeed.api.values import parse_instant
 
-#: Most tickets that one answer may hold (vendor page: "limit … maximum: 250").
+#: Most tickets that one response may hold (vendor page: "limit … maximum: 250").
 PAGE_SIZE = 250
-#: What one holds that was not told how many (vendor page: "default: 50").
+#: How many it holds if ``limit`` is not given (vendor page: "default: 50").
 DEFAULT_PAGE_SIZE = 50
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    T_co = TypeVar("T_co", covariant=True, default=Any)
+else:
+    from typing import TypeVar
+
+    T_co = TypeVar("T_co", covariant=True)
 
 Method = Literal["GET", "POST", "PUT", "DELETE"]
 
@@ -64,19 +74,20 @@ TICKET_PROPERTIES = (
 class Ticket(TypedDict):
     """A support ticket, with the API's own property names (vendor page "Ticket").
 
-    ``false`` stands for null almost anywhere (undocumented: seen in live answers), and properties
-    not listed here may appear at any time; they are kept.
+    ``false`` stands for null almost anywhere (undocumented: seen in live responses), and properties
+    not listed here may appear at any time; they are kept. The client returns ids as numbers and switches as
+    booleans or None, whatever form the shop writes.
     """
 
     id: int
     createdAt: str
     updatedAt: NotRequired[str | Literal[False] | None]
-    isAnswered: NotRequired[bool]
-    isClosed: NotRequired[bool]
-    isTodo: NotRequired[bool]
+    isAnswered: NotRequired[bool | None]
+    isClosed: NotRequired[bool | None]
+    isTodo: NotRequired[bool | None]
     subject: NotRequired[str]
     memo: NotRequired[str]
-    doNotifyAnswered: NotRequired[bool]
+    doNotifyAnswered: NotRequired[bool | None]
     language: NotRequired[Language | Literal[False]]
     customer: NotRequired[Link | Literal[False]]
     messages: NotRequired[Link | Literal[False]]
@@ -96,11 +107,27 @@ TicketMessage = TypedDict(
 
 
 @dataclass(frozen=True)
-class Request:
-    """One call, before it knows host, language and credentials.
+class RejectedTicket:
+    """A row of a list that is no readable ticket.
+
+    :param id: its id, if that can be read.
+    :param raw: its bytes as the shop sent them.
+    :param reason: what is wrong with it, without any of its texts.
+    """
+
+    id: int | None
+    raw: bytes = field(repr=False)
+    reason: str
+
+
+@dataclass(frozen=True)
+class Request(Generic[T_co]):
+    """One call, before it knows host, language and credentials. ``T_co`` is what its response holds.
 
     :param path: path below the language, such as ``tickets/2546.json``.
-    :param envelope: the key under which the answer holds its data; None where no data comes.
+    :param envelope: the key under which the response holds its data; None if it holds none.
+    :param expected_id: id of the ticket that the response must be about.
+    :param keep_malformed: return a `RejectedTicket` for each malformed row of the list, instead of failing.
     """
 
     method: Method
@@ -109,6 +136,8 @@ class Request:
     body: Mapping[str, Any] | None = None
     envelope: str | None = None
     is_list: bool = False
+    expected_id: int | None = None
+    keep_malformed: bool = False
 
 
 @dataclass(frozen=True)
@@ -160,7 +189,7 @@ def created_at(ticket: Ticket) -> datetime:
         is never assumed).
     """
     text = ticket.get("createdAt")
-    instant = _instant(text)
+    instant = parse_instant(text)
     if instant is None:
         raise LightspeedMalformedResponseError(
             f"ticket {ticket['id']} has the createdAt {text!r}, which is not an ISO 8601 instant with an offset"
@@ -170,15 +199,7 @@ def created_at(ticket: Ticket) -> datetime:
 
 def changed_at(ticket: Ticket) -> datetime | None:
     """Read when a ticket was last changed; None where it does not say so in ISO 8601 with an offset."""
-    return _instant(ticket.get("updatedAt"))
-
-
-def _instant(text: Any) -> datetime | None:
-    try:
-        instant = datetime.fromisoformat(text)
-    except (TypeError, ValueError):
-        return None
-    return instant if instant.tzinfo is not None else None
+    return parse_instant(ticket.get("updatedAt"))
 
 
 def list_tickets(
@@ -189,13 +210,23 @@ def list_tickets(
     created_at_min: str | None = None,
     created_at_max: str | None = None,
     email: str | None = None,
-) -> Request:
-    """Ask for one page of tickets. Date bounds are wall clocks, ``YYYY-MM-DD HH:MM:SS`` (vendor page)."""
+    keep_malformed: bool = False,
+) -> Request[list[Any]]:
+    """Ask for one page of tickets. Date bounds are local times without a zone, ``YYYY-MM-DD HH:MM:SS`` (vendor page).
+
+    A row is malformed if it is not valid JSON in UTF-8, has no positive id, or a switch is neither true nor false.
+
+    :param keep_malformed: return a `RejectedTicket` for each malformed row, in its place in the list, and for each
+        without a legible ``createdAt`` too. Otherwise the call fails with an error that names the first malformed one,
+        and `created_at` with one that names a ticket without a legible ``createdAt``.
+    """
     query: dict[str, str | int] = {"limit": limit}
     if page > 1:
         query["page"] = page
     query |= _filters(since_id, created_at_min, created_at_max, email)
-    return Request("GET", "tickets.json", query, envelope="tickets", is_list=True)
+    return Request(
+        "GET", "tickets.json", query, envelope="tickets", is_list=True, keep_malformed=keep_malformed
+    )
 
 
 def count_tickets(
@@ -204,37 +235,43 @@ def count_tickets(
     created_at_min: str | None = None,
     created_at_max: str | None = None,
     email: str | None = None,
-) -> Request:
+) -> Request[int]:
     """Ask how many tickets there are (``email`` is not among the vendor's filters of this endpoint)."""
     query = _filters(since_id, created_at_min, created_at_max, email)
     return Request("GET", "tickets/count.json", query, envelope="count")
 
 
-def get_ticket(ticket_id: int) -> Request:
-    """Ask for one ticket."""
-    return Request("GET", f"tickets/{parse_ticket_id(ticket_id)}.json", envelope="ticket")
+def get_ticket(ticket_id: int) -> Request[Ticket]:
+    """Ask for one ticket. A response about another ticket is an error."""
+    number = parse_ticket_id(ticket_id)
+    return Request("GET", f"tickets/{number}.json", envelope="ticket", expected_id=number)
 
 
-def create_ticket(properties: Mapping[str, Any]) -> Request:
+def create_ticket(properties: Mapping[str, Any]) -> Request[Ticket]:
     """Create a ticket."""
     return Request("POST", "tickets.json", body={"ticket": dict(properties)}, envelope="ticket")
 
 
-def update_ticket(ticket_id: int, properties: Mapping[str, Any]) -> Request:
-    """Change the given properties of a ticket, and no others."""
+def update_ticket(ticket_id: int, properties: Mapping[str, Any]) -> Request[Ticket | None]:
+    """Change the given properties of a ticket, and no others.
+
+    The response holds the ticket as it is now, or None if the shop answers 204: the change is done, and only another
+    `get_ticket` shows the ticket. A response about another ticket is an error.
+    """
+    number = parse_ticket_id(ticket_id)
     if not properties:
-        raise LightspeedConfigurationError(f"no property of ticket {ticket_id} to change was given")
-    path = f"tickets/{parse_ticket_id(ticket_id)}.json"
-    return Request("PUT", path, body={"ticket": dict(properties)}, envelope="ticket")
+        raise LightspeedConfigurationError(f"no property of ticket {number} to change was given")
+    body = {"ticket": dict(properties)}
+    return Request("PUT", f"tickets/{number}.json", body=body, envelope="ticket", expected_id=number)
 
 
-def delete_ticket(ticket_id: int) -> Request:
+def delete_ticket(ticket_id: int) -> Request[None]:
     """Delete a ticket."""
     return Request("DELETE", f"tickets/{parse_ticket_id(ticket_id)}.json")
 
 
-def list_messages(ticket_id: int, *, page: int = 1) -> Request:
-    """Ask for one page of a ticket's conversation."""
+def list_messages(ticket_id: int, *, page: int = 1) -> Request[list[TicketMessage]]:
+    """Ask for one page of a ticket's messages."""
     query: dict[str, str | int] = {"limit": PAGE_SIZE}
     if page > 1:
         query["page"] = page
@@ -242,13 +279,13 @@ def list_messages(ticket_id: int, *, page: int = 1) -> Request:
     return Request("GET", path, query, envelope="ticketMessages", is_list=True)
 
 
-def count_messages(ticket_id: int) -> Request:
-    """Ask how many messages a ticket's conversation has."""
+def count_messages(ticket_id: int) -> Request[int]:
+    """Ask how many messages a ticket has."""
     return Request("GET", f"tickets/{parse_ticket_id(ticket_id)}/messages/count.json", envelope="count")
 
 
-def create_message(ticket_id: int, properties: Mapping[str, Any]) -> Request:
-    """Add a message to a ticket's conversation."""
+def create_message(ticket_id: int, properties: Mapping[str, Any]) -> Request[TicketMessage]:
+    """Add a message to a ticket."""
     path = f"tickets/{parse_ticket_id(ticket_id)}/messages.json"
     return Request("POST", path, body={"ticketMessage": dict(properties)}, envelope="ticketMessage")
 

@@ -56,7 +56,9 @@ class Job(msgspec.Struct, kw_only=True):
     :param planned: whether the plan is complete: it is fixed from then on.
     :param open_tickets: how many open tickets were seen while planning.
     :param results: what became of tickets so far.
-    :param in_flight: tickets that were seen to need the change, and may or may not have got it when a try ended.
+    :param in_flight: tickets that may have got the change though no response says so, with what they were like before
+        (see :meth:`~.actions.Action.fingerprint`).
+    :param by_page: whether the tickets are read in pages of the list rather than one by one; None until that is decided.
     :param cursor: where the walk over the list (to plan, then to look again) goes on.
     :param stalls: how often in a row the quota has ended that walk before it got on.
     :param calls: calls so far.
@@ -68,7 +70,8 @@ class Job(msgspec.Struct, kw_only=True):
     planned: bool = False
     open_tickets: int = 0
     results: dict[int, Result] = {}
-    in_flight: set[int] = set()
+    in_flight: dict[int, str] = {}
+    by_page: bool | None = None
     cursor: Cursor | None = None
     stalls: int = 0
     calls: int = 0
@@ -82,6 +85,20 @@ class Job(msgspec.Struct, kw_only=True):
     def is_stuck(self) -> bool:
         """Whether the walk would meet the end of the quota again before it gets on."""
         return self.stalls >= _STALLS
+
+    @property
+    def progress(self) -> tuple[object, ...]:
+        """What changes whenever the job gets on."""
+        versions_unknown = sum(change is None for change in self.plan.values())
+        return self.planned, self.by_page, self.cursor, len(self.results), versions_unknown
+
+    def begin_try(self) -> None:
+        """Take the failed tickets up again, and decide again how tickets are read."""
+        self.results = {
+            key: value for key, value in self.results.items() if value.status is not Status.FAILED
+        }
+        self.by_page = None
+        self.stalls = min(self.stalls, _STALLS)
 
     def ids_with(self, status: Status) -> list[int]:
         """Ids of the tickets with a status, in the order of the plan."""
@@ -103,12 +120,6 @@ class Job(msgspec.Struct, kw_only=True):
         """Take all that is planned for done."""
         self.results = {ticket_id: Result(Status.DONE, change) for ticket_id, change in self.plan.items()}
 
-    def forget_failures(self) -> None:
-        """Take the failed tickets up again."""
-        self.results = {
-            key: value for key, value in self.results.items() if value.status is not Status.FAILED
-        }
-
     def replan(self, request_hash: str) -> Job:
         """Return the job with another plan to make. What was done is not forgotten, so that it can be undone."""
         done = self.ids_with(Status.DONE)
@@ -120,22 +131,26 @@ class Job(msgspec.Struct, kw_only=True):
             calls=self.calls,
         )
 
-    def summary(self, done_key: str, *, dry_run: bool) -> str:
-        """Say in a line how far it is."""
+    def summary(self, changed_key: str, *, dry_run: bool) -> str:
+        """Return how far it is, in a line."""
+        counts = {status: len(self.ids_with(status)) for status in Status}
+        verb = f"Would have {changed_key}" if dry_run else changed_key.capitalize()
+        already = "up to date" if changed_key == "updated" else changed_key
+        remaining = f"{len(self.remaining)} remain; " if self.remaining else ""
         return (
-            f"{len(self.ids_with(Status.DONE))} {'would be ' if dry_run else ''}{done_key}, "
-            f"{len(self.ids_with(Status.ALREADY))} already so, {len(self.ids_with(Status.MISSING))} missing, "
-            f"{len(self.changed())} changed since the plan, {len(self.ids_with(Status.FAILED))} failed, "
-            f"{len(self.remaining)} left; {self.calls} calls"
+            f"{verb} {counts[Status.DONE]} of {len(self.plan)} ticket{'' if len(self.plan) == 1 else 's'} "
+            f"({counts[Status.ALREADY]} already {already}, {counts[Status.MISSING]} missing, "
+            f"{counts[Status.CHANGED]} changed since planning, {counts[Status.FAILED]} failed); "
+            f"{remaining}{self.calls} API call{'' if self.calls == 1 else 's'}"
         )
 
-    def result(self, done_key: str, *, dry_run: bool) -> dict[str, Any]:
+    def result(self, changed_key: str, *, dry_run: bool) -> dict[str, Any]:
         """Return the result of a task.
 
-        :param done_key: under which name the changed tickets are reported.
+        :param changed_key: under which name the changed tickets are reported.
         """
         return {
-            done_key: self.ids_with(Status.DONE),
+            changed_key: self.ids_with(Status.DONE),
             "already": self.ids_with(Status.ALREADY),
             "missing": self.ids_with(Status.MISSING),
             "changed": self.ids_with(Status.CHANGED),
@@ -144,26 +159,31 @@ class Job(msgspec.Struct, kw_only=True):
             "calls": self.calls,
         }
 
-    def receipt(self, done_key: str, *, dry_run: bool) -> Iterator[dict[str, Any]]:
+    def receipt(self, changed_key: str, *, dry_run: bool) -> Iterator[dict[str, Any]]:
         """Yield one line for each ticket: ``id``, ``updatedAt`` as last seen, ``outcome``, ``reason`` of a failure.
 
-        Besides the outcomes that a task returns there are ``planned`` (nothing was done yet, or it is a dry run)
-        and ``unknown`` (stopped while the call was on its way).
+        Besides the outcomes that a task returns there are ``planned`` (of a dry run), ``pending`` (nothing was done
+        yet) and ``unknown`` (stopped while its call was on its way). ``maybe_changed`` marks the tickets of which no
+        response says whether they were changed.
         """
         for ticket_id, planned_change in self.plan.items():
             result = self.results.get(ticket_id)
+            in_flight = ticket_id in self.in_flight
             if result is None:
-                word = "unknown" if ticket_id in self.in_flight else "planned"
-                yield {"id": ticket_id, "updatedAt": planned_change, "outcome": word}
-                continue
-            words = {Status.DONE: "planned" if dry_run else done_key}
-            change = planned_change if result.change is None else result.change
-            line = {
-                "id": ticket_id,
-                "updatedAt": change,
-                "outcome": words.get(result.status, str(result.status)),
-            }
-            yield line | ({"reason": result.reason} if result.reason else {})
+                line = {
+                    "id": ticket_id,
+                    "updatedAt": planned_change,
+                    "outcome": "unknown" if in_flight else "pending",
+                }
+            else:
+                word = {Status.DONE: "planned" if dry_run else changed_key}.get(
+                    result.status, str(result.status)
+                )
+                change = planned_change if result.change is None else result.change
+                line = {"id": ticket_id, "updatedAt": change, "outcome": word}
+            # If it was changed, then after it was planned: its version is not known.
+            line |= {"updatedAt": None, "maybe_changed": True} if in_flight else {}
+            yield line | ({"reason": result.reason} if result and result.reason else {})
 
     def to_checkpoint(self) -> dict[str, Any]:
         """Return it as plain JSON values for a checkpoint."""

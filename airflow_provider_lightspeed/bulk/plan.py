@@ -12,7 +12,6 @@ from airflow_provider_lightspeed.api.client import LightspeedClient
 from airflow_provider_lightspeed.api.errors import (
     LightspeedConfigurationError,
     LightspeedIncompleteListError,
-    LightspeedQuotaExhaustedError,
 )
 from airflow_provider_lightspeed.api.paging import Page
 from airflow_provider_lightspeed.api.tickets import Ticket, TicketFilter, changed_at, created_at
@@ -143,36 +142,25 @@ def make_plan(
     max_share: float,
     save: Callable[[], None],
 ) -> None:
-    """Choose the tickets by the complete walk, going on where an earlier try has stopped.
+    """Choose the tickets by the complete walk, resuming where an earlier try has stopped.
 
-    Not every list lets a walk go on where it was. Where the quota has ended such a walk again and again, it is no
-    longer interrupted: the client waits, however long.
+    Not every walk can be resumed where it was. If the quota has ended such a walk again and again, it is no longer
+    interrupted: the client waits, however long.
 
-    :param max_share: part of the open tickets that may be chosen; ``job.open_tickets`` tells at least whether it is
-        kept to. With 1.0, fewer may be counted than there are.
+    :param max_share: part of the open tickets that may be chosen. With 1.0, fewer open tickets may be counted than
+        there are.
     :param save: keeps the job.
-    :raises LightspeedQuotaExhaustedError: to go on later with the same job.
+    :raises LightspeedQuotaExhaustedError: to resume later with the same job.
     """
-    begun_at = job.cursor
     max_wait = inf if job.is_stuck else None
-    # A ticket does not say whose it is: with an address, only this customer's are seen.
-    of_one, capped = criteria.email is not None, max_share < 1.0
-    tickets = criteria.filter(narrow=of_one or not capped)
+    tickets = criteria.filter(narrow=criteria.email is not None or max_share >= 1.0)
+    pages = client.iter_pages(tickets, job.cursor, max_wait=max_wait)
     try:
-        _choose(
-            client, job, criteria, action, client.iter_pages(tickets, job.cursor, max_wait=max_wait), save
-        )
-        if of_one and capped:
-            open_tickets = client.iter_pages(TicketFilter(), max_wait=max_wait)
-            job.open_tickets = _count_open(open_tickets, enough=len(job.remaining) / max_share)
-    except LightspeedQuotaExhaustedError:
-        job.stalls = job.stalls + 1 if job.cursor == begun_at else 0
-        raise
+        _choose(client, job, criteria, action, pages, save)
     except LightspeedIncompleteListError:
-        # What was read does not fit together: another try has to begin anew.
+        # What was read does not fit together: another try has to start over.
         job.cursor = None
         raise
-    job.stalls = 0
 
 
 def _choose(
@@ -201,13 +189,3 @@ def _choose(
             calls_saved = client.calls
     job.plan = dict(sorted(job.plan.items()))
     job.cursor = None
-
-
-def _count_open(pages: Iterable[Page], enough: float) -> int:
-    """Count the shop's open tickets until there are enough, which mostly takes one page."""
-    found = 0
-    for page in pages:
-        found += sum(not ticket.get("isClosed") for ticket in page.tickets)
-        if found >= enough:
-            break
-    return found

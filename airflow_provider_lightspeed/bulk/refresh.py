@@ -7,9 +7,9 @@ are asked for one by one. Both cost no more than one call a ticket, and mostly a
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from time import monotonic
 
 from airflow_provider_lightspeed.api.client import LightspeedClient
 from airflow_provider_lightspeed.api.errors import (
@@ -23,9 +23,9 @@ from airflow_provider_lightspeed.api.paging import Cursor
 from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Ticket, TicketFilter, count_tickets, get_ticket
 from airflow_provider_lightspeed.bulk.job import Job, version_of
 
-#: Looked up one by one and then changed: so few that the first is changed a few seconds after it was seen.
-_ONE_BY_ONE = 40
-#: So few tickets are asked for one by one, without asking first what a walk would cost.
+#: Most tickets that are read one by one before they are changed: the first is then changed a few seconds after.
+_MOST_AT_ONCE = 40
+#: So few tickets are read one by one, without asking first what a walk would cost.
 _FEW = 4
 #: Calls that a walk takes besides its pages.
 _WALK_OVERHEAD = 3
@@ -36,43 +36,49 @@ Each = Callable[[Callable[[int], None], list[int]], None]
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What was seen of some planned tickets in one moment.
+    """What some planned tickets were like when they were read.
 
     :param tickets: those that are there, by id.
-    :param missing: those that are not.
-    :param failed: why others could not be seen.
-    :param at: when the reading began (monotonic).
-    :param cursor: where the walk goes on after this snapshot.
+    :param read_at: when the reading of each of them began (monotonic).
+    :param missing: those that are not there.
+    :param failed: why others could not be read.
+    :param cursor: where the walk resumes after this snapshot.
     """
 
-    tickets: dict[int, Ticket]
-    missing: list[int]
-    failed: dict[int, str]
-    at: float
-    cursor: Cursor | None
+    tickets: dict[int, Ticket] = field(default_factory=dict)
+    read_at: dict[int, float] = field(default_factory=dict)
+    missing: list[int] = field(default_factory=list)
+    failed: dict[int, str] = field(default_factory=dict)
+    cursor: Cursor | None = None
 
 
 def snapshots(client: LightspeedClient, job: Job, each: Each) -> Iterator[Snapshot]:
     """Yield what all remaining tickets are like now.
 
-    :param each: for those that are asked for one by one.
+    No more are read one by one than can be changed before the quota is used up: what is read before a wait for the
+    quota is of no use after it. A snapshot after which nothing could be done halves the next one.
+
+    :param each: for those that are read one by one.
     """
-    if not job.is_stuck and _walk_is_cheaper(client, job):
+    if _reads_pages(client, job):
         yield from _by_page(client, job)
-    while left := job.remaining:
-        yield _by_id(client, left[:_ONE_BY_ONE], each)
+        job.by_page = False
+    at_most = _MOST_AT_ONCE
+    while remaining := job.remaining:
+        yield from _by_id(client, remaining[: min(at_most, _affordable(client))], each)
+        at_most = _MOST_AT_ONCE if len(job.remaining) < len(remaining) else max(1, at_most // 2)
 
 
 def record_last_changes(client: LightspeedClient, job: Job) -> None:
-    """Note when each planned ticket was changed last, so that a change before its turn is found out.
+    """Note when each planned ticket was changed last, so that a change before it is processed is noticed.
 
-    A short list needs none: its tickets are changed as soon as they are seen. Nor does one whose tickets lie so far
+    A short list needs none: its tickets are changed as soon as they are read. Nor does one whose tickets lie so far
     apart that a call for each would be needed: that would double what the job costs.
 
-    :raises LightspeedQuotaExhaustedError: to go on later with the same job.
+    :raises LightspeedQuotaExhaustedError: to resume later with the same job.
     """
     unknown = sum(change is None for change in job.plan.values())
-    if unknown <= PAGE_SIZE or job.is_stuck or not _walk_is_cheaper(client, job):
+    if unknown <= PAGE_SIZE or not _reads_pages(client, job):
         return
     for snapshot in _by_page(client, job):
         for ticket_id, ticket in snapshot.tickets.items():
@@ -82,62 +88,69 @@ def record_last_changes(client: LightspeedClient, job: Job) -> None:
     job.cursor = None
 
 
-def _walk_is_cheaper(client: LightspeedClient, job: Job) -> bool:
-    left = job.remaining
-    if len(left) <= _FEW:
-        return False
-    if job.cursor is not None:
-        return True
-    listed = int(client.call(count_tickets(since_id=min(job.plan) - 1)))
-    return listed // PAGE_SIZE + _WALK_OVERHEAD < len(left)
+def _reads_pages(client: LightspeedClient, job: Job) -> bool:
+    """Return whether a walk over the list takes fewer calls than reading the tickets one by one."""
+    if job.is_stuck:
+        job.by_page = False
+    if job.by_page is None:
+        remaining = len(job.remaining)
+        job.by_page = remaining > _FEW and (
+            job.cursor is not None
+            or int(client.call(count_tickets(since_id=min(job.plan) - 1))) // PAGE_SIZE + _WALK_OVERHEAD
+            < remaining
+        )
+    return job.by_page
+
+
+def _affordable(client: LightspeedClient) -> int:
+    """Return how many tickets can be read and changed with what is left of the quota; one while that is unknown."""
+    if client.calls == 0:
+        return 1
+    return max(1, int(min(client.calls_left, 2 * _MOST_AT_ONCE)) // 2)
 
 
 def _by_page(client: LightspeedClient, job: Job) -> Iterator[Snapshot]:
-    begun = time.monotonic()
-    pages = client.iter_pages(TicketFilter(since_id=min(job.plan) - 1), job.cursor)
-    begun_at = _state(job)
+    begun = monotonic()
     try:
-        for page in pages:
+        for page in client.iter_pages(TicketFilter(since_id=min(job.plan) - 1), job.cursor):
             seen = {
                 ticket["id"]: ticket
                 for ticket in page.tickets
                 if ticket["id"] in job.plan and ticket["id"] not in job.results
             }
-            yield Snapshot(seen, [], {}, begun, page.cursor)
+            yield Snapshot(seen, dict.fromkeys(seen, begun), cursor=page.cursor)
             if not job.remaining:
                 return
-            begun = time.monotonic()
+            begun = monotonic()
     except LightspeedIncompleteListError:
-        # What the walk could not show is asked for by id: nothing rests on the list being complete here.
+        # What the walk could not show is read by id: nothing rests on the list being complete here.
         pass
-    except LightspeedQuotaExhaustedError:
-        job.stalls = job.stalls + 1 if _state(job) == begun_at else 0
-        raise
 
 
-def _state(job: Job) -> tuple[Cursor | None, int, int]:
-    return job.cursor, len(job.results), sum(change is None for change in job.plan.values())
+def _by_id(client: LightspeedClient, ids: list[int], each: Each) -> Iterator[Snapshot]:
+    snapshot = Snapshot()
 
-
-def _by_id(client: LightspeedClient, ids: list[int], each: Each) -> Snapshot:
-    tickets: dict[int, Ticket] = {}
-    missing: list[int] = []
-    failed: dict[int, str] = {}
-
-    def look_at(ticket_id: int) -> None:
+    def read(ticket_id: int) -> None:
+        begun = monotonic()
         try:
-            tickets[ticket_id] = client.call(get_ticket(ticket_id))
+            ticket = client.call(get_ticket(ticket_id))
         except LightspeedError as error:
             if is_gone(error):
-                missing.append(ticket_id)
+                snapshot.missing.append(ticket_id)
             elif affects_all(error):
                 raise
             else:
-                failed[ticket_id] = str(error)
+                snapshot.failed[ticket_id] = str(error)
+        else:
+            snapshot.read_at[ticket_id] = begun
+            snapshot.tickets[ticket_id] = ticket
 
-    begun = time.monotonic()
-    each(look_at, ids)
-    return Snapshot(tickets, missing, failed, begun, None)
+    try:
+        each(read, ids)
+    except LightspeedQuotaExhaustedError:
+        yield snapshot  # some may need no call
+        raise
+    yield snapshot
 
 
 def affects_all(error: LightspeedError) -> bool:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 from airflow_provider_lightspeed.api.client import LightspeedClient
 from airflow_provider_lightspeed.api.errors import (
@@ -68,38 +68,38 @@ class Run:
         self._save = save
         self._cancel = cancel or CancelToken()
         self._reported = time.monotonic()
-        # What may have been changed though no answer says so, by this try or an earlier one.
-        self._unconfirmed = set(job.in_flight)
+        # What may have been changed though no response says so, by this try or an earlier one.
+        self._unconfirmed = dict(job.in_flight)
 
     def run(self) -> None:
-        """Change what is left of the plan.
+        """Change what remains of the plan.
 
         :raises Cancelled: if it was asked to stop.
-        :raises LightspeedError: for what would meet every ticket (credentials, quota); what was done is in the job.
+        :raises LightspeedError: for what affects every ticket (credentials, quota); what was done is in the job.
         """
         job = self._job
-        left = len(job.remaining)
-        if left and not self._dry_run:
-            self._client.log_estimate(left, f"Changing {left} tickets")
+        if job.remaining and not self._dry_run:
+            self._client.log_estimate(len(job.remaining), f"Changing {len(job.remaining)} tickets")
         pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="lightspeed-bulk")
         try:
             for snapshot in snapshots(self._client, job, self._map(pool)):
                 due = self._classify(snapshot)
                 if due and not self._dry_run:
-                    job.in_flight = self._unsure() | set(due)
+                    prints = {key: self._action.fingerprint(snapshot.tickets[key]) for key in due}
+                    job.in_flight = prints | self._unsure()
                     self._save()
                     self._map(pool)(partial(self._change, snapshot), due)
                 job.cursor = snapshot.cursor
         finally:
-            # A call that still waits for its answer must not hold a stopped task up.
+            # A call that still waits for its response must not hold a stopped task up.
             pool.shutdown(wait=False, cancel_futures=True)
             job.in_flight = self._unsure()
 
-    def _unsure(self) -> set[int]:
+    def _unsure(self) -> dict[int, str]:
         results = self._job.results
         return {
-            ticket_id
-            for ticket_id in self._unconfirmed
+            ticket_id: fingerprint
+            for ticket_id, fingerprint in self._unconfirmed.copy().items()
             if (result := results.get(ticket_id)) is None or result.status is Status.FAILED
         }
 
@@ -113,9 +113,9 @@ class Run:
         due = []
         for ticket_id, ticket in snapshot.tickets.items():
             if self._job.plan[ticket_id] is None:
-                # Of a bare id, nobody knows when it was chosen: it is planned as it was seen first.
+                # Of a bare id, the plan does not know the version: it is planned as it was read first.
                 self._job.plan[ticket_id] = version_of(ticket)
-            settled = self._result_without_call(ticket)
+            settled = self._result_without_call(ticket_id, ticket)
             if settled is None and self._dry_run:
                 settled = Result(Status.DONE, version_of(ticket))
             if settled is None:
@@ -124,13 +124,14 @@ class Run:
                 results[ticket_id] = settled
         return due
 
-    def _result_without_call(self, ticket: Ticket) -> Result | None:
-        planned = self._job.plan[ticket["id"]]
+    def _result_without_call(self, ticket_id: int, ticket: Ticket) -> Result | None:
+        planned = self._job.plan[ticket_id]
         change = version_of(ticket)
+        before = self._unconfirmed.get(ticket_id)
         if self._action.request(ticket) is None:
-            ours = ticket["id"] in self._unconfirmed
-            return Result(Status.DONE if ours else Status.ALREADY, change)
-        if planned is not None and change != planned and self._if_changed != "overwrite":
+            return Result(Status.ALREADY if before is None else Status.DONE, change)
+        is_ours = before is not None and self._action.is_own_change(before, ticket)
+        if planned is not None and change != planned and self._if_changed != "overwrite" and not is_ours:
             return Result(Status.CHANGED, change)
         return None
 
@@ -139,8 +140,17 @@ class Run:
         return Result(Status.DONE if ours else Status.MISSING)
 
     def _change(self, snapshot: Snapshot, ticket_id: int) -> None:
+        """Change a ticket; without a result, it has become too old, and is read again."""
+        self._cancel.check()
+        ticket = snapshot.tickets[ticket_id]
         try:
-            self._job.results[ticket_id] = self._changed(ticket_id, snapshot)
+            answer = self._write(ticket_id, ticket, send_before=snapshot.read_at[ticket_id] + _MAX_AGE)
+            if answer is None and not self._action.ends_in_absence:
+                # Success without a ticket (204): its new version is read.
+                answer = self._client.call(get_ticket(ticket_id))
+            self._job.results[ticket_id] = self._result_of(answer)
+        except LightspeedTooLateError:
+            return
         except LightspeedError as error:
             if affects_all(error):
                 raise
@@ -150,35 +160,27 @@ class Run:
             log.warning("Ticket %d failed: %s", ticket_id, error)
             self._job.results[ticket_id] = Result(Status.FAILED, reason=str(error))
 
-    def _changed(self, ticket_id: int, snapshot: Snapshot) -> Result:
-        ticket, seen_at = snapshot.tickets[ticket_id], snapshot.at
-        while True:
-            self._cancel.check()
-            try:
-                answer = self._write(ticket, seen_at + _MAX_AGE)
-            except LightspeedTooLateError:
-                seen_at = time.monotonic()
-                ticket = self._client.call(get_ticket(ticket_id))
-                if (settled := self._result_without_call(ticket)) is not None:
-                    return settled
-            else:
-                if ignored := self._action.ignored(answer):
-                    reason = f"the shop has answered with success, but left {', '.join(ignored)} as it was"
-                    return Result(Status.FAILED, reason=reason)
-                return Result(Status.DONE, version_of(answer) if answer else None)
+    def _result_of(self, answer: Ticket | None) -> Result:
+        if answer is None:
+            return Result(Status.DONE)
+        if ignored := self._action.ignored(answer):
+            reason = f"the shop answered with success, but did not change {', '.join(ignored)}"
+            return Result(Status.FAILED, reason=reason)
+        return Result(Status.DONE, version_of(answer))
 
-    def _write(self, ticket: Ticket, send_before: float) -> Any:
-        request, ticket_id = self._action.request(ticket), ticket["id"]
+    def _write(self, ticket_id: int, ticket: Ticket, send_before: float) -> Ticket | None:
+        request = self._action.request(ticket)
         if request is None:
-            raise ValueError(f"ticket {ticket_id} is as wanted already")
+            raise ValueError(f"ticket {ticket_id} needs no change")
         was_sure = ticket_id not in self._unconfirmed
-        self._unconfirmed.add(ticket_id)
+        self._unconfirmed.setdefault(ticket_id, self._action.fingerprint(ticket))
         try:
-            return self._client.call(request, send_before=send_before)
+            answer: Ticket | None = self._client.call(request, send_before=send_before)
         except (LightspeedTooLateError, LightspeedQuotaExhaustedError) as error:
             if was_sure and not error.sent:
-                self._unconfirmed.discard(ticket_id)
+                del self._unconfirmed[ticket_id]
             raise
+        return answer
 
     def _map(self, pool: ThreadPoolExecutor) -> Callable[[Callable[[int], None], list[int]], None]:
         def each(function: Callable[[int], None], ids: list[int]) -> None:

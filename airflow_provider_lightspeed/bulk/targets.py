@@ -51,8 +51,8 @@ def read_targets(value: Any, fetch: Callable[[str], bytes]) -> Plan:
 def parse_lines(data: bytes, name: str) -> Plan:
     """Read tickets from JSON Lines: a receipt, an export, or one id a line; also one JSON list of ids. May be gzipped.
 
-    Of a receipt, only the tickets that were changed, or are planned to be, are taken. With each comes when it was
-    changed last, so that what has changed since is found out.
+    Of a receipt, only the tickets that were changed, may have been, or are planned to be, are taken. With each comes
+    when it was changed last, so that what has changed since is found out.
 
     :param name: for the error.
     """
@@ -75,7 +75,7 @@ def _entries(lines: Iterable[Any]) -> Iterable[tuple[int, str | None]]:
             yield parse_ticket_id(line), None
         elif "outcome" not in line:
             yield parse_ticket_id(line["id"]), version_of(_ticket(line)) if "updatedAt" in line else None
-        elif line["outcome"] in _TAKEN:
+        elif line["outcome"] in _TAKEN or line.get("maybe_changed"):
             # In a receipt, nothing for updatedAt means that it is not known.
             known = line["updatedAt"] is not None
             yield parse_ticket_id(line["id"]), version_of(_ticket(line)) if known else None

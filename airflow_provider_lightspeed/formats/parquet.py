@@ -36,7 +36,7 @@ class Parquet(Format):
         # Arrow would keep what it frees for itself, and a worker has other tasks.
         pa.set_memory_pool(pa.system_memory_pool())
         self._columns = Columns(layout)
-        self._schema = pa.schema([(column.name, _arrow_type(column)) for column in self._columns.all])
+        self._schema = pa.schema([(column.name, arrow_type(column)) for column in self._columns.all])
 
     def fields(self) -> dict[str, str]:
         """Return the columns."""
@@ -120,11 +120,11 @@ def _batches(chunk: bytes) -> Iterator[pa.RecordBatch]:
             yield from stream
 
 
-def _arrow_type(column: Column) -> pa.DataType:
+def arrow_type(column: Column) -> pa.DataType:
     import pyarrow as pa
 
     if column.kind == "messages":
-        return pa.list_(pa.struct([(inner.name, _arrow_type(inner)) for inner in column.inner]))
+        return pa.list_(pa.struct([(inner.name, arrow_type(inner)) for inner in column.inner]))
     return {
         "integer": pa.int64(),
         "boolean": pa.bool_(),

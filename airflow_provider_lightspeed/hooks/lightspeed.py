@@ -175,7 +175,7 @@ class LightspeedHook(BaseHook):
         :param since_id: see :meth:`iter_tickets`, as for the other arguments.
         """
         if since_id is created_from is created_to is email is None:
-            return int(self.get_conn().call(api.count_tickets()))
+            return self.get_conn().call(api.count_tickets())
         tickets = self.iter_tickets(
             since_id=since_id, created_from=created_from, created_to=created_to, email=email
         )
@@ -193,8 +193,7 @@ class LightspeedHook(BaseHook):
 
         :param ticket_id: its id, as a number or its text.
         """
-        ticket: Ticket = self.get_conn().call(api.get_ticket(api.parse_ticket_id(ticket_id)))
-        return ticket
+        return self.get_conn().call(api.get_ticket(api.parse_ticket_id(ticket_id)))
 
     def create_ticket(self, properties: Mapping[str, Any]) -> Ticket:
         """Create a ticket and return it.
@@ -203,17 +202,19 @@ class LightspeedHook(BaseHook):
             ``isTodo``, ``isClosed``, ``doNotifyAnswered``.
         :raises LightspeedUnknownOutcomeError: if the answer was lost: the ticket may exist now.
         """
-        ticket: Ticket = self.get_conn().call(api.create_ticket(properties))
-        return ticket
+        return self.get_conn().call(api.create_ticket(properties))
 
     def update_ticket(self, ticket_id: int | str, properties: Mapping[str, Any]) -> Ticket:
         """Change the given properties of a ticket, and no others; return it.
 
+        If the shop confirms the change without the ticket (204), one more call reads it.
+
         :param ticket_id: its id, as a number or its text.
         :param properties: by the API's names, see :meth:`create_ticket`.
+        :raises LightspeedWrongTicketError: if the response is about another ticket.
         """
-        ticket: Ticket = self.get_conn().call(api.update_ticket(api.parse_ticket_id(ticket_id), properties))
-        return ticket
+        number, client = api.parse_ticket_id(ticket_id), self.get_conn()
+        return client.call(api.update_ticket(number, properties)) or client.call(api.get_ticket(number))
 
     def close_ticket(self, ticket_id: int | str) -> Ticket:
         """Close a ticket and return it.
@@ -254,10 +255,7 @@ class LightspeedHook(BaseHook):
         :raises LightspeedUnknownOutcomeError: if the answer was lost: the message may exist now.
         """
         properties = {"message": message, "from": from_}
-        created: TicketMessage = self.get_conn().call(
-            api.create_message(api.parse_ticket_id(ticket_id), properties)
-        )
-        return created
+        return self.get_conn().call(api.create_message(api.parse_ticket_id(ticket_id), properties))
 
     def quota(self) -> Quota | None:
         """Return what is left of the quota, as the last answer told it; a call is made if there was none yet."""

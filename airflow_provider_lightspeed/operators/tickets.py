@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider_lightspeed._airflow import BaseOperator
@@ -17,9 +17,14 @@ from airflow_provider_lightspeed.operators.bulk import BulkTicketsOperator
 if TYPE_CHECKING:
     from airflow_provider_lightspeed._airflow import Context
     from airflow_provider_lightspeed.api.tickets import Ticket
-    from airflow_provider_lightspeed.bulk.actions import Delete, Update
 
-_FLAGS = ("is_closed", "is_answered", "is_todo", "do_notify_answered")
+#: The switches of a ticket, by the API's names, and the arguments that set them.
+_FLAGS = {
+    "isClosed": "is_closed",
+    "isAnswered": "is_answered",
+    "isTodo": "is_todo",
+    "doNotifyAnswered": "do_notify_answered",
+}
 #: Seconds before each look for a ticket whose answer was lost: the shop may still be at it.
 _SEARCHES = (0.0, 2.0, 5.0)
 
@@ -202,7 +207,8 @@ class UpdateTicketsOperator(BulkTicketsOperator):
     does not stop the others. If the quota is used up, the task lets go of its worker until it is back.
 
     Returns, and leaves as XCom also when it fails, ``{"updated", "already", "missing", "changed"}`` with lists of ids,
-    ``"failed"`` with the reason for each id (as text), ``"dry_run"``, ``"calls"``, and ``"receipt"`` if there is one.
+    ``"failed"`` with the reason for each id (as text), ``"dry_run"``, ``"calls"``, ``"criteria"`` if they chose, and
+    ``"receipt"`` if there is one.
 
     :param ticket_ids: which tickets (templated): a list of ids or an XComArg of one; text such as ``1,2,3`` or
         ``[1, 2]``; the ``s3://`` address of a receipt, an export, or a list of ids; or the result of a sensor, an
@@ -221,8 +227,10 @@ class UpdateTicketsOperator(BulkTicketsOperator):
     :param do_notify_answered: whether the customer is to be told of an answer.
     :param subject: their subject (templated).
     :param memo: their note for the merchant (templated).
-    :param max_tickets: refuse to touch any if more than this are planned (default, and meant by None: 1000).
+    :param max_tickets: refuse to touch any if more than this are planned (default: 1000). It has to be passed with
+        ``customer_email``.
     :param max_share: refuse to touch any if criteria choose more than this part of the open tickets (default 0.5).
+        Not with ``customer_email``: a ticket does not show whose it is.
     :param if_changed: what to do with a ticket that was changed after it was planned: ``skip`` it, ``overwrite`` (or
         delete) it all the same, or skip it and ``fail`` at the end. The plan is as old as the receipt or export that it is
         read from; bare ids are planned when the task starts, if they are more than a page, and else when they are
@@ -230,6 +238,9 @@ class UpdateTicketsOperator(BulkTicketsOperator):
     :param on_failure: whether tickets that failed ``fail`` the task at the end, or ``warn`` in its log.
     :param dry_run: report which tickets would be changed; write nothing.
     :param receipt_s3_key: ``s3://`` address for the plan and what became of each ticket, as JSON Lines (templated).
+    :param encrypt: whether S3 encrypts the receipt with its own key.
+    :param kms_key_id: KMS key with which S3 encrypts the receipt (templated).
+    :param acl_policy: canned ACL of the receipt (templated).
     :param lightspeed_conn_id: connection to the shop (templated).
     :param aws_conn_id: connection to S3 (templated).
     :raises LightspeedTaskFailed: (no retry) if the plan is refused, an argument is wrong, nothing is to be changed,
@@ -259,28 +270,22 @@ class UpdateTicketsOperator(BulkTicketsOperator):
         self.subject = subject
         self.memo = memo
 
-    def _action(self) -> Update:
-        from airflow_provider_lightspeed.bulk.actions import Update
-
-        properties = {
-            "isClosed": self.is_closed,
-            "isAnswered": self.is_answered,
-            "isTodo": self.is_todo,
-            "doNotifyAnswered": self.do_notify_answered,
-            "subject": self.subject,
-            "memo": self.memo,
-        }
-        return Update({name: value for name, value in properties.items() if value is not None})
-
-    def _check_arguments(self) -> None:
-        super()._check_arguments()
-        require_rendered(self, *_FLAGS)
+    def _properties(self) -> Mapping[str, bool | str]:
+        require_rendered(self, *_FLAGS.values())
         require_rendered(self, "subject", "memo", may_be_empty=True)
-        for name in _FLAGS:
-            if getattr(self, name) is not None:
-                parse_flag(name, getattr(self, name))
-        if not self._action().wanted:
+        flags = {name: getattr(self, argument) for name, argument in _FLAGS.items()}
+        properties: dict[str, bool | str] = {
+            name: parse_flag(_FLAGS[name], value) for name, value in flags.items() if value is not None
+        }
+        # A native template makes a number of what looks like one.
+        properties |= {
+            name: str(text)
+            for name, text in (("subject", self.subject), ("memo", self.memo))
+            if text is not None
+        }
+        if not properties:
             raise LightspeedConfigurationError("nothing to change was given, such as is_todo=True")
+        return properties
 
 
 class CloseTicketsOperator(UpdateTicketsOperator):
@@ -289,7 +294,7 @@ class CloseTicketsOperator(UpdateTicketsOperator):
     Returns what :class:`UpdateTicketsOperator` returns, with ``"closed"`` for ``"updated"``, and takes its arguments.
     """
 
-    changed_key: ClassVar[str] = "closed"
+    changed_key: ClassVar[Literal["updated", "closed", "deleted"]] = "closed"
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(is_closed=True, **kwargs)
@@ -304,17 +309,7 @@ class DeleteTicketsOperator(BulkTicketsOperator):
     :param max_tickets: as there (default 1000); with criteria it has to be given.
     """
 
-    changed_key: ClassVar[str] = "deleted"
+    changed_key: ClassVar[Literal["updated", "closed", "deleted"]] = "deleted"
 
-    def __init__(self, *, max_tickets: int | None = None, **kwargs: Any) -> None:
-        super().__init__(max_tickets=max_tickets, **kwargs)
-
-    def _action(self) -> Delete:
-        from airflow_provider_lightspeed.bulk.actions import Delete
-
-        return Delete()
-
-    def _check_arguments(self) -> None:
-        super()._check_arguments()
-        if self.max_tickets is None and not self._by_ids:
-            raise LightspeedConfigurationError("to delete by criteria, say how many at most: max_tickets")
+    def _properties(self) -> None:
+        return None

@@ -102,7 +102,7 @@ class ShopBackend:
         self.quota.use(calls)
 
     def reset_quota(self) -> None:
-        """Give every window its whole budget back."""
+        """Give every window its full budget back."""
         self.quota.reset()
 
     def _serve(self) -> None:

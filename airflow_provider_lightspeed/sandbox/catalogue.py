@@ -158,7 +158,7 @@ class Catalogue:
         )
 
     def newcomer(self, number: int) -> Ticket:
-        """Return a ticket that nobody has answered or closed yet."""
+        """Return a ticket that is neither answered nor closed."""
         return self.ticket(number, self._end)
 
     def messages(self, ticket: Ticket) -> list[Message]:

@@ -16,7 +16,7 @@ RetryAfter = Literal["none", "seconds", "date"]
 
 NO_LIMITS = (1_000_000_000,) * 3
 
-# As long as real ones, and nobody can take them for real ones.
+# As long as real ones, but clearly not real.
 _SANDBOX_CREDENTIALS = ("sandbox0only0key0000000000000000", "sandbox0only0secret0000000000000")
 
 

@@ -1,4 +1,4 @@
-"""The API's endpoints: a request to a shop, and what it answers. No sockets, no quota, no credentials here."""
+"""The API's endpoints: a request to a shop becomes a response. No sockets, no quota, no credentials here."""
 
 from __future__ import annotations
 

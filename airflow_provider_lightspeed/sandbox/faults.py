@@ -1,4 +1,4 @@
-"""Faults to inject: which call they hit, and what they do to its answer."""
+"""Faults to inject: which call they hit, and what they do to its response."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FaultKind = Literal[
     "103",
 ]
 
-# These apply_fault a real answer, so there has to be one.
+# These change a real response, so there has to be one.
 _NEED_AN_ANSWER = frozenset({"cut-off", "broken-json", "no-key", "slow", "empty-list", "103"})
 
 _MESSAGES = {
@@ -51,7 +51,7 @@ _HTML = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gat
 class Fault:
     """A fault and the calls it hits.
 
-    :param kind: an error status; ``drop`` (the connection ends with no answer), ``cut-off`` (half a body),
+    :param kind: an error status; ``drop`` (the connection ends without a response), ``cut-off`` (half a body),
         ``error-200`` (an ``error`` key in a 200), ``broken-json``, ``html-200``, ``empty-200``,
         ``no-key`` (an object without the key that belongs there), ``slow`` (a good response after ``delay``),
         ``html-403`` (a firewall's page), ``empty-list`` (a list, and only a list, without its rows), ``103`` (an interim
@@ -93,7 +93,7 @@ class Fault:
 
     @property
     def needs_answer(self) -> bool:
-        """Whether the request has to be carried out before this fault can show."""
+        """Whether the shop has to run the request before this fault shows."""
         return self.applied or self.kind in _NEED_AN_ANSWER
 
 

@@ -23,7 +23,7 @@ _ADDRESS = re.compile(rf"(?:/(?:{'|'.join(CLUSTERS)}))?/([^/]+)(/.+)")
 
 
 class Gateway:
-    """Serves one or more shops, told apart by their credentials."""
+    """Serves one or more shops, distinguished by their credentials."""
 
     def __init__(self, configs: Sequence[ShopConfig], clock: Callable[[], float] = time.time) -> None:
         credentials = [(config.key, config.secret) for config in configs]
@@ -42,7 +42,7 @@ class Gateway:
             backend.reset_quota()
 
     def answer(self, request: Request, authorization: str) -> tuple[Reply, float]:
-        """Return the answer to a call, and the seconds until it is due."""
+        """Return the response to a call, and the seconds until it is due."""
         at, monotonic = arrival()
         key, secret = _read_credentials(authorization)
         backend = self._by_credentials.get((key, secret))

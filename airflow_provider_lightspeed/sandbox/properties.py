@@ -24,7 +24,7 @@ STAFF_ONLY = frozenset({"createdAt", "language"})
 
 
 def read_ticket(properties: Mapping[str, object]) -> dict[str, Any]:
-    """Return the fields that a client sets. What it may not set or nobody knows is left out, as PHP would.
+    """Return the fields that a client sets. Read-only and unknown properties are left out, as PHP does.
 
     :raises ValueError: a value is not of its property's kind.
     """

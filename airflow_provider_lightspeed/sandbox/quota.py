@@ -35,7 +35,7 @@ class Quota:
         self.reset()
 
     def reset(self) -> None:
-        """Give all windows their whole budget back."""
+        """Give all windows their full budget back."""
         with self._lock:
             self._windows = [-1, -1, -1]
             self._used = [0, 0, 0]
@@ -72,7 +72,7 @@ class Quota:
             return self._read(now)
 
     def headers(self, refused_for: int = 0) -> dict[str, str]:
-        """Return the headers that every answer has, and those of a call refused for so many seconds."""
+        """Return the headers of every response, and those of a call refused for so many seconds."""
         windows = self.windows()
         remaining = [window.remaining for window in windows]
         if refused_for and self._config.negative_remaining:

@@ -55,7 +55,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 class Shop:
     """All of one shop's state. Safe to use from several threads.
 
-    Tickets that nobody has touched are not kept: the catalogue makes them again when they are asked for.
+    Unchanged tickets are not stored: the catalogue makes them again at each read.
     """
 
     def __init__(self, config: ShopConfig, *, clock: Callable[[], float] = time.time) -> None:
@@ -107,7 +107,7 @@ class Shop:
             return [self._live(id_of(key)) for key in page]
 
     def count(self, query: Query) -> int:
-        """Return the length of a whole list."""
+        """Return the length of a full list."""
         with self._lock:
             _, begin, end = self._matching(query)
             return end - begin
@@ -250,7 +250,7 @@ class Shop:
     # The truth
 
     def document(self, ticket: Ticket) -> Document:
-        """Return a ticket as the API's answers read."""
+        """Return a ticket as the API returns it."""
         return ticket_document(ticket, self.answer_zone)
 
     def ids(self) -> list[int]:

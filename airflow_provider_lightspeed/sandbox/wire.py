@@ -22,7 +22,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """One answer, and whether the connection survives it."""
+    """One response, and whether the connection survives it."""
 
     status: int = 200
     body: bytes = b""
@@ -43,6 +43,6 @@ class ApiError(Exception):
 
 
 def error_reply(status: int, message: str, *, method: str, path: str) -> Reply:
-    """Return an answer in the API's form for errors."""
+    """Return a response in the API's form for errors."""
     error = {"code": status, "method": method, "request": path, "message": message}
     return Reply(status=status, body=msgspec.json.encode({"error": error}))

@@ -29,7 +29,7 @@ def parse_zone(name: str) -> tzinfo:
 
 
 def write_instant(instant: int, zone: tzinfo) -> str:
-    """Write an instant as answers do: ISO 8601 with the zone's offset at that moment.
+    """Write an instant as responses do: ISO 8601 with the zone's offset at that moment.
 
     The same as ``datetime.fromtimestamp(instant, zone).isoformat()`` in a third of the time, which counts:
     a list page holds 500 instants.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -22,16 +23,29 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedAuthenticationError,
     LightspeedConfigurationError,
     LightspeedError,
+    LightspeedNotFoundError,
 )
+from airflow_provider_lightspeed.api.queries import newest_ticket
 from airflow_provider_lightspeed.api.retry import is_transient
-from airflow_provider_lightspeed.api.tickets import Ticket
+from airflow_provider_lightspeed.api.tickets import Ticket, TicketFilter
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, fail_without_retry
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
-from airflow_provider_lightspeed.new_tickets import FailedEvent, PollResult, digest, fingerprint, read_event
+from airflow_provider_lightspeed.new_tickets import (
+    Cursor,
+    FailedEvent,
+    Poll,
+    PollResult,
+    created_second,
+    digest,
+    read_event,
+)
 from airflow_provider_lightspeed.sensors.state import DeliveredRun, SensorState
 
 if TYPE_CHECKING:
     from airflow_provider_lightspeed._airflow import Context
+
+# Undecorated: Airflow warns of a call to `execute` from inside, or refuses it (`allow_nested_operators=False`).
+_sense = inspect.unwrap(BaseSensorOperator.execute)
 
 # The trigger ends by itself when the sensor's time is up. Airflow's own limit is for a triggerer that is down.
 _GRACE = 60.0
@@ -49,39 +63,45 @@ _SOFT = (AirflowSensorTimeout, AirflowFailException, AirflowSkipException)
 class NewTicketSensor(BaseSensorOperator):
     """Wait until there are new support tickets, and return their ids.
 
-    It means the same in ``poke`` and ``reschedule`` mode and deferred. One call a look while nothing is new.
+    All modes (``poke``, ``reschedule``, deferrable) behave the same. A poll is one API call while nothing is new, two
+    in the 15 minutes after a new ticket.
 
-    Returns ``{"ticket_ids", "count", "since_id", "max_id"}``, ids ascending; ``max_id`` is the greatest id that
-    was looked at, from where the next run goes on.
+    Returns ``{"ticket_ids", "count", "since_id", "max_id"}``, ids ascending. ``since_id`` is the greatest id delivered
+    before, ``max_id`` the greatest id that is done now.
 
-    With ``since_id``, new means a greater id, and no state is kept. Without it, the sensor goes on where its last
-    success ended, over scheduled, manual and asset-triggered runs of every Airflow version. It keeps that in the
-    Airflow Variable ``lightspeed_new_tickets.<dag_id>.<task_id>`` (for a mapped task with ``.<map_index>``):
-    look at it under Admin > Variables, delete it to start anew. A run that is cleared or retried after its success
-    hands over the same tickets again, of the last 100 runs. Runs that overlap take turns:
-    ``max_active_tis_per_dag`` is 1, unless you set it.
+    With ``since_id``, every ticket with a greater id is new, and no state is kept. Without it, the sensor continues
+    after its last success, over scheduled, manual and asset-triggered runs of every Airflow version. Its cursor is in
+    the Airflow Variable ``lightspeed_new_tickets.<dag_id>.<task_id>.<lightspeed_conn_id>``; delete it to start over.
+    The cursor belongs to DAG, task, shop and ``customer_email``, also in a mapped task. If the connection leads to
+    another shop, the sensor notices and starts over; a rotated key changes nothing. A ticket that becomes visible late,
+    up to 15 minutes after tickets with greater ids, is delivered too. A run that is cleared or retried after its
+    success returns the same tickets again. Runs that overlap take turns: ``max_active_tis_per_dag`` is 1, unless you
+    set it.
 
-    A shop that does not answer, or a quota that is used up, is waited for, up to ``timeout``; wrong credentials or
-    arguments fail the task at once, without a retry; anything else fails the try, or with ``silent_fail`` is
-    waited for too.
+    While the shop does not respond or the quota is used up, the sensor waits, up to ``timeout``. Wrong credentials or
+    arguments fail the task at once, without a retry. Any other error fails the try; with ``silent_fail`` the sensor
+    waits instead.
 
     :param since_id: only tickets with a greater id (templated).
-    :param customer_email: only tickets of the customer with this e-mail address (templated). It is not named
-        ``email``, since that is Airflow's own: whom to tell of a failure.
+    :param customer_email: only tickets of the customer with this e-mail address (templated). ``email`` would be
+        Airflow's own argument: whom to notify of a failure.
     :param min_tickets: how many new tickets to wait for.
-    :param where: which tickets count; called on the worker with each new ticket, at each look where anything has
-        changed. Those that do not count are dealt with too, once the sensor has handed others over.
-    :param start: what the very first run counts as new: ``latest``, what comes after its first look, or
-        ``earliest``, every ticket of the shop.
+    :param max_tickets: maximum number of tickets to return, lowest ids first. The next run returns the others.
+    :param where: which tickets count; called on the worker with each new ticket, at each poll that finds a change.
+        Tickets that do not count are done too, as soon as the sensor has returned others.
+    :param start: what the very first run counts as new: ``latest`` (tickets after its first poll) or ``earliest``
+        (every ticket of the shop).
+    :param state_name: replaces the connection and ``customer_email`` in the name of the Variable (templated). Mapped
+        instances with the same connection and customer need it.
     :param deferrable: wait in the triggerer, which takes no worker slot, whatever the ``mode``
         (default: ``[operators] default_deferrable``). ``exponential_backoff`` does not apply there.
     :param lightspeed_conn_id: connection to the shop (templated).
-    :raises LightspeedTaskFailed: (no retry) if the credentials or arguments are wrong.
+    :raises LightspeedTaskFailed: (no retry) if the credentials or arguments are wrong, or the Variable is unreadable.
     :raises LightspeedError: (retried, or passed over with ``silent_fail``) if the shop refuses for another reason,
         or its list cannot be read completely.
     """
 
-    template_fields: Sequence[str] = ("since_id", "customer_email", "lightspeed_conn_id")
+    template_fields: Sequence[str] = ("since_id", "customer_email", "state_name", "lightspeed_conn_id")
     ui_color = "#e9f9e3"
 
     @record_passed
@@ -91,37 +111,36 @@ class NewTicketSensor(BaseSensorOperator):
         since_id: int | str | None = None,
         customer_email: str | None = None,
         min_tickets: int = 1,
+        max_tickets: int = 10_000,
         where: Callable[[Ticket], bool] | None = None,
         start: Literal["latest", "earliest"] = "latest",
+        state_name: str | None = None,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         lightspeed_conn_id: str = LightspeedHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
-        if since_id is None:
+        if since_id is None and "max_active_tis_per_dag" not in (kwargs.get("default_args") or {}):
             # So that no two runs poll at once: the state has no lock.
             kwargs.setdefault("max_active_tis_per_dag", 1)
         super().__init__(**kwargs)
         self.since_id = since_id
         self.customer_email = customer_email
         self.min_tickets = min_tickets
+        self.max_tickets = max_tickets
         self.where = where
         self.start = start
+        self.state_name = state_name
         self.deferrable = deferrable
         self.lightspeed_conn_id = lightspeed_conn_id
         self._interval = self.poke_interval
         self._deadline: float | None = None
-        self._new_since: int | None = None
+        self._cursor: Cursor | None = None
         self._seen: str | None = None
 
     @cached_property
     def _hook(self) -> LightspeedHook:
         # One for all polls: it remembers what is left of the quota.
         return LightspeedHook(self.lightspeed_conn_id)
-
-    def execute(self, context: Context) -> Any:
-        """Wait, here or in the triggerer."""
-        self._deadline = time.time() + self.timeout
-        return super().execute(context)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume after a deferral. ``soft_fail`` means the same as in the other modes."""
@@ -144,25 +163,28 @@ class NewTicketSensor(BaseSensorOperator):
         if isinstance(message, FailedEvent):
             raise LightspeedTaskFailed(f"{message.kind}: {message.message}")
         self._deadline = message.deadline
-        return super().execute(context)
+        return _sense(self, context)
 
     @fail_without_retry()
     def poke(self, context: Context) -> PokeReturnValue:
         """Poll for new tickets once. A deferrable sensor defers if there are not enough."""
+        if self._deadline is None:
+            self._deadline = time.time() + self.timeout
         try:
-            result = self._poll_once(context)
+            delivered = self._poll_once(context)
         except Exception as error:
             if not self._waits_after(error):
                 raise
             self.log.warning("No response to this poll: %s", error)
-            result = PokeReturnValue(False)
-        if not result:
-            # A poll before the quota allows it would be at the cost of the other programs on the key.
-            until_quota = self._hook.get_conn().estimate(1).total_seconds()
-            self.poke_interval = max(self._interval, min(until_quota, self.timeout))
-            if self.deferrable:
-                self._defer()
-        return result
+            delivered = None
+        if delivered is not None:
+            return PokeReturnValue(True, delivered.result())
+        # A poll before the quota allows it would be at the cost of the other programs on the key.
+        until_quota = self._hook.get_conn().estimate(1).total_seconds()
+        self.poke_interval = max(self._interval, min(until_quota, self.timeout))
+        if self.deferrable:
+            self._defer(self._deadline)
+        return PokeReturnValue(False)
 
     def _waits_after(self, error: Exception) -> bool:
         if isinstance(error, LightspeedError) and is_transient(error):
@@ -170,17 +192,16 @@ class NewTicketSensor(BaseSensorOperator):
         # Airflow itself does this in the other modes; here it would sleep on the worker.
         return self.deferrable and self.silent_fail and not isinstance(error, _FINAL)
 
-    def _defer(self) -> NoReturn:
+    def _defer(self, deadline: float) -> NoReturn:
         from airflow_provider_lightspeed.triggers.tickets import NewTicketTrigger
 
         now = time.time()
-        deadline = now + self.timeout if self._deadline is None else self._deadline
         if now > deadline:
             raise AirflowSensorTimeout(f"No new tickets within the timeout of {self.timeout:.0f} s")
         self.defer(
             trigger=NewTicketTrigger(
                 lightspeed_conn_id=self.lightspeed_conn_id,
-                since_id=self._new_since,
+                cursor=self._cursor,
                 customer_email=self.customer_email,
                 min_tickets=self.min_tickets,
                 poke_interval=self._interval,
@@ -192,57 +213,135 @@ class NewTicketSensor(BaseSensorOperator):
             timeout=timedelta(seconds=deadline - now + _GRACE),
         )
 
-    def _poll_once(self, context: Context) -> PokeReturnValue:
+    def _poll_once(self, context: Context) -> PollResult | None:
+        self._check_arguments()
+        tickets = parse_ticket_filter(since_id=self.since_id, email=self.customer_email)
+        if tickets.since_id is None:
+            return self._poll_from_state(context)
+        result, _ = self._poll(Cursor(tickets.since_id))
+        return result
+
+    def _check_arguments(self) -> None:
         if self.start not in {"latest", "earliest"}:
             raise LightspeedConfigurationError(f"start must be 'latest' or 'earliest', got {self.start!r}")
+        if self.max_tickets < max(self.min_tickets, 1):
+            raise LightspeedConfigurationError(
+                f"max_tickets ({self.max_tickets}) must be at least 1 and at least min_tickets ({self.min_tickets})"
+            )
         require_rendered(
             self,
             "since_id",
             "customer_email",
             "where",
+            "state_name",
             "lightspeed_conn_id",
-            hint="leave it out if it is not wanted",
+            hint="leave it out if you do not need it",
         )
-        tickets = parse_ticket_filter(since_id=self.since_id, email=self.customer_email)
-        if tickets.since_id is not None:
-            return self._to_poke_value(self._poll(tickets.since_id))
-        return self._poll_from_state(context)
 
-    def _poll_from_state(self, context: Context) -> PokeReturnValue:
-        state = SensorState(context)
+    def _poll_from_state(self, context: Context) -> PollResult | None:
+        state = SensorState(
+            context,
+            conn_id=self.lightspeed_conn_id,
+            email=self.customer_email,
+            state_name=self.state_name,
+            is_cleared=(getattr(context["ti"], "max_tries", None) or 0) > (self.retries or 0),
+        )
+        self._check_shop(state)
         if (before := state.delivered()) is not None:
             return self._replay(before)
-        if state.since_id is None:
-            state.initialise(self._hook.newest_ticket_id() if self.start == "latest" else 0)
-            self.log.info("First run: tickets after id %d count as new", state.since_id)
-        poll = self._poll(state.since_id or 0)
-        result = self._to_poke_value(poll)
-        if result and not state.advance(poll, keep_ids=self.where is not None):
+        cursor = state.cursor or state.initialise(self._first_cursor())
+        result, after = self._poll(cursor)
+        if result is None:
+            state.settle(cursor, after)
+            return None
+        if not state.advance(result, cursor, after):
             self.log.info("Another run has delivered tickets meanwhile: polling again")
-            return PokeReturnValue(False)
+            return None
         return result
 
-    def _replay(self, before: DeliveredRun) -> PokeReturnValue:
+    def _check_shop(self, state: SensorState) -> None:
+        cursor, shop = state.cursor, self._hook.get_conn().settings.shop
+        if cursor is None or cursor.shop == shop:
+            return
+        if cursor.shop is None:  # written by hand, or by an early version
+            state.recognise(shop)
+        elif any(self._created(ticket_id) == instant for ticket_id, instant in reversed(cursor.witnesses)):
+            self.log.info(
+                "Connection %r has another key of the same shop: continuing", self.lightspeed_conn_id
+            )
+            state.recognise(shop)
+        else:
+            self.log.warning(
+                "Connection %r leads to another shop than before (key and tickets differ): starting over by "
+                "start=%r, in the Variable %s",
+                self.lightspeed_conn_id,
+                self.start,
+                state.name,
+            )
+            state.forget()
+
+    def _created(self, ticket_id: int) -> int | None:
+        try:
+            return created_second(self._hook.get_ticket(ticket_id))
+        except LightspeedNotFoundError as error:
+            if not error.gone:
+                raise
+            return None
+
+    def _first_cursor(self) -> Cursor:
+        shop = self._hook.get_conn().settings.shop
+        if self.start == "earliest":
+            return Cursor(0, shop=shop)
+        # An empty list is asked for twice: believed by mistake, it would make every ticket new.
+        newest = self._hook.newest_ticket_id() or self._hook.newest_ticket_id()
+        self.log.info("First run: tickets after id %d count as new", newest)
+        return Cursor.starting_after(newest, self._created(newest) if newest else None, shop)
+
+    def _replay(self, before: DeliveredRun) -> PollResult:
         self.log.info("This run has delivered tickets before: returning those that still exist")
-        existing = [
-            ticket["id"]
-            for ticket in self._hook.iter_tickets(since_id=before.since_id, email=self.customer_email)
-            if before.includes(ticket["id"])
-        ]
-        return PokeReturnValue(True, PollResult(before.since_id, sorted(existing), before.max_id).result())
+        existing = self._existing(before)
+        if before.ticket_ids is not None and len(existing) < len(before.ticket_ids):
+            # A list that lacks tickets is believed only twice.
+            existing |= self._existing(before)
+        return PollResult(before.since_id, sorted(existing), before.max_id)
 
-    def _poll(self, since_id: int) -> PollResult:
-        self._new_since, self._seen = since_id, None
-        tickets = list(self._hook.iter_tickets(since_id=since_id, email=self.customer_email))
-        poll = PollResult.of(tickets, since_id, self.where)
+    def _existing(self, before: DeliveredRun) -> set[int]:
+        tickets = self._hook.iter_tickets(since_id=before.read_from, email=self.customer_email)
+        return {ticket["id"] for ticket in tickets if before.includes(ticket["id"])}
+
+    def _poll(self, cursor: Cursor) -> tuple[PollResult | None, Cursor]:
+        """Return what to deliver, if it is enough, and the cursor after the poll."""
+        self._cursor, self._seen = cursor, None
+        now = time.time()
+        poll = self._read(cursor)
+        new = cursor.new(poll.tickets)
         # Without `where`, only their number counts.
-        self._seen = digest({t["id"]: fingerprint(t) for t in tickets}) if self.where else None
-        return poll
+        self._seen = digest(new) if self.where else None
+        count = sum(seen.counts for seen in new.values())
+        self.log.info("%d new tickets after id %d; %s", count, cursor.max_id, self._hook.get_conn().quota)
+        if count < self.min_tickets:
+            self._cursor = cursor.settled(poll.tickets, now)
+            return None, self._cursor
+        if count > self.max_tickets:
+            self.log.warning(
+                "Returning the first %d of %d new tickets (max_tickets); the next runs return the others. To read many "
+                "tickets, use LightspeedTicketsToS3Operator",
+                self.max_tickets,
+                count,
+            )
+        return cursor.deliver(new, self.max_tickets, poll.page_size)
 
-    def _to_poke_value(self, poll: PollResult) -> PokeReturnValue:
-        self.log.info(
-            "%d new tickets since %d; %s", len(poll.ticket_ids), poll.since_id, self._hook.get_conn().quota
-        )
-        if len(poll.ticket_ids) < self.min_tickets:
-            return PokeReturnValue(False)
-        return PokeReturnValue(True, poll.result())
+    def _read(self, cursor: Cursor) -> Poll:
+        client = self._hook.get_conn()
+        tickets = TicketFilter(cursor.since_id, email=self.customer_email)
+
+        def counts(ticket: Ticket) -> bool:
+            return self.where is None or (cursor.is_new(ticket["id"]) and self.where(ticket))
+
+        poll = Poll(cursor.max_id, counts=counts)
+        if all(poll.add(page.tickets) for page in client.iter_pages(tickets)):
+            return poll
+        poll = Poll(cursor.max_id, client.run(newest_ticket()), counts)
+        for page in client.iter_pages(tickets):
+            poll.add(page.tickets)
+        return poll

@@ -50,8 +50,8 @@ class NewTicketEventTrigger(BaseEventTrigger):
         """Send events, and keep nothing (Airflow before 3.3)."""
         _, arguments = self.serialize()
         async for batch in new_batches(arguments, None):
-            if batch.ticket_ids:
-                yield TriggerEvent(batch.result())  # type: ignore[no-untyped-call]
+            if batch.result is not None:
+                yield TriggerEvent(batch.result.result())  # type: ignore[no-untyped-call]
 
     def shared_stream_key(self) -> Hashable:
         """Name this asset's stream (Airflow 3.3)."""

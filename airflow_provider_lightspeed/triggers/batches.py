@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from airflow_provider_lightspeed.new_tickets import PollResult
+import msgspec
+
+from airflow_provider_lightspeed.new_tickets import Cursor, PollResult
 from airflow_provider_lightspeed.triggers.poller import PollKey, subscribe
 
 #: Maximum number of tickets in one event.
@@ -16,29 +18,34 @@ BATCH_SIZE = 500
 EVENT_INTERVAL = 10.0
 
 
-async def new_batches(arguments: dict[str, Any], cursor: int | None) -> AsyncIterator[PollResult]:
-    """Yield new tickets without end, in order, as events name them; the very first poll also if it finds none.
+class Batch(msgspec.Struct, frozen=True):
+    """What one event delivers, and the cursor behind it.
+
+    :param result: None if only the cursor is new.
+    """
+
+    result: PollResult | None
+    cursor: Cursor
+
+
+async def new_batches(arguments: dict[str, Any], cursor: Cursor | None) -> AsyncIterator[Batch]:
+    """Yield new tickets without end, in order.
 
     :param arguments: those of the trigger.
-    :param cursor: the greatest ticket id of earlier batches; None: there were none.
+    :param cursor: which tickets earlier batches delivered; None: there were none.
     """
     key = PollKey(arguments["lightspeed_conn_id"], None, arguments["poll_interval"])
-    is_first = cursor is None
-    if is_first and arguments["start"] == "earliest":
-        cursor = 0
-    async with subscribe(key, since_id=cursor) as subscription:
+    async with subscribe(key, cursor=cursor, start=arguments["start"]) as subscription:
         while True:
             try:
-                ids = sorted(await subscription.next_poll())
+                poll, polled = await subscription.next_poll()
             except Exception:  # ruff: ignore[blind-except, try-except-continue] - the poller logs it, and polls again
                 continue
-            since_id = subscription.since_id or 0
-            if is_first and not ids:
-                yield PollResult(since_id, [], since_id)
-            is_first = False
-            for start in range(0, len(ids), BATCH_SIZE):
-                batch_ids = ids[start : start + BATCH_SIZE]
-                batch = PollResult(since_id, batch_ids, batch_ids[-1])
-                yield batch
-                subscription.since_id = since_id = batch.max_id
+            if polled != cursor:  # the first poll, another key or another shop
+                cursor = polled
+                yield Batch(None, cursor)
+            while new := cursor.new(poll.tickets):
+                result, cursor = cursor.deliver(new, BATCH_SIZE, poll.page_size)
+                yield Batch(result, cursor)
+                subscription.cursor = cursor
                 await asyncio.sleep(EVENT_INTERVAL)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager
 from contextvars import Context
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -17,9 +17,10 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
+from airflow_provider_lightspeed.api.errors import LightspeedNotFoundError
 from airflow_provider_lightspeed.api.queries import newest_ticket
-from airflow_provider_lightspeed.api.tickets import TicketFilter
-from airflow_provider_lightspeed.new_tickets import PollSchedule, fingerprint
+from airflow_provider_lightspeed.api.tickets import TicketFilter, get_ticket
+from airflow_provider_lightspeed.new_tickets import Cursor, Poll, PollSchedule, created_second
 
 if TYPE_CHECKING:
     from airflow_provider_lightspeed.api.client import AsyncLightspeedClient
@@ -40,8 +41,7 @@ class PollKey(msgspec.Struct, frozen=True):
     interval: float
 
 
-Fingerprints = Mapping[int, int]
-"""The fingerprint of each ticket by its id."""
+_Waiter = asyncio.Future[tuple[Poll, Cursor]]
 
 
 class _SharedPoller:
@@ -49,15 +49,19 @@ class _SharedPoller:
 
     def __init__(self, key: PollKey, first_poll_at: float) -> None:
         self._key = key
-        self.subscriptions: set[Subscription] = set()
-        self._waiting: list[asyncio.Future[Fingerprints]] = []
+        self.subscriptions = 0
+        self._waiting: list[tuple[Subscription, _Waiter]] = []
+        self._is_awaited = asyncio.Event()
+        # The newest id that any poll has shown.
+        self._newest = 0
         # Without the context of the first trigger: its log belongs to one task.
         self.task = asyncio.get_running_loop().create_task(self._run(first_poll_at), context=Context())
 
-    def next_poll(self) -> asyncio.Future[Fingerprints]:
+    def next_poll(self, subscription: Subscription) -> _Waiter:
         """Return what the next poll that starts from now on will find."""
-        waiter: asyncio.Future[Fingerprints] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
+        waiter: _Waiter = asyncio.get_running_loop().create_future()
+        self._waiting.append((subscription, waiter))
+        self._is_awaited.set()
         return waiter
 
     async def _run(self, first_poll_at: float) -> None:
@@ -70,6 +74,8 @@ class _SharedPoller:
             try:
                 async with await open_client(self._key.conn_id) as client:
                     while True:
+                        # An asset's subscription is busy while it sends what the last poll found.
+                        await self._is_awaited.wait()
                         await self._poll(client)
                         await asyncio.sleep(schedule.after_success())
             except Exception as error:  # ruff: ignore[blind-except] - also what Airflow raises while its own server is down
@@ -80,57 +86,120 @@ class _SharedPoller:
                     pause,
                     error,
                 )
-                for waiter in self._take_waiting():
-                    waiter.set_exception(error)
+                for _, waiter in self._take(len(self._waiting)):
+                    if not waiter.done():
+                        waiter.set_exception(error)
             await asyncio.sleep(pause)
 
     async def _poll(self, client: AsyncLightspeedClient) -> None:
-        if any(subscription.since_id is None for subscription in self.subscriptions):
-            newest = await client.run(newest_ticket())
-            for subscription in self.subscriptions:
-                subscription.since_id = newest if subscription.since_id is None else subscription.since_id
         # A subscription that joins from now on may have a lower id than this poll starts from.
-        joined = len(self._waiting)
+        joined, now = len(self._waiting), time.time()
+        first = _FirstCursors(client)
+        cursors = [await subscription.cursor_in(client, first) for subscription, _ in self._waiting[:joined]]
         # The tickets above the lowest id include those above each of the others.
-        since_id = min(
-            (
-                subscription.since_id
-                for subscription in self.subscriptions
-                if subscription.since_id is not None
-            ),
-            default=0,
-        )
-        tickets = TicketFilter(since_id, email=self._key.email)
-        found = {ticket["id"]: fingerprint(ticket) async for ticket in client.iter_tickets(tickets)}
-        for waiter in self._take_waiting(joined):
-            waiter.set_result(found)
+        since_id = min((cursor.since_id for cursor in cursors), default=self._newest)
+        self._newest = max([self._newest, *(cursor.max_id for cursor in cursors)])
+        poll = await self._read(client, TicketFilter(since_id, email=self._key.email))
+        self._newest = max([self._newest, *poll.tickets])
+        for cursor, (subscription, waiter) in zip(cursors, self._take(joined), strict=True):
+            subscription.cursor = cursor.settled(poll.tickets, now)
+            if not waiter.done():
+                waiter.set_result((poll, subscription.cursor))
 
-    def _take_waiting(self, joined: int | None = None) -> list[asyncio.Future[Fingerprints]]:
-        waiting = self._waiting[:joined]
+    async def _read(self, client: AsyncLightspeedClient, tickets: TicketFilter) -> Poll:
+        poll = Poll(self._newest)
+        async with aclosing(client.iter_pages(tickets)) as pages:
+            async for page in pages:
+                if not poll.add(page.tickets):
+                    break
+            else:
+                return poll
+        poll = Poll(self._newest, await client.run(newest_ticket()))
+        async for page in client.iter_pages(tickets):
+            poll.add(page.tickets)
+        return poll
+
+    def _take(self, joined: int) -> list[tuple[Subscription, _Waiter]]:
+        taken = self._waiting[:joined]
         del self._waiting[:joined]
-        return [waiter for waiter in waiting if not waiter.done()]
+        if not self._waiting:
+            self._is_awaited.clear()
+        return taken
 
 
 class Subscription:
     """One trigger's part in the polls.
 
-    :param since_id: tickets with a greater id are new to it; None: those that come after the first poll. The
-        subscriber moves it forward.
+    :param cursor: which tickets are done; None before the first poll. The subscriber moves it forward.
+    :param start: what is new without a cursor: ``latest`` or ``earliest``.
     """
 
-    def __init__(self, poller: _SharedPoller, since_id: int | None) -> None:
+    def __init__(self, poller: _SharedPoller, cursor: Cursor | None, start: str) -> None:
         self._poller = poller
-        self.since_id = since_id
+        self.cursor = cursor
+        self.start = start
 
-    async def next_poll(self) -> dict[int, int]:
-        """Wait for the next poll, and return the fingerprint of each new ticket by its id.
+    async def next_poll(self) -> tuple[Poll, Cursor]:
+        """Wait for the next poll, and return it with the cursor that it started from.
 
         :raises Exception: if that poll failed. The next one does not come sooner.
         """
-        found = await self._poller.next_poll()
-        return {
-            ticket_id: content for ticket_id, content in found.items() if ticket_id > (self.since_id or 0)
-        }
+        return await self._poller.next_poll(self)
+
+    async def cursor_in(self, client: AsyncLightspeedClient, first: _FirstCursors) -> Cursor:
+        """Set and return the cursor in the client's shop."""
+        shop = client.settings.shop
+        if self.cursor is not None and self.cursor.shop not in {None, shop}:
+            self.cursor = await self._recognise(client, self.cursor)
+        if self.cursor is None:
+            self.cursor = await first.get(self.start)
+        elif self.cursor.shop is None:
+            self.cursor = msgspec.structs.replace(self.cursor, shop=shop)
+        return self.cursor
+
+    async def _recognise(self, client: AsyncLightspeedClient, cursor: Cursor) -> Cursor | None:
+        for ticket_id, instant in reversed(cursor.witnesses):
+            if await _created(client, ticket_id) == instant:
+                return msgspec.structs.replace(cursor, shop=client.settings.shop)
+        log.warning(
+            "A connection leads to another shop than before (key and tickets differ): starting over by start=%r",
+            self.start,
+        )
+        return None
+
+
+class _FirstCursors:
+    """The cursors of subscriptions that have none, found once for all of them."""
+
+    def __init__(self, client: AsyncLightspeedClient) -> None:
+        self._client = client
+        self._found: dict[str, Cursor] = {}
+
+    async def get(self, start: str) -> Cursor:
+        """Return where tickets begin to be new.
+
+        :param start: ``latest`` or ``earliest``.
+        """
+        if start not in self._found:
+            self._found[start] = await self._find(start)
+        return self._found[start]
+
+    async def _find(self, start: str) -> Cursor:
+        client, shop = self._client, self._client.settings.shop
+        if start == "earliest":
+            return Cursor(0, shop=shop)
+        # An empty list is asked for twice: believed by mistake, it would make every ticket new.
+        newest = await client.run(newest_ticket()) or await client.run(newest_ticket())
+        return Cursor.starting_after(newest, await _created(client, newest) if newest else None, shop)
+
+
+async def _created(client: AsyncLightspeedClient, ticket_id: int) -> int | None:
+    try:
+        return created_second(await client.call(get_ticket(ticket_id)))
+    except LightspeedNotFoundError as error:
+        if not error.gone:
+            raise
+        return None
 
 
 _pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[PollKey, _SharedPoller]] = WeakKeyDictionary()
@@ -138,23 +207,23 @@ _pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[PollKey, _SharedPoll
 
 @asynccontextmanager
 async def subscribe(
-    key: PollKey, *, since_id: int | None, first_poll_at: float = 0.0
+    key: PollKey, *, cursor: Cursor | None, start: str = "latest", first_poll_at: float = 0.0
 ) -> AsyncGenerator[Subscription]:
     """Take part in the polls of a key, until the end of the block.
 
-    :param since_id: see :class:`Subscription`.
+    :param cursor: see :class:`Subscription`.
+    :param start: see :class:`Subscription`.
     :param first_poll_at: when to poll first, in seconds since 1970, if no other subscription polls this key already.
     """
     pollers = _pollers.setdefault(asyncio.get_running_loop(), {})
     poller = pollers.get(key)
     if poller is None:
         poller = pollers[key] = _SharedPoller(key, first_poll_at)
-    subscription = Subscription(poller, since_id)
-    poller.subscriptions.add(subscription)
+    poller.subscriptions += 1
     try:
-        yield subscription
+        yield Subscription(poller, cursor, start)
     finally:
-        poller.subscriptions.remove(subscription)
+        poller.subscriptions -= 1
         if not poller.subscriptions:
             del pollers[key]
             poller.task.cancel()

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from itertools import takewhile
 from typing import Any
 
+import msgspec
 from airflow.triggers.shared_stream import AdvanceItem, SharedStreamProducer
 
+from airflow_provider_lightspeed.new_tickets import Cursor
 from airflow_provider_lightspeed.triggers.batches import new_batches
 
-_CURSOR = "lightspeed_max_id"
+log = logging.getLogger(__name__)
+
+_CURSOR = "lightspeed_cursor"
+# What early versions kept.
+_MAX_ID = "lightspeed_max_id"
 
 
 class NewTicketStreamProducer(SharedStreamProducer):
@@ -27,17 +34,18 @@ class NewTicketStreamProducer(SharedStreamProducer):
         self._arguments = arguments
         self._store: Any = None
 
-    async def open_stream(self) -> AsyncIterator[tuple[Any, int | None]]:
+    async def open_stream(self) -> AsyncIterator[tuple[Any, dict[str, Any] | None]]:
         """Yield batches with the cursor behind each; first of all a request for the asset's state store."""
         # Airflow gives it to the trigger alone.
         request: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         yield request, None
         self._store = await request
-        async for batch in new_batches(self._arguments, await self._store.aget(_CURSOR)):
-            if batch.ticket_ids:
-                yield batch, batch.max_id
+        async for batch in new_batches(self._arguments, await self._load_cursor()):
+            cursor = msgspec.to_builtins(batch.cursor)
+            if batch.result is None:
+                await self._store.aset(_CURSOR, cursor)
             else:
-                await self._store.aset(_CURSOR, batch.max_id)
+                yield batch.result, cursor
 
     async def advance(self, batch: Sequence[AdvanceItem]) -> None:
         """Move the cursor behind what is stored."""
@@ -45,3 +53,27 @@ class NewTicketStreamProducer(SharedStreamProducer):
         stored = [item.broker_payload for item in takewhile(lambda item: item.outcome.is_clean, batch)]
         if stored and stored[-1] is not None:
             await self._store.aset(_CURSOR, stored[-1])
+
+    async def _load_cursor(self) -> Cursor | None:
+        while True:
+            state = await self._store.aget(_CURSOR)
+            max_id = await self._store.aget(_MAX_ID)
+            if state is None and max_id is not None:
+                state = {"since_id": max_id}
+            try:
+                cursor = None if state is None else msgspec.convert(state, Cursor)
+            except msgspec.ValidationError as error:
+                # To start over would lose tickets: leave that to a person.
+                log.error(  # ruff: ignore[error-instead-of-exception] - its text says all
+                    "Asset %r: the state %r in its state store is unreadable (%s). No events until it is deleted (to "
+                    'start over) or set to the id after which to continue, such as {"since_id": 4711}',
+                    self._arguments["asset_name"],
+                    _CURSOR if max_id is None else _MAX_ID,
+                    error,
+                )
+                await asyncio.sleep(self._arguments["poll_interval"])
+                continue
+            if max_id is not None:
+                await self._store.aset(_CURSOR, msgspec.to_builtins(cursor))
+                await self._store.adelete(_MAX_ID)
+            return cursor

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+import msgspec
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_lightspeed.api.errors import (
@@ -15,7 +16,7 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedError,
 )
 from airflow_provider_lightspeed.api.retry import is_transient
-from airflow_provider_lightspeed.new_tickets import FailedEvent, PollEvent, digest
+from airflow_provider_lightspeed.new_tickets import Cursor, FailedEvent, PollEvent, Seen, digest
 from airflow_provider_lightspeed.triggers.poller import PollKey, subscribe
 
 
@@ -27,7 +28,8 @@ class NewTicketTrigger(BaseTrigger):
     that wait for the same shop and customer at the same interval.
 
     :param lightspeed_conn_id: connection to the shop.
-    :param since_id: tickets with a greater id are new; None if the sensor does not know yet, and has to poll itself.
+    :param cursor: which tickets are done, as a value or plain JSON; None if the sensor does not know yet, and has to
+        poll itself.
     :param customer_email: only tickets of the customer with this e-mail address.
     :param min_tickets: how many tickets it takes.
     :param poke_interval: seconds between two polls.
@@ -41,7 +43,7 @@ class NewTicketTrigger(BaseTrigger):
         self,
         *,
         lightspeed_conn_id: str,
-        since_id: int | None,
+        cursor: Cursor | dict[str, Any] | None,
         customer_email: str | None,
         min_tickets: int,
         poke_interval: float,
@@ -51,7 +53,7 @@ class NewTicketTrigger(BaseTrigger):
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.lightspeed_conn_id = lightspeed_conn_id
-        self.since_id = since_id
+        self.cursor = None if cursor is None else msgspec.convert(cursor, Cursor)
         self.customer_email = customer_email
         self.min_tickets = min_tickets
         self.poke_interval = poke_interval
@@ -65,7 +67,7 @@ class NewTicketTrigger(BaseTrigger):
             f"{__name__}.{type(self).__name__}",
             {
                 "lightspeed_conn_id": self.lightspeed_conn_id,
-                "since_id": self.since_id,
+                "cursor": msgspec.to_builtins(self.cursor),
                 "customer_email": self.customer_email,
                 "min_tickets": self.min_tickets,
                 "poke_interval": self.poke_interval,
@@ -91,19 +93,20 @@ class NewTicketTrigger(BaseTrigger):
         yield TriggerEvent(event.payload())  # type: ignore[no-untyped-call]
 
     async def _wait(self) -> None:
-        if self.since_id is None:
+        if self.cursor is None:
             await asyncio.sleep(self.first_poll_at - time.time())
             return
         key = PollKey(self.lightspeed_conn_id, self.customer_email, self.poke_interval)
-        async with subscribe(key, since_id=self.since_id, first_poll_at=self.first_poll_at) as subscription:
+        async with subscribe(key, cursor=self.cursor, first_poll_at=self.first_poll_at) as subscription:
             while True:
                 try:
-                    if self._has_news(await subscription.next_poll()):
+                    poll, cursor = await subscription.next_poll()
+                    if self._has_news(cursor.new(poll.tickets)):
                         return
                 except LightspeedError as error:
                     if not is_transient(error):
                         raise
                     self.log.warning("No response to this poll: %s", error)
 
-    def _has_news(self, found: Mapping[int, int]) -> bool:
-        return len(found) >= self.min_tickets and (self.seen is None or digest(found) != self.seen)
+    def _has_news(self, new: Mapping[int, Seen]) -> bool:
+        return len(new) >= self.min_tickets and (self.seen is None or digest(new) != self.seen)

@@ -9,6 +9,7 @@ import pytest
 
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Sandbox, ShopConfig
 from demo.s3_server import S3Server
+from tests.integration.sensor_runs import Variables
 
 
 @pytest.fixture
@@ -31,3 +32,11 @@ def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
 def aws(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection ``aws_default`` to the S3 server."""
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", s3_server.airflow_connection())
+
+
+@pytest.fixture
+def variables(monkeypatch: pytest.MonkeyPatch) -> Variables:
+    """Airflow's Variables, empty."""
+    variables = Variables()
+    monkeypatch.setattr("airflow_provider_lightspeed.sensors.state.Variable", variables)
+    return variables

@@ -13,12 +13,13 @@ import pytest
 
 from airflow_provider_lightspeed.api.errors import LightspeedIncompleteListError
 from airflow_provider_lightspeed.bulk.actions import Update
+from airflow_provider_lightspeed.bulk.change import BulkChange
 from airflow_provider_lightspeed.bulk.job import Job
 from airflow_provider_lightspeed.bulk.plan import Criteria, make_plan
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, LightspeedTicketsFailed
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.operators.tickets import CloseTicketsOperator
-from airflow_provider_lightspeed.sandbox import NO_LIMITS, Fault, Sandbox, ShopConfig, email_of
+from airflow_provider_lightspeed.sandbox import NO_LIMITS, Fault, Sandbox, ShopConfig
 from tests.integration.bulk_runs import Store, Xcom, lines, run
 
 END = datetime(2026, 6, 1, tzinfo=UTC)
@@ -125,26 +126,6 @@ def test_a_function_that_fails_does_not_spoil_the_count(sandbox: Sandbox) -> Non
         run(plan(where=chosen, max_share=0.01), store)
 
 
-# The share of one customer's tickets
-
-
-def test_one_customer_is_counted_against_the_whole_shop_with_a_page(sandbox: Sandbox) -> None:
-    ids = sandbox.add_tickets(3, customer=77, isClosed=False, isTodo=False)
-    outcome = run(CloseTicketsOperator(task_id="close", customer_email=email_of(77), dry_run=True))
-    assert outcome["closed"] == ids
-    assert outcome["calls"] == 2
-
-
-def test_one_customer_who_has_most_of_the_open_tickets(monkeypatch: pytest.MonkeyPatch) -> None:
-    with shop(monkeypatch, tickets=0, limits=NO_LIMITS) as sandbox:
-        sandbox.add_tickets(300, customer=5, isClosed=True)
-        sandbox.add_tickets(2, customer=5, isClosed=False)
-        sandbox.add_tickets(3, customer=77, isClosed=False, isTodo=False)
-        operator = CloseTicketsOperator(task_id="close", customer_email=email_of(77))
-        with pytest.raises(LightspeedTaskFailed, match=r"3 of 5 open tickets \(60.0%\)"):
-            run(operator)
-
-
 # When a plan holds, and when it is made anew
 
 
@@ -207,18 +188,18 @@ def test_another_receipt_at_the_same_address_is_another_plan(
 def test_after_changed_tickets_have_failed_it_a_cleared_task_plans_anew(sandbox: Sandbox) -> None:
     ids = sandbox.add_tickets(2, isClosed=False, isTodo=False, subject="old")
     store, ti = Store(), Xcom()
-    planned = CloseTicketsOperator._carry_out
+    planned = BulkChange._apply
 
-    def people_change_them_first(operator: Any, client: Any, job: Job, keep: Callable[[], None]) -> None:
+    def people_change_them_first(change: Any, client: Any, job: Job, keep: Callable[[], None]) -> None:
         time.sleep(1.1)  # the shop's clock has seconds
         for number in ids:
             sandbox.update_ticket(number, memo="Wait!")
-        planned(operator, client, job, keep)
+        planned(change, client, job, keep)
 
     operator = plan(where=_is_old, dry_run=False, if_changed="fail")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(CloseTicketsOperator, "_carry_out", people_change_them_first)
-        with pytest.raises(LightspeedTaskFailed, match=r"2 of 2 tickets failed: .*changed since the plan"):
+        patch.setattr(BulkChange, "_apply", people_change_them_first)
+        with pytest.raises(LightspeedTaskFailed, match=r"2 of 2 tickets failed: .*changed since planning"):
             run(operator, store, ti)
     assert ti.pushed["return_value"]["changed"] == ids
     assert not store

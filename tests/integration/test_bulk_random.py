@@ -119,7 +119,7 @@ class Scenario:
             ({"updated_before": bound}, lambda t: t["updatedAt"] < bound and not t["isTodo"]),
             ({"where": _by_three}, lambda t: t["id"] % 3 == 0 and not t["isTodo"]),
             (
-                {"customer_email": email_of(customer), "include_todo": True},
+                {"customer_email": email_of(customer), "include_todo": True, "max_tickets": 1_000},
                 lambda t: t["customer"] and t["customer"]["resource"]["id"] == customer,
             ),
         ])

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import threading
 import time
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,32 +14,9 @@ from airflow_provider_lightspeed._airflow import AirflowSensorTimeout, TaskDefer
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.sandbox import Sandbox
 from airflow_provider_lightspeed.sensors.tickets import NewTicketSensor
+from tests.integration.sensor_runs import Variables, sensor_context
 
-
-class _Variables:
-    """What the sensor uses of Airflow's Variables."""
-
-    def __init__(self) -> None:
-        self.texts: dict[str, str] = {}
-
-    def get(self, name: str, default: Any, *, deserialize_json: bool) -> Any:
-        assert deserialize_json
-        return json.loads(self.texts[name]) if name in self.texts else default
-
-    def set(self, name: str, value: Any, *, serialize_json: bool) -> None:
-        assert serialize_json
-        self.texts[name] = json.dumps(value)
-
-
-@pytest.fixture(autouse=True)
-def variables(monkeypatch: pytest.MonkeyPatch) -> _Variables:
-    variables = _Variables()
-    monkeypatch.setattr("airflow_provider_lightspeed.sensors.state.Variable", variables)
-    return variables
-
-
-def _context(run: object, map_index: int = -1) -> Any:
-    return {"ti": SimpleNamespace(dag_id="dag", task_id="wait", run_id=f"run_{run}", map_index=map_index)}
+pytestmark = pytest.mark.usefixtures("variables")
 
 
 def _sensor(**options: Any) -> NewTicketSensor:
@@ -84,13 +59,13 @@ def test_each_ticket_once_over_fifty_runs(sandbox: Sandbox, deferrable: bool) ->
             # One, or a burst within one second.
             arrived.extend(sandbox.add_tickets(chance.choice([1, 1, 2, 7])))
 
-    _run(_context("first"), deferrable=deferrable)
+    _run(sensor_context("first"), deferrable=deferrable)
     arriving = threading.Thread(target=arrive)
     arriving.start()
     handed_over: list[int] = []
     runs = 0
     while arriving.is_alive() or runs < 50 or len(handed_over) < len(arrived):
-        result = _run(_context(runs), deferrable=deferrable)
+        result = _run(sensor_context(runs), deferrable=deferrable)
         handed_over += result["ticket_ids"] if result else []
         runs += 1
     assert handed_over == arrived
@@ -98,15 +73,15 @@ def test_each_ticket_once_over_fifty_runs(sandbox: Sandbox, deferrable: bool) ->
 
 @pytest.mark.parametrize("deferrable", [False, True])
 def test_a_cleared_run_hands_over_the_same_again(sandbox: Sandbox, deferrable: bool) -> None:
-    _run(_context("first"), deferrable=deferrable)
+    _run(sensor_context("first"), deferrable=deferrable)
     results = []
     for number in range(3):
         sandbox.add_tickets(2)
-        results.append(_run(_context(number), deferrable=deferrable))
+        results.append(_run(sensor_context(number), deferrable=deferrable))
     late = sandbox.add_tickets(1)
-    assert [_run(_context(number), deferrable=deferrable) for number in range(3)] == results
+    assert [_run(sensor_context(number), deferrable=deferrable) for number in range(3)] == results
     # Clearing has not moved what comes next.
-    result = _run(_context("next"), deferrable=deferrable)
+    result = _run(sensor_context("next"), deferrable=deferrable)
     assert result["ticket_ids"] == late
 
 
@@ -114,45 +89,32 @@ def test_a_cleared_run_asks_no_function_again(sandbox: Sandbox) -> None:
     def is_todo(ticket: Any) -> bool:
         return bool(ticket["isTodo"])
 
-    _run(_context("first"), where=is_todo)
+    _run(sensor_context("first"), where=is_todo)
     (yes,) = sandbox.add_tickets(1, isTodo=True)
     (no,) = sandbox.add_tickets(1, isTodo=False)
-    result = _run(_context("run"), where=is_todo)
+    result = _run(sensor_context("run"), where=is_todo)
     assert result == {"ticket_ids": [yes], "count": 1, "since_id": yes - 1, "max_id": no}
     sandbox.update_ticket(yes, isTodo=False)
     sandbox.update_ticket(no, isTodo=True)
-    assert _run(_context("run"), where=is_todo) == result
-    assert _run(_context("next"), where=is_todo) is None
-
-
-def test_mapped_sensors_stand_on_their_own(sandbox: Sandbox, variables: _Variables) -> None:
-    for index in range(2):
-        _run(_context("first", index))
-    new = sandbox.add_tickets(2)
-    for index in range(2):
-        result = _run(_context("second", index))
-        assert result["ticket_ids"] == new
-    assert sorted(variables.texts) == [
-        "lightspeed_new_tickets.dag.wait.0",
-        "lightspeed_new_tickets.dag.wait.1",
-    ]
+    assert _run(sensor_context("run"), where=is_todo) == result
+    assert _run(sensor_context("next"), where=is_todo) is None
 
 
 def test_the_very_first_run_may_start_with_the_earliest(sandbox: Sandbox) -> None:
-    result = _run(_context("first"), start="earliest")
+    result = _run(sensor_context("first"), start="earliest")
     assert result["ticket_ids"] == sorted(sandbox.shop.ids())
-    assert _run(_context("second"), start="earliest") is None
+    assert _run(sensor_context("second"), start="earliest") is None
 
 
 def test_runs_that_overlap_do_not_share_a_ticket(sandbox: Sandbox) -> None:
     one, two = _sensor(deferrable=True, timeout=10), _sensor(deferrable=True, timeout=10)
-    waiting = [_defer(one, _context(1)), _defer(two, _context(2))]
+    waiting = [_defer(one, sensor_context(1)), _defer(two, sensor_context(2))]
     first = sandbox.add_tickets(1)
     events = [_event(trigger) for trigger in waiting]
-    assert one.execute_complete(_context(1), events[0])["ticket_ids"] == first
-    trigger = _defer(two, _context(2), events[1])
+    assert one.execute_complete(sensor_context(1), events[0])["ticket_ids"] == first
+    trigger = _defer(two, sensor_context(2), events[1])
     second = sandbox.add_tickets(1)
-    assert two.execute_complete(_context(2), _event(trigger))["ticket_ids"] == second
+    assert two.execute_complete(sensor_context(2), _event(trigger))["ticket_ids"] == second
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
@@ -161,15 +123,15 @@ def test_a_run_that_was_overtaken_while_it_looked(sandbox: Sandbox, deferrable: 
 
     def overtaken(_: Any) -> bool:
         if not other:
-            other.append(_run(_context("other")))
+            other.append(_run(sensor_context("other")))
         return True
 
-    _run(_context("first"))
+    _run(sensor_context("first"))
     first = sandbox.add_tickets(2)
-    assert _run(_context("slow"), where=overtaken, deferrable=deferrable) is None
+    assert _run(sensor_context("slow"), where=overtaken, deferrable=deferrable) is None
     assert [result["ticket_ids"] for result in other] == [first]
     second = sandbox.add_tickets(1)
-    assert _run(_context("slow"), where=overtaken, deferrable=deferrable)["ticket_ids"] == second
+    assert _run(sensor_context("slow"), where=overtaken, deferrable=deferrable)["ticket_ids"] == second
 
 
 def test_a_try_that_was_believed_dead_hands_over_what_the_next_one_did(sandbox: Sandbox) -> None:
@@ -178,14 +140,14 @@ def test_a_try_that_was_believed_dead_hands_over_what_the_next_one_did(sandbox: 
     def overtaken(_: Any) -> bool:
         if not next_try:
             sandbox.add_tickets(1)
-            next_try.append(_run(_context("run")))
+            next_try.append(_run(sensor_context("run")))
         return True
 
-    _run(_context("first"))
+    _run(sensor_context("first"))
     sandbox.add_tickets(1)
-    assert _run(_context("run"), where=overtaken, timeout=5) == next_try[0]
+    assert _run(sensor_context("run"), where=overtaken, timeout=5) == next_try[0]
     assert next_try[0]["count"] == 2
-    assert _run(_context("next")) is None
+    assert _run(sensor_context("next")) is None
 
 
 def test_two_first_runs_begin_at_the_same_ticket(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,16 +156,16 @@ def test_two_first_runs_begin_at_the_same_ticket(sandbox: Sandbox, monkeypatch: 
 
     def overtaken(hook: LightspeedHook) -> int:
         monkeypatch.setattr(LightspeedHook, "newest_ticket_id", ask)
-        assert _run(_context("other")) is None
+        assert _run(sensor_context("other")) is None
         arrived.extend(sandbox.add_tickets(1))
         return ask(hook)
 
     monkeypatch.setattr(LightspeedHook, "newest_ticket_id", overtaken)
-    assert _run(_context("slow"))["ticket_ids"] == arrived
+    assert _run(sensor_context("slow"))["ticket_ids"] == arrived
 
 
-def test_deleting_the_variable_starts_anew(sandbox: Sandbox, variables: _Variables) -> None:
-    _run(_context("first"))
+def test_deleting_the_variable_starts_anew(sandbox: Sandbox, variables: Variables) -> None:
+    _run(sensor_context("first"))
     sandbox.add_tickets(2)
     variables.texts.clear()
-    assert _run(_context("anew")) is None
+    assert _run(sensor_context("anew")) is None

@@ -82,7 +82,7 @@ def test_the_demo_ends_with_all_its_children_on_a_signal(tmp_path: Path, number:
         demo.kill()
 
 
-def test_the_demo_tells_its_story_and_fails_when_one_check_does(tmp_path: Path) -> None:
+def test_the_demo_prints_its_checks_and_fails_when_one_does(tmp_path: Path) -> None:
     code = f"from demo.checks import CHECKS; CHECKS['It is dry'] = lambda day: ['it rains']; {_DEMO}"
     demo = Program(code, tmp_path / "demo")
     try:

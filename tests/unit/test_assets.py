@@ -14,24 +14,27 @@ _SHOP: Any = "stands for an asset"
 
 
 @dataclass
-class _Event:
+class _Foreign:
+    """An event that is not ours."""
+
     minute: int
-    ticket_ids: list[int]
+    extra: Any
 
     @property
     def timestamp(self) -> datetime:
         return datetime(2026, 1, 1, 0, self.minute, tzinfo=UTC)
 
-    @property
-    def extra(self) -> Any:
-        return {"payload": {"ticket_ids": self.ticket_ids, "max_id": self.ticket_ids[-1]}}
+
+class _Event(_Foreign):
+    def __init__(self, minute: int, ticket_ids: list[int]) -> None:
+        super().__init__(minute, {"payload": {"ticket_ids": ticket_ids, "max_id": ticket_ids[-1]}})
 
 
 @dataclass
 class _Events:
     """Those of an asset, as Airflow shows them: ``before`` includes the instant itself."""
 
-    events: list[_Event] = field(default_factory=list)
+    events: list[_Foreign] = field(default_factory=list)
 
     def before(self, instant: datetime) -> Self:
         return type(self)([event for event in self.events if event.timestamp <= instant])
@@ -39,11 +42,11 @@ class _Events:
     def ascending(self, ascending: bool) -> Self:
         return type(self)(sorted(self.events, key=lambda event: event.minute, reverse=not ascending))
 
-    def limit(self, number: int) -> list[_Event]:
+    def limit(self, number: int) -> list[_Foreign]:
         return self.events[:number]
 
 
-def _read(*events: _Event, starting: int) -> list[int]:
+def _read(*events: _Foreign, starting: int) -> list[int]:
     """Read what the last events say, which have started the run."""
     context: Any = {
         "triggering_asset_events": {_SHOP: list(events[len(events) - starting :])},
@@ -79,6 +82,35 @@ def test_many_events_lie_before() -> None:
 def test_none_of_its_events_started_the_run() -> None:
     # A manual run, or one that another asset has started.
     assert _read(_Event(1, [1, 2]), starting=0) == []
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {},
+        None,
+        "text",
+        [1],
+        {"from_rest_api": True},
+        {"payload": None},
+        {"payload": "text"},
+        {"payload": {}},
+        {"payload": {"ticket_ids": None}},
+        {"payload": {"ticket_ids": 7}},
+        {"payload": {"ticket_ids": ["7"]}},
+        {"payload": {"ticket_ids": [True]}},
+        {"payload": {"ticket_ids": [-7]}},
+    ],
+)
+def test_an_event_that_is_not_ours_is_passed_over(extra: Any) -> None:
+    ours, foreign, later = _Event(1, [1, 2]), _Foreign(2, extra), _Event(3, [2, 3])
+    assert _read(ours, foreign, later, starting=1) == [3]
+    assert _read(ours, foreign, later, starting=2) == [3]
+    assert _read(ours, foreign, starting=1) == []
+
+
+def test_a_ticket_that_became_visible_late_is_delivered() -> None:
+    assert _read(_Event(1, [1, 2, 5]), _Event(2, [4, 6]), starting=1) == [4, 6]
 
 
 @pytest.mark.airflow(before="3.0")

@@ -95,7 +95,7 @@ def test_a_deferral_has_to_be_where_the_quota_was_used_up_for_long() -> None:
     assert not closing_met_the_reserve(scenario(), [*early[:41], put(43, 10.5)])
     late = [put(number, 4 + number / 20) for number in range(42)]
     assert not closing_met_the_reserve(scenario(), [*late, put(43, 10.5)])
-    frees_its_worker(["Going on at 2026-06-01"])
+    frees_its_worker(["Pausing task as DEFERRED. "])
     with pytest.raises(BrokenInvariantError, match="never deferred"):
         frees_its_worker(["Waiting 7 s"])
 

@@ -54,6 +54,7 @@ _LATER = (
     "api.rate_limit",
     "api.settings",
     "bulk.actions",
+    "bulk.change",
     "bulk.job",
     "bulk.refresh",
     "bulk.plan",

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG, BaseOperator
 
+from airflow_provider_lightspeed._airflow import DAG, BaseOperator
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.operators.tickets import (
@@ -33,6 +33,9 @@ _CHOICE = {
     "where": bool,
     "dry_run": True,
     "receipt_s3_key": "s3://bucket/key",
+    "encrypt": True,
+    "kms_key_id": "key",
+    "acl_policy": "private",
     "lightspeed_conn_id": "shop",
 }
 _CHANGE = {"is_closed": True, "is_answered": True, "is_todo": True, "subject": "Late", "memo": "Late"}
@@ -51,8 +54,12 @@ _EXPORT = {
 }
 #: An operator, arguments with which it runs, and arguments that narrow what it does.
 _OPERATORS: list[tuple[type[BaseOperator], dict[str, Any], dict[str, Any]]] = [
-    (CloseTicketsOperator, {"created_before": _INSTANT}, _CHOICE),
-    (UpdateTicketsOperator, {"created_before": _INSTANT, "do_notify_answered": False}, _CHOICE | _CHANGE),
+    (CloseTicketsOperator, {"created_before": _INSTANT, "max_tickets": 9}, _CHOICE),
+    (
+        UpdateTicketsOperator,
+        {"created_before": _INSTANT, "do_notify_answered": False, "max_tickets": 9},
+        _CHOICE | _CHANGE,
+    ),
     (DeleteTicketsOperator, {"created_before": _INSTANT, "max_tickets": 9}, _CHOICE),
     (DeleteTicketsOperator, {"ticket_ids": [7]}, {"ticket_ids": [7]}),
     (CloseTicketsOperator, {"created_before": _INSTANT}, {"ticket_ids": [7]}),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 
 import certifi
 import pytest
 
+from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.api.network import ca_bundle, proxy_for, tls_context
 
 SHOP = "https://api.webshopapp.com/en/tickets.json"
@@ -59,12 +61,31 @@ def test_this_machine_and_what_no_proxy_names_are_asked_directly(
 
 
 @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
-def test_the_environment_may_name_the_authorities(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert ca_bundle() == certifi.where()
-    monkeypatch.setenv(name, "/there/ca.pem")
-    assert ca_bundle() == "/there/ca.pem"
+def test_the_environment_may_name_the_authorities(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert ca_bundle("https://localhost") == certifi.where()
+    own = tmp_path / "ca.pem"
+    own.write_bytes(Path(certifi.where()).read_bytes())
+    monkeypatch.setenv(name, str(own))
+    assert ca_bundle("https://localhost") == str(own)
     monkeypatch.setenv(name, "")
-    assert ca_bundle() == certifi.where()
+    assert ca_bundle("https://localhost") == certifi.where()
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+@pytest.mark.parametrize("load", [ca_bundle, tls_context])
+def test_authorities_that_cannot_be_read_are_an_error_of_configuration(
+    content: str | None, load: Callable[[str], object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "ca.pem"
+    if content is not None:
+        bundle.write_text(content)
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    why = "cannot be read" if content else "does not exist"
+    with pytest.raises(LightspeedConfigurationError, match=rf"^SSL_CERT_FILE names .*ca\.pem', which {why}"):
+        load(SHOP)
+    load("http://127.0.0.1:8100")  # which needs none
 
 
 def test_plain_http_has_nothing_to_check() -> None:

@@ -12,10 +12,12 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedQuotaExhaustedError,
 )
 from airflow_provider_lightspeed.new_tickets import (
+    Cursor,
     FailedEvent,
+    Poll,
     PollEvent,
-    PollResult,
     PollSchedule,
+    Seen,
     digest,
     fingerprint,
     read_event,
@@ -26,15 +28,92 @@ def _ticket(number: int, **properties: Any) -> Any:
     return {"id": number, "createdAt": "2026-01-01T00:00:00+00:00", **properties}
 
 
-def test_what_does_not_count_is_dealt_with_too() -> None:
-    tickets = [_ticket(9, isTodo=False), _ticket(7, isTodo=True), _ticket(8, isTodo=True)]
-    poll = PollResult.of(tickets, 5, lambda ticket: ticket["isTodo"])
-    assert poll.result() == {"ticket_ids": [7, 8], "count": 2, "since_id": 5, "max_id": 9}
-    assert PollResult.of([], 5).result() == {"ticket_ids": [], "count": 0, "since_id": 5, "max_id": 5}
+def _cursor(since_id: int, *known: int, created: int | None = None) -> Cursor:
+    witnesses = () if created is None else ((max(known), created),)
+    return Cursor(since_id, known, witnesses)
+
+
+def _seen(*ids: int, created: int = 0, counts: bool = True) -> dict[int, Seen]:
+    return {ticket_id: Seen(0, created, counts) for ticket_id in ids}
+
+
+def test_what_does_not_count_is_done_too() -> None:
+    new = {**_seen(7, 8), **_seen(9, counts=False)}
+    result, after = Cursor(5).deliver(new, 100)
+    assert result.result() == {"ticket_ids": [7, 8], "count": 2, "since_id": 5, "max_id": 9}
+    assert not after.new(new)
+
+
+def test_a_look_back_closes_after_fifteen_minutes_and_one_more_poll() -> None:
+    cursor, all_of_it = _cursor(10, 12, 14, created=1_000), _seen(12, 14)
+    assert list(cursor.new(_seen(9, 10, 11, 12, 13, 14, 15))) == [11, 13, 15]
+    assert cursor.settled(all_of_it, 1_000 + 899) == cursor
+    assert cursor.settled(all_of_it, 1_000 + 900) == Cursor(14, (), cursor.witnesses)
+    # Not by a list that shows less than there was, nor while there is something new.
+    assert cursor.settled({}, 1e9) == cursor
+    assert cursor.settled(_seen(12, 13, 14), 1e9) == cursor
+
+
+@pytest.mark.parametrize(("page_size", "known"), [(250, 100), (50, 25), (20, 10)])
+def test_a_look_back_fits_half_a_page(page_size: int, known: int) -> None:
+    _, after = Cursor(0).deliver(_seen(*range(1, 501)), 10_000, page_size)
+    assert after.since_id == 500 - known
+    assert after.known == tuple(range(500 - known + 1, 501))
+
+
+def test_a_limit_leaves_the_rest_for_the_next_run() -> None:
+    tickets = _seen(*range(1, 26))
+    cursor, delivered = Cursor(0), []
+    while new := cursor.new(tickets):
+        result, cursor = cursor.deliver(new, 10)
+        delivered.append(len(result.ticket_ids))
+    assert delivered == [10, 10, 5]
+
+
+def test_a_limit_that_cuts_within_the_look_back_keeps_it_open() -> None:
+    cursor = _cursor(0, 4, 5, 6)
+    result, after = cursor.deliver(_seen(1, 3, 7), 1)
+    assert result.ticket_ids == [1]
+    assert after.since_id < 3
+    assert after.settled(_seen(3, *after.known), 1e9) == after
+    assert list(after.new(_seen(*range(1, 8)))) == [2, 3, 7]
+    _, after = after.deliver(_seen(3, 7), 9)
+    assert after.settled(_seen(*after.known), 1e9).since_id == 7
+
+
+@pytest.mark.parametrize(
+    ("known", "newest", "pages", "proves"),
+    [
+        (9, None, [[]], True),
+        (9, None, [[7, 8, 9], [5, 6]], True),  # nothing new, however many pages
+        (9, None, [[9, 10, 11]], True),  # one response
+        (9, None, [[9, 10], [11]], False),
+        (9, None, [list(range(10, 20))], False),  # perhaps a whole page
+        (9, 30, [[10, 11], [12]], True),
+    ],
+)
+def test_what_a_poll_proves(known: int, newest: int | None, pages: list[list[int]], proves: bool) -> None:
+    poll = Poll(known, newest)
+    answers = [poll.add([_ticket(ticket_id) for ticket_id in page]) for page in pages]
+    assert answers[-1] == proves
+
+
+def test_a_poll_leaves_what_it_does_not_prove_to_the_next() -> None:
+    poll = Poll(9, 2203)
+    poll.add([_ticket(2204), _ticket(2202)])
+    assert list(poll.tickets) == [2202]
+
+
+def test_an_unreadable_creation_time_is_no_witness() -> None:
+    poll = Poll(0)
+    poll.add([{**_ticket(1), "createdAt": None}, {**_ticket(2), "createdAt": "-0001-11-30T00:00:00+00:00"}])  # type: ignore[list-item]
+    result, after = Cursor(0).deliver(poll.tickets, 9)
+    assert result.ticket_ids == [1, 2]
+    assert after.witnesses == ()
 
 
 def _digest(*tickets: Any) -> str:
-    return digest({ticket["id"]: fingerprint(ticket) for ticket in tickets})
+    return digest({ticket["id"]: Seen.of(ticket) for ticket in tickets})
 
 
 def test_a_digest_knows_every_change_but_not_the_order() -> None:

@@ -170,9 +170,9 @@ def until_the_count() -> Generator[Request, Any, Any]:
 
 
 def not_found(*, gone: bool = True) -> LightspeedNotFoundError:
-    error = LightspeedNotFoundError(status=404, message="Resource not found.", method="GET", path="/x")
-    error.gone = gone
-    return error
+    return LightspeedNotFoundError(
+        status=404, message="Resource not found.", method="GET", path="/x", gone=gone
+    )
 
 
 def test_a_count_that_is_not_there_is_no_deleted_ticket_unless_the_list_is_not_either() -> None:

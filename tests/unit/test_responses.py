@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from airflow_provider_lightspeed.api import errors
 from airflow_provider_lightspeed.api.responses import Response, parse_response
 from airflow_provider_lightspeed.api.tickets import (
+    RejectedTicket,
     Request,
     count_tickets,
     create_ticket,
@@ -20,9 +22,15 @@ from airflow_provider_lightspeed.api.tickets import (
     get_ticket,
     list_messages,
     list_tickets,
+    update_ticket,
 )
 
 LIST, ONE, COUNT, DELETE = list_tickets(), get_ticket(7), count_tickets(), delete_ticket(7)
+MESSAGES, UPDATE, KEEP = (
+    list_messages(7),
+    update_ticket(7, {"isTodo": True}),
+    list_tickets(keep_malformed=True),
+)
 
 
 def read(request: Request, body: Any, status: int = 200, **headers: str) -> Any:
@@ -72,7 +80,9 @@ def test_data_comes_as_the_api_names_it() -> None:
         {"tickets": [None]},
         {"tickets": [{}]},
         {"tickets": [{"id": False}]},
-        {"tickets": [{"id": "7"}]},
+        {"tickets": [{"id": "seven"}]},
+        {"tickets": [{"id": True}]},
+        {"tickets": [{"id": 1.0}]},
         {"tickets": [{"id": 0}]},
         {"tickets": [{"id": -1}]},
         {"tickets": [{"id": 2**63}]},
@@ -112,7 +122,12 @@ def test_no_answer_raises_what_is_not_ours(body: bytes, status: int, request: Re
         assert all(row["id"] > 0 for row in data)
 
 
-@pytest.mark.parametrize("count", [True, -1, "7", None, 1.5])
+@pytest.mark.parametrize(("count", "number"), [(0, 0), ("0", 0), ("7", 7), (7, 7)])
+def test_a_count_may_come_as_text(count: Any, number: int) -> None:
+    assert read(COUNT, {"count": count}) == number
+
+
+@pytest.mark.parametrize("count", [True, False, -1, "seven", "-1", "", None, 1.5, 2**63])
 def test_a_count_is_a_number(count: Any) -> None:
     with pytest.raises(errors.LightspeedMalformedResponseError):
         read(COUNT, {"count": count})
@@ -164,7 +179,7 @@ def test_an_error_in_a_success_has_the_status_that_it_names(code: Any, status: i
         (304, errors.LightspeedRedirectError),
         (400, errors.LightspeedInvalidRequestError),
         (401, errors.LightspeedAuthenticationError),
-        (403, errors.LightspeedAuthenticationError),
+        (403, errors.LightspeedGatewayError),
         (404, errors.LightspeedNotFoundError),
         (408, errors.LightspeedInvalidRequestError),
         (422, errors.LightspeedInvalidRequestError),
@@ -177,6 +192,8 @@ def test_an_error_in_a_success_has_the_status_that_it_names(code: Any, status: i
 def test_every_status_has_its_exception(
     status: int, kind: type[errors.LightspeedAPIError], body: Any
 ) -> None:
+    if status == 403 and body == error("Be gone"):
+        kind = errors.LightspeedAuthenticationError
     with pytest.raises(kind) as raised:
         read(ONE, body, status)
     assert raised.value.status == status
@@ -254,9 +271,20 @@ def test_a_body_is_in_no_repr() -> None:
         (LIST, [], "is not an object"),
         (LIST, {"ticket": []}, "has no key 'tickets'"),
         (LIST, {"tickets": {}}, "holds no list under 'tickets'"),
-        (LIST, {"tickets": [None]}, "holds something that is not an object"),
-        (LIST, {"tickets": [{"id": 0}]}, "holds an object whose id is not a positive number"),
-        (ONE, {"ticket": []}, "holds something that is not an object"),
+        (LIST, {"tickets": [None]}, "holds a ticket, which is not an object"),
+        (LIST, {"tickets": [{"id": 0}]}, "holds a ticket, whose id is not a positive number"),
+        (
+            LIST,
+            {"tickets": [{"id": 7, "isTodo": "maybe"}]},
+            "holds ticket 7, whose isTodo is neither true nor false",
+        ),
+        (
+            LIST,
+            b'{"tickets": [{"id": 7, "memo": "\xff"}]}',
+            "holds ticket 7, whose bytes are not UTF-8",
+        ),
+        (MESSAGES, {"ticketMessages": [{"id": -1}]}, "holds a message, whose id is not a positive number"),
+        (ONE, {"ticket": []}, "holds a ticket, which is not an object"),
         (COUNT, {"count": -1}, "holds a count that is not a number"),
     ],
 )
@@ -286,7 +314,12 @@ def test_the_largest_and_the_smallest_that_make_sense_are_taken() -> None:
 @pytest.mark.parametrize(
     ("status", "body", "told"),
     [
-        (401, error("No."), "No. Check the API key and secret of the connection."),
+        (
+            401,
+            error("No."),
+            "No. The shop does not accept the API key and secret of the connection. Check both, and the cluster: a key is "
+            "valid on one only.",
+        ),
         (
             403,
             error("No."),
@@ -314,3 +347,165 @@ def test_a_refusal_says_what_to_do(status: int, body: Any, told: str) -> None:
         read(ONE, body, status)
     assert str(raised.value) == f"GET /tickets/7.json was answered {status}: {told}"
     assert (raised.value.method, raised.value.path) == ("GET", "/tickets/7.json")
+
+
+# Held against the request
+
+
+@pytest.mark.parametrize("request_", [ONE, UPDATE])
+@pytest.mark.parametrize("received", [8, "8"])
+def test_a_response_about_another_ticket_names_both(request_: Request, received: Any) -> None:
+    with pytest.raises(
+        errors.LightspeedWrongTicketError, match=r"about ticket 7, .* about ticket 8\."
+    ) as raised:
+        read(request_, {"ticket": {"id": received}})
+    assert (raised.value.requested, raised.value.received) == (7, 8)
+
+
+def test_a_change_succeeds_by_204_too_and_a_read_does_not() -> None:
+    assert read(UPDATE, b"", 204) is None
+    assert read(UPDATE, {"ticket": {"id": "7"}}) == {"id": 7}
+    for request in (ONE, LIST, COUNT, create_ticket({})):
+        with pytest.raises(errors.LightspeedMalformedResponseError, match="is empty"):
+            read(request, b"", 204)
+
+
+# Values
+
+
+@pytest.mark.parametrize("request_", [LIST, KEEP, ONE, UPDATE])
+@pytest.mark.parametrize(
+    ("written", "switch"),
+    [
+        (True, True),
+        (1, True),
+        ("1", True),
+        ("true", True),
+        ("True", True),
+        (False, False),
+        (0, False),
+        ("0", False),
+        ("false", False),
+        (None, None),
+        ("", None),
+    ],
+)
+@pytest.mark.parametrize("name", ["isAnswered", "isClosed", "isTodo", "doNotifyAnswered"])
+def test_a_switch_is_read_in_every_form(request_: Request, written: Any, switch: Any, name: str) -> None:
+    ticket = {"id": 7, "createdAt": "2026-01-01T00:00:00+00:00", "isClosed": False, name: written}
+    body = {"tickets": [ticket]} if request_.is_list else {"ticket": ticket}
+    data = read(request_, body)
+    (found,) = data if request_.is_list else [data]
+    assert found[name] is switch
+    assert found == {**ticket, name: switch}
+
+
+@pytest.mark.parametrize("written", [2, -1, 1.0, "yes", "on", " ", [], {}, "truee"])
+def test_what_is_no_switch_is_malformed_and_never_null(written: Any) -> None:
+    with pytest.raises(errors.LightspeedMalformedResponseError, match="isClosed is neither true nor false"):
+        read(ONE, {"ticket": {"id": 7, "isClosed": written}})
+    with pytest.raises(
+        errors.LightspeedMalformedResponseError, match="holds ticket 9, whose isClosed is neither"
+    ):
+        read(LIST, {"tickets": [{"id": 8, "isClosed": True}, {"id": 9, "isClosed": written}]})
+
+
+def test_ids_may_come_as_text() -> None:
+    assert read(LIST, {"tickets": [{"id": "7"}, {"id": 8}]}) == [{"id": 7}, {"id": 8}]
+    assert read(MESSAGES, {"ticketMessages": [{"id": "7"}]}) == [{"id": 7}]
+    assert read(create_ticket({}), {"ticket": {"id": str(2**63 - 1)}}) == {"id": 2**63 - 1}
+
+
+# Malformed rows
+
+_GOOD = b'{"id":1,"createdAt":"2026-01-01T00:00:00+00:00","subject":"\xc3\xa9 \\ud83d\\ude00 \\\\ud83d"}'
+
+
+@pytest.mark.parametrize(
+    ("row", "number", "reason"),
+    [
+        (b'{"id":2,"createdAt":"2026-01-01T00:00:00+00:00","subject":"caf\xff"}', 2, "not UTF-8"),
+        (b'{"subject":"\xff\xfe","id":"2","createdAt":"2026-01-01T00:00:00+00:00"}', 2, "not UTF-8"),
+        (b'{"id":2,"createdAt":"2026-01-01T00:00:00+00:00","subject":"caf\\ud83d"}', 2, "not valid JSON"),
+        (
+            b'{"id":2,"createdAt":"2026-01-01T00:00:00+00:00","memo":"\\udc00 x, {\\"id\\": 3}"}',
+            2,
+            "not valid JSON",
+        ),
+        (b'{"id":2,"createdAt":"2026-01-01T00:00:00+00:00","memo":"a\x01b"}', 2, "not valid JSON"),
+        (b'{"id":2,"createdAt":"2026-01-01T00:00:00+00:00","memo":1e999}', 2, "not valid JSON"),
+        (b'{"id":2,"createdAt":"2026-01-01T00:00:00+00:00","m\xffmo":1}', 2, "not UTF-8"),
+        (b'{"id":2,"createdAt":null}', 2, "createdAt"),
+        (b'{"id":2}', 2, "createdAt"),
+        (b'{"id":2,"createdAt":"-0001-11-30T00:00:00+00:00"}', 2, "createdAt"),
+        (b'{"id":2,"createdAt":"0001-01-01T00:00:00+05:00"}', 2, "createdAt"),
+        (b'{"id":2,"createdAt":"2026-01-01T00:00:00"}', 2, "createdAt"),
+        (b'{"id":2,"createdAt":false}', 2, "createdAt"),
+        (b'{"id":2,"createdAt":"2026-01-01T00:00:00+00:00","isTodo":"maybe"}', 2, "isTodo"),
+        (b'{"id":0,"createdAt":"2026-01-01T00:00:00+00:00"}', None, "id is not"),
+        (b'{"createdAt":"2026-01-01T00:00:00+00:00"}', None, "id is not"),
+        (b'{"id":"x\xff"}', None, "not UTF-8"),
+        (b"null", None, "not an object"),
+        (b'"caf\xff"', None, "not UTF-8"),
+    ],
+)
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("pretty", [False, True])
+def test_a_malformed_row_is_kept_in_its_place(
+    row: bytes, number: int | None, reason: str, place: int, pretty: bool
+) -> None:
+    rows = [_GOOD, _GOOD]
+    rows.insert(place, row)
+    body = (
+        b'{\n "other": "x",\n "tickets": [\n  %b\n ]\n}' if pretty else b'{"tickets":[%b]}'
+    ) % b" ,\n ".join(rows)
+    data = read(KEEP, body)
+    rejected = data.pop(place)
+    assert (rejected.id, rejected.raw) == (number, row)
+    assert re.search(reason, rejected.reason)
+    assert "caf" not in repr(rejected)
+    assert [ticket["subject"] for ticket in data] == ["\u00e9 \U0001f600 \\ud83d"] * 2
+    if reason != "createdAt":
+        named = "a ticket" if number is None else f"ticket {number}"
+        with pytest.raises(errors.LightspeedMalformedResponseError, match=f"holds {named}, wh"):
+            read(LIST, body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"tickets": [{"id": 1, "memo": "\xff"}',
+        b'{"tickets": {"id": 1, "memo": "\xff"}}',
+        b'{"rows": [{"id": 1, "memo": "\xff"}]}',
+        b'{"error": {"message": "no"}, "tickets": [{"id": 1, "memo": "\xff"}]}',
+        b'[{"id": 1, "memo": "\xff"}]',
+        b"<html>",
+        b"",
+    ],
+)
+def test_what_is_no_list_is_malformed_as_a_whole(body: bytes) -> None:
+    with pytest.raises(errors.LightspeedMalformedResponseError, match=r"is not JSON|is empty"):
+        read(KEEP, body)
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {"id": st.sampled_from([1, 2, "3", 0, None]), "createdAt": st.just("2026-01-01T00:00:00Z")},
+            optional={"subject": st.text(max_size=8), "isClosed": st.sampled_from([True, "1", "", "no"])},
+        )
+    ),
+    st.booleans(),
+)
+def test_kept_rows_are_all_rows_in_their_order(tickets: list[dict[str, Any]], ascii_only: bool) -> None:
+    body = json.dumps({"tickets": tickets}, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+    data = read(KEEP, body)
+    assert len(data) == len(tickets)
+    for row, ticket in zip(data, tickets, strict=True):
+        legible = ticket.get("subject", "").isprintable() or max(ticket["subject"]) < "\ud800"
+        if isinstance(row, RejectedTicket):
+            assert not legible or ticket["id"] in {0, None} or ticket.get("isClosed") == "no"
+            assert row.raw in body
+        else:
+            assert row["id"] == int(ticket["id"])
+            assert row.get("subject") == ticket.get("subject")

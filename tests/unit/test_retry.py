@@ -15,21 +15,50 @@ from airflow_provider_lightspeed.api.retry import POLICY, Decision, Failure, bac
 ANSWER: dict[str, Any] = {"message": "no", "method": "GET", "path": "/tickets.json"}
 
 
-def test_every_failure_of_every_method_has_a_verdict() -> None:
+def test_every_failure_of_every_method_has_a_decision() -> None:
     assert set(POLICY) == {"GET", "PUT", "DELETE", "POST"}
-    for verdicts in POLICY.values():
-        assert set(verdicts) == set(Failure)
+    for decisions in POLICY.values():
+        assert set(decisions) == set(Failure)
     assert not {Decision.UNKNOWN} & set(POLICY["GET"].values())
 
 
 def test_a_creation_is_sent_again_only_where_it_surely_did_not_happen() -> None:
     again = {
-        failure for failure, verdict in POLICY["POST"].items() if verdict in {Decision.RETRY, Decision.WAIT}
+        failure for failure, decision in POLICY["POST"].items() if decision in {Decision.RETRY, Decision.WAIT}
     }
     assert again == {Failure.NOT_CONNECTED, Failure.RATE_LIMITED}
 
 
+def test_a_creation_fails_for_good_only_where_it_surely_did_not_happen() -> None:
+    surely = {failure for failure, decision in POLICY["POST"].items() if decision is not Decision.UNKNOWN}
+    assert surely == {
+        Failure.NOT_CONNECTED,
+        Failure.UNTRUSTED,
+        Failure.RATE_LIMITED,
+        Failure.REFUSED,
+        Failure.NOT_FOUND_FOR_NOW,
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "explained", "failure"),
+    [
+        (errors.LightspeedAuthenticationError, True, Failure.REFUSED),
+        (errors.LightspeedAuthenticationError, False, Failure.REFUSED),
+        (errors.LightspeedGatewayError, False, Failure.GATEWAY),
+        (errors.LightspeedRedirectError, False, Failure.REDIRECTED),
+        (errors.LightspeedInvalidRequestError, True, Failure.REFUSED),
+        (errors.LightspeedInvalidRequestError, False, Failure.UNEXPLAINED),
+    ],
+)
+def test_only_the_api_itself_refuses_a_call_for_good(
+    kind: type[errors.LightspeedAPIError], explained: bool, failure: Failure
+) -> None:
+    assert classify(kind(status=400, explained=explained, **ANSWER)) is failure
+
+
 def test_classify_knows_every_error() -> None:
+    assert classify(errors.LightspeedWrongTicketError("", requested=7, received=8)) is Failure.WRONG_TICKET
     assert classify(errors.LightspeedConnectionError("", retryable=False)) is Failure.TOO_LARGE
     assert classify(errors.LightspeedConnectionError("", retryable=False, sent=False)) is Failure.UNTRUSTED
     assert classify(errors.LightspeedError("anything")) is Failure.REFUSED

@@ -177,7 +177,7 @@ def test_a_call_that_goes_on_failing_is_given_up_after_six_tries(caplog: pytest.
         world.call(get_ticket(7))
     assert len(world.replies) == 9 - 6
     assert [message.partition(" failed")[0] for message in caplog.messages] == [
-        f"Try {tries} of 6" for tries in range(1, 6)
+        f"Attempt {tries} of 6" for tries in range(1, 6)
     ]
 
 
@@ -241,11 +241,11 @@ def test_secret_and_content_are_in_no_repr() -> None:
         assert hidden not in repr(send)
 
 
-def test_announce_says_how_many_calls_and_how_long(caplog: pytest.LogCaptureFixture) -> None:
+def test_log_estimate_says_how_many_calls_and_how_long(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     world = World(listed(**QUOTA))
     world.core.log_estimate(40, "Closing 40 tickets")
-    assert caplog.messages == ["Closing 40 tickets takes 40 calls, about 2 s. Quota: not told yet"]
+    assert caplog.messages == ["Closing 40 tickets takes 40 calls, about 2 s. Quota: not known yet"]
     world.call(list_tickets())
     world.core.log_estimate(4_000, "Closing 4000 tickets")
     assert caplog.messages[-1] == (
@@ -314,22 +314,24 @@ def test_a_body_is_unpacked_up_to_the_largest_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "retryable", "words"),
+    ("options", "retryable", "words"),
     [
-        (False, False, "certificate does not verify"),
-        (False, True, "no connection to the shop"),
-        (True, True, "connection broke"),
+        ({"untrusted": True}, False, "the certificate of localhost does not verify"),
+        ({}, True, "no connection to localhost could be made"),
+        ({"proxy_status": 407}, False, "the proxy wants a user and a password (407)"),
+        ({"proxy_status": 403}, True, "the proxy refused to connect to localhost (403)"),
+        (None, True, "the connection to localhost broke"),
     ],
 )
-def test_a_failure_of_the_network_is_told_without_the_words_of_its_exception(
-    sent: bool, retryable: bool, words: str
+def test_a_failure_of_the_network_names_the_host_and_no_words_of_its_exception(
+    options: dict[str, Any] | None, retryable: bool, words: str
 ) -> None:
     world = World(listed())
     world.call(list_tickets())
-    error = world.sent[0].failed(ValueError("private"), sent=sent, retryable=retryable)
-    assert (error.sent, error.retryable) == (sent, retryable)
-    assert str(error).startswith("GET /tickets.json: ")
-    assert words in str(error)
+    (send,), reason = world.sent, ValueError("private")
+    error = send.broken(reason) if options is None else send.not_connected(reason, **options)
+    assert (error.sent, error.retryable) == (options is None, retryable)
+    assert str(error).startswith(f"GET /tickets.json: {words}")
     assert str(error).endswith(" (ValueError)")
 
 
@@ -414,7 +416,7 @@ def test_a_try_that_failed_is_told_with_what_comes(caplog: pytest.LogCaptureFixt
     world = World(answer(503, b"", retry_after="7"), listed())
     world.call(list_tickets())
     assert caplog.messages == [
-        "Try 1 of 6 failed, the next one is in 7.0 s. GET /tickets.json was answered 503: (not the API's own "
+        "Attempt 1 of 6 failed, the next one is in 7.0 s. GET /tickets.json was answered 503: (not the API's own "
         "error: a page of a proxy?)"
     ]
 

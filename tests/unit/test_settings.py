@@ -145,7 +145,7 @@ def test_the_ends_of_each_range_are_taken(name: str, values: list[float]) -> Non
 
 def test_limits_that_hold_where_nothing_is_said() -> None:
     settings = make()
-    assert settings.max_body == 64 * 1024 * 1024
+    assert settings.max_body == 16 * 1024 * 1024
     assert (settings.max_wait, settings.timeout, settings.calls_per_second) == (60, 30, 20)
 
 

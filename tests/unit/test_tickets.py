@@ -132,14 +132,14 @@ _FILTERS = {"since_id": 0, **_BOUNDS, "email": "a+b@example.com"}
             partial(api.count_tickets, **_FILTERS),
             ("GET", "tickets/count.json", _FILTERS, None, "count", False),
         ),
-        (partial(api.get_ticket, 7), ("GET", "tickets/7.json", {}, None, "ticket", False)),
+        (partial(api.get_ticket, 7), ("GET", "tickets/7.json", {}, None, "ticket", False, 7)),
         (
             partial(api.create_ticket, {"subject": "x"}),
             ("POST", "tickets.json", {}, {"ticket": {"subject": "x"}}, "ticket", False),
         ),
         (
             partial(api.update_ticket, 7, {"isClosed": True}),
-            ("PUT", "tickets/7.json", {}, {"ticket": {"isClosed": True}}, "ticket", False),
+            ("PUT", "tickets/7.json", {}, {"ticket": {"isClosed": True}}, "ticket", False, 7),
         ),
         (partial(api.delete_ticket, 7), ("DELETE", "tickets/7.json", {}, None, None, False)),
         (

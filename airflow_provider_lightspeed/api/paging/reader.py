@@ -103,6 +103,7 @@ class ListReader:
             limit=limit or self.page_size,
             since_id=self.filter.since_id if since_id is None else since_id,
             email=self.filter.email,
+            keep_malformed=False,
             **(self._bounds | (bounds or {})),
         )
         rows: list[Ticket] = yield request

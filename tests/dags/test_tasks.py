@@ -46,10 +46,12 @@ def shop() -> Iterator[Sandbox]:
 
 
 @pytest.fixture(scope="module")
-def airflow(tmp_path_factory: pytest.TempPathFactory, shop: Sandbox) -> AirflowHome:
+def airflow(tmp_path_factory: pytest.TempPathFactory, shop: Sandbox) -> Iterator[AirflowHome]:
     wrong = {**json.loads(shop.airflow_connection()), "password": "wrong-secret"}
     connections = {"lightspeed_default": shop.airflow_connection(), "wrong": json.dumps(wrong)}
-    return airflow_with(_DAGS, tmp_path_factory.mktemp("tasks"), **connections)
+    home = airflow_with(_DAGS, tmp_path_factory.mktemp("tasks"), **connections)
+    with home.dags_in_one_process():
+        yield home
 
 
 def test_the_sensor_hands_each_ticket_over_once(airflow: AirflowHome, shop: Sandbox) -> None:

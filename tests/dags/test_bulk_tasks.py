@@ -56,8 +56,10 @@ def shop() -> Iterator[Sandbox]:
 
 
 @pytest.fixture(scope="module")
-def airflow(tmp_path_factory: pytest.TempPathFactory, shop: Sandbox) -> AirflowHome:
-    return airflow_with(_DAGS, tmp_path_factory.mktemp("bulk"), lightspeed_default=shop.airflow_connection())
+def airflow(tmp_path_factory: pytest.TempPathFactory, shop: Sandbox) -> Iterator[AirflowHome]:
+    home = airflow_with(_DAGS, tmp_path_factory.mktemp("bulk"), lightspeed_default=shop.airflow_connection())
+    with home.dags_in_one_process():
+        yield home
 
 
 def test_twelve_thousand_ids_go_through_xcom(airflow: AirflowHome, shop: Sandbox) -> None:

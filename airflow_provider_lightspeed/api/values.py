@@ -1,0 +1,53 @@
+"""One reader for the forms in which shops write a value: ids, switches and instants.
+
+The vendor's pages show ids as numbers and switches as booleans; live shops and the form examples write both as text, and
+switches as 1 and 0 too.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+MAX_ID = 2**63 - 1
+_ID_DIGITS = 19
+_SWITCHES: dict[str, bool] = {"true": True, "1": True, "false": False, "0": False}
+
+
+def parse_id(value: Any) -> int | None:
+    """Return an id from a number or its decimal text; None if it is no positive 64-bit number."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _ID_DIGITS:
+        value = int(value)
+    # type, not isinstance: true is no number.
+    return value if type(value) is int and 0 < value <= MAX_ID else None
+
+
+def parse_count(value: Any) -> int | None:
+    """Return a count from a number or its decimal text; None if it is neither."""
+    return 0 if value == "0" or (type(value) is int and value == 0) else parse_id(value)
+
+
+def parse_switch(value: Any) -> bool | None:
+    """Return a switch; None if the shop left it empty (null or an empty text).
+
+    :raises ValueError: for anything else that is neither true nor false.
+    """
+    if type(value) is bool:
+        return value
+    if value is None or value == "":
+        return None
+    text = str(value) if type(value) is int else value
+    switch = _SWITCHES.get(text.lower()) if isinstance(text, str) else None
+    if switch is None:
+        raise ValueError("neither true nor false")
+    return switch
+
+
+def parse_instant(value: Any) -> datetime | None:
+    """Return an instant with its offset from ISO 8601; None if it is none, or its year is impossible."""
+    try:
+        instant = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return None
+    # In the first and the last year another zone may not be able to write it.
+    return instant if instant.tzinfo is not None and 1 < instant.year < 9999 else None

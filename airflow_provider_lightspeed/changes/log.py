@@ -1,0 +1,512 @@
+"""The log of changes: numbered files, each committed by one conditional write, and what is derived from them."""
+
+from __future__ import annotations
+
+import logging
+import re
+import tempfile
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from typing import IO, Any
+
+import msgspec
+
+from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
+from airflow_provider_lightspeed.changes.compare import Known, entry_of
+from airflow_provider_lightspeed.changes.coverage import Coverage, complete_as_of, latest, recent_as_of
+from airflow_provider_lightspeed.changes.files import ChangeFormat, Row
+from airflow_provider_lightspeed.changes.store import (
+    ConditionFailed,
+    ConditionsUnknown,
+    Found,
+    Store,
+    Stored,
+)
+from airflow_provider_lightspeed.exceptions import LightspeedStorageError, LightspeedTaskFailed
+
+log = logging.getLogger(__name__)
+
+_FILES_IN_BLOCK = 1000
+_ATTEMPTS = 5
+_KEY = re.compile(r"changes/block=([0-9]{17})/([0-9]{20})(\.parquet|\.jsonl\.gz)")
+_STATUS, _STATE, _PROBE = "status.json", "_state/known", "_state/conditions"
+
+
+class LightspeedChangesLostError(LightspeedTaskFailed):
+    """Files of a log of changes are missing: what comes after them cannot be told."""
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """What a prefix holds: of which shop, and how. It is fixed, but for a key that was rotated.
+
+    :ivar fields: digest of what is left out, hashed and added.
+    :ivar hash_key: digest that tells one key of hashes from another.
+    """
+
+    shop: str
+    language: str
+    file_format: str
+    fields: str
+    hash_key: str
+
+
+class Commit(msgspec.Struct, frozen=True, kw_only=True):
+    """What a change file says of itself, in the object's metadata.
+
+    :ivar observation: id of the scan, the same in each of its tries.
+    :ivar run: task instance that made it, and `generation` its tries until it is cleared.
+    :ivar started: start of the scan, and `ended` its end.
+    :ivar tickets: how many the shop has.
+    :ivar coverage: up to when the log has every change.
+    :ivar deleted_since_full: in recent scans since the last full one.
+    """
+
+    seq: int
+    observation: str
+    run: str
+    generation: str
+    scan: str
+    started: datetime
+    ended: datetime
+    inserted: int
+    updated: int
+    deleted: int
+    unlisted: int
+    tickets: int
+    calls: int
+    deleted_since_full: int
+    coverage: Coverage
+    identity: Identity
+
+    def to_metadata(self) -> dict[str, str]:
+        """Return it as user metadata of an object: ASCII, less than 2 KB."""
+        plain = msgspec.to_builtins(self)
+        return {
+            name.replace("_", "-"): value if isinstance(value, str) else msgspec.json.encode(value).decode()
+            for name, value in plain.items()
+        }
+
+    @classmethod
+    def from_metadata(cls, metadata: dict[str, str]) -> Commit | None:
+        """Read it; None for what is no change file of this provider."""
+        plain: dict[str, Any] = {name.replace("-", "_"): value for name, value in metadata.items()}
+        try:
+            for name in ("coverage", "identity"):
+                plain[name] = msgspec.json.decode(plain[name])
+            return msgspec.convert(plain, cls, strict=False)
+        except (KeyError, msgspec.MsgspecError):
+            return None
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """A scan that changed more than it may.
+
+    :ivar started: its start.
+    :ivar gone: so many tickets are gone from the list.
+    """
+
+    scan: str
+    started: datetime
+    gone: int
+    why: str
+
+
+class Announced(msgspec.Struct, frozen=True):
+    """The last commit of which an asset event told, and the task instance that sent it."""
+
+    seq: int
+    run: str
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """``status.json``: what the prefix holds now, for people and monitors.
+
+    :ivar seq: of the last change file; 0 if nothing has ever changed.
+    :ivar uri: its address.
+    :ivar tickets: how many tickets ``current`` has.
+    :ivar complete_as_of: every change before this instant is in the log.
+    :ivar recent_as_of: of tickets above `recent_after_id`, every change before this instant is in the log.
+    :ivar scan: kind of the last scan, and `scanned_at` its start.
+    """
+
+    seq: int
+    uri: str | None
+    tickets: int
+    complete_as_of: datetime | None
+    recent_as_of: datetime | None
+    recent_after_id: int
+    scan: str
+    scanned_at: datetime
+    unlisted: int
+    deleted_since_full: int
+    coverage: Coverage
+    identity: Identity
+    refused: Refused | None = None
+    announced: Announced | None = None
+
+
+@dataclass
+class Opened:
+    """A log as a scan finds it.
+
+    :ivar head: the last change file; None if there is none.
+    :ivar known: all tickets as they are after it.
+    :ivar coverage: up to when it has every change.
+    :ivar identity: what the prefix holds; None if it holds nothing.
+    """
+
+    head: Commit | None
+    known: Known
+    coverage: Coverage
+    identity: Identity | None
+    deleted_since_full: int
+    status: Status | None
+
+    @property
+    def seq(self) -> int:
+        """Return the number of the last change file; 0 if there is none."""
+        return self.head.seq if self.head else 0
+
+
+class ChangeLog:
+    """The log below one prefix.
+
+    The files are the truth. ``current``, ``status.json`` and ``_state`` follow from them; each carries the number of the
+    file up to which it goes, is replaced as a whole, and never goes back.
+    """
+
+    def __init__(self, store: Store, form: ChangeFormat) -> None:
+        self._store = store
+        self._form = form
+
+    @property
+    def current_name(self) -> str:
+        """Return the name of the object with all tickets as they are now."""
+        return f"current/tickets{self._form.suffix}"
+
+    def exists(self) -> bool:
+        """Return whether a run has finished here in this format."""
+        return self._store.find(self.current_name) is not None
+
+    def name(self, seq: int) -> str:
+        """Return the name of a change file."""
+        return f"changes/block={seq // _FILES_IN_BLOCK:017}/{seq:020}{self._form.suffix}"
+
+    def uri(self, seq: int) -> str:
+        """Return the address of a change file."""
+        return self._store.uri(self.name(seq))
+
+    def check_conditions(self) -> None:
+        """Prove that the store writes only where a condition holds, before any call to the shop.
+
+        :raises LightspeedTaskFailed: if it does not.
+        """
+        held: list[str] = []
+        try:
+            for expect in (None, '"00000000000000000000000000000000"'):
+                try:
+                    self._store.put(_PROBE, b"", expect=expect)
+                except ConditionFailed:
+                    continue
+                if expect is None:
+                    try:
+                        self._store.put(_PROBE, b"", expect=None)
+                    except ConditionFailed:
+                        continue
+                held.append("If-None-Match" if expect is None else "If-Match")
+            why = f"it ignores {' and '.join(held)}"
+        except ConditionsUnknown as error:
+            held, why = ["all"], str(error)
+        if held:
+            raise LightspeedTaskFailed(
+                f"the store of {self._store.uri('')} knows no conditional writes ({why}). Without them, two runs at "
+                "once would overwrite each other's changes. No ticket was fetched. Use S3, or a store that has them"
+            )
+
+    def open(self) -> Opened:
+        """Find the end of the log, and what is known after it.
+
+        :raises LightspeedTaskFailed: if the prefix holds what this log does not know.
+        """
+        status = self.read_status()
+        known, reached = self._read_known()
+        current = _seq_of(self._store.find(self.current_name))
+        head = self._head(max(status.seq if status else 0, reached, current))
+        self._check_beyond(head)
+        seq = head.seq if head else 0
+        for number in range(reached + 1, seq + 1):
+            apply(known, self.rows(number))
+        coverage = head.coverage if head else ()
+        if status and status.seq == seq:
+            coverage = latest(coverage, status.coverage)
+        elif status and status.seq > seq:
+            raise self.lost(status.seq)
+        latest_word = status if status and status.seq == seq else head
+        return Opened(
+            head, known, coverage,
+            identity=latest_word.identity if latest_word else None,
+            deleted_since_full=latest_word.deleted_since_full if latest_word else 0,
+            status=status,
+        )  # fmt: skip
+
+    def ends(self) -> tuple[Status | None, int, int]:
+        """Return the status, the number of the last change file, and that up to which ``current`` goes."""
+        status = self.read_status()
+        current = _seq_of(self._store.find(self.current_name))
+        head = self._head(max(status.seq if status else 0, current))
+        return status, head.seq if head else 0, current
+
+    def commits(self, after: int) -> Iterator[Commit]:
+        """Go through the change files after one, to the end of the log."""
+        while (found := self._store.find(self.name(after + 1))) is not None:
+            after += 1
+            yield self._commit(found, after)
+
+    def rows(self, seq: int) -> Iterator[Row]:
+        """Go through the rows of a change file.
+
+        :raises LightspeedChangesLostError: if it is gone.
+        """
+        with self._fetch(seq) as body:
+            yield from self._form.read(body)
+
+    def last_rows(self, ticket_ids: Collection[int], seq: int) -> dict[int, Row]:
+        """Return the rows of some tickets as they are after a change file."""
+        found: dict[int, Row] = {}
+        current = self._store.get(self.current_name)
+        reached = _seq_of(current)
+        if current is not None:
+            with current.body as body:
+                found = {row["id"]: row for row in self._form.select(body, ticket_ids)}
+        for number in range(reached + 1, seq + 1):
+            with self._fetch(number) as body:
+                found |= {row["id"]: row for row in self._form.select(body, ticket_ids)}
+        return found
+
+    def append(self, commit: Commit, rows: Iterator[Row]) -> bool:
+        """Commit a change file; return False if another run has committed one with this number."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        name = self.name(commit.seq)
+        with tempfile.TemporaryFile() as file:
+            self._form.write(rows, file)
+            for attempt in range(_ATTEMPTS):
+                file.seek(0)
+                try:
+                    self._store.put(
+                        name, file, expect=None,
+                        metadata=commit.to_metadata(), content_type=self._form.content_type,
+                    )  # fmt: skip
+                except ConditionFailed:
+                    there = self._store.find(name)
+                    if there is None and attempt + 1 < _ATTEMPTS:
+                        continue  # another write was under way, and came to nothing
+                    return there is not None and there.metadata.get("observation") == commit.observation
+                except (BotoCoreError, ClientError):
+                    # The response may be lost, and the file there.
+                    there = self._store.find(name)
+                    if there is None or there.metadata.get("observation") != commit.observation:
+                        raise
+                return True
+        return False
+
+    def write_current(self, seq: int) -> None:
+        """Bring ``current`` up to a change file, unless it is there already."""
+        for _ in range(_ATTEMPTS):
+            there = self._store.find(self.current_name)
+            if there is not None and _seq_of(there) >= seq:
+                return
+            before = self._store.get(self.current_name)
+            reached = _seq_of(before)
+            with ExitStack() as stack:
+                old = stack.enter_context(before.body) if before else None
+                files = [stack.enter_context(self._fetch(number)) for number in range(reached + 1, seq + 1)]
+                out = stack.enter_context(tempfile.TemporaryFile())
+                self._form.merge(old, files, out)
+                out.seek(0)
+                try:
+                    self._store.put(
+                        self.current_name, out, expect=before.etag if before else None,
+                        metadata={"seq": str(seq)}, content_type=self._form.content_type,
+                    )  # fmt: skip
+                except ConditionFailed:
+                    continue  # another run was first: see how far it came
+                return
+        raise LightspeedStorageError(
+            f"{self._store.uri(self.current_name)} changes too often to be brought up to change file {seq}. The file "
+            "is committed; the next run brings it up"
+        )
+
+    def write_state(self, known: Known, seq: int) -> None:
+        """Keep what is known, so that the next scan need not read ``current``. It is no loss if it is not kept."""
+        before = self._store.find(_STATE)
+        if _seq_of(before) > seq:
+            return
+        try:
+            self._store.put(
+                _STATE, known.to_bytes(seq=seq), expect=before.etag if before else None,
+                metadata={"seq": str(seq)},
+            )  # fmt: skip
+        except ConditionFailed:
+            log.info("Another run has written what is known of the tickets meanwhile")
+
+    def read_status(self) -> Status | None:
+        """Return ``status.json``; None if there is none, or it cannot be read."""
+        stored = self._store.get(_STATUS)
+        return None if stored is None else _status_of(stored)
+
+    def write_status(self, change: Callable[[Status | None], Status | None]) -> None:
+        """Change ``status.json``.
+
+        :param change: makes the new one of the one that is there; None leaves it.
+        """
+        for _ in range(_ATTEMPTS):
+            stored = self._store.get(_STATUS)
+            status = change(_status_of(stored) if stored else None)
+            if status is None:
+                return
+            try:
+                self._store.put(
+                    _STATUS, msgspec.json.format(msgspec.json.encode(status)),
+                    expect=stored.etag if stored else None,
+                    metadata={"seq": str(status.seq)}, content_type="application/json",
+                )  # fmt: skip
+            except ConditionFailed:
+                continue
+            return
+        raise LightspeedStorageError(f"{self._store.uri(_STATUS)} changes too often to be written")
+
+    def _head(self, hint: int) -> Commit | None:
+        head = None
+        if hint:
+            found = self._store.find(self.name(hint))
+            if found is None:
+                raise self.lost(hint)
+            head = self._commit(found, hint)
+        for commit in self.commits(hint):
+            head = commit
+        return head
+
+    def _commit(self, found: Found, seq: int) -> Commit:
+        commit = Commit.from_metadata(found.metadata)
+        if commit is None or commit.seq != seq:
+            raise LightspeedTaskFailed(
+                f"{self.uri(seq)} was not written by this provider, or not as this version does. Take another prefix"
+            )
+        return commit
+
+    def _check_beyond(self, head: Commit | None) -> None:
+        """Refuse a prefix with files that are no part of the log."""
+        from botocore.exceptions import ClientError
+
+        seq = head.seq if head else 0
+        try:
+            beyond = next(iter(self._store.names("changes/", self.name(seq) if head else "")), None)
+            others = [name for name in self._store.names("current/") if name != self.current_name]
+        except ClientError as error:
+            log.info("The prefix can't be listed, so foreign files are not looked for: %s", error)
+            return
+        if others:
+            raise LightspeedTaskFailed(
+                f"{self._store.uri(others[0])} is no part of the log of changes. Take a prefix of its own, or "
+                "the file_format that the prefix has"
+            )
+        if beyond is None or self._store.find(self.name(seq + 1)) is not None:
+            return  # nothing, or another run has committed just now
+        if (found := _KEY.fullmatch(beyond)) and found[3] == self._form.suffix and int(found[2]) > seq:
+            raise self.lost(seq + 1)
+        raise LightspeedTaskFailed(
+            f"{self._store.uri(beyond)} is no part of the log of changes. Take a prefix of its own, or the "
+            "file_format that the prefix has"
+        )
+
+    def lost(self, seq: int) -> LightspeedChangesLostError:
+        """Build the error for a change file that is gone."""
+        return LightspeedChangesLostError(
+            f"{self.uri(seq)} is missing, and later files or status.json show that it was there. Bring it back (from "
+            "a version of the bucket, or a copy). A reader begins again from current; a writer takes another prefix"
+        )
+
+    def _fetch(self, seq: int) -> IO[bytes]:
+        stored = self._store.get(self.name(seq))
+        if stored is None:
+            raise self.lost(seq)
+        return stored.body
+
+    def _read_known(self) -> tuple[Known, int]:
+        """Return what is known of the tickets after some change file, and its number: as it was kept, or from rows."""
+        kept = self._store.get(_STATE)
+        if kept is not None:
+            with kept.body as body:
+                read = Known.from_bytes(body.read())
+            if read is not None:
+                return read[0], read[1]["seq"]
+        known = Known()
+        current = self._store.get(self.current_name)
+        if current is None:
+            return known, 0
+        log.info("What is known of the tickets is read from %s", self._store.uri(self.current_name))
+        with current.body as body:
+            known.put(map(entry_of, self._form.read(body)))
+        return known, _seq_of(current)
+
+
+def apply(known: Known, rows: Iterator[Row]) -> list[int]:
+    """Bring what is known up to a change file; return the ids in it."""
+    gone: list[int] = []
+    ids: list[int] = []
+
+    def kept() -> Iterator[Any]:
+        for row in rows:
+            ids.append(row["id"])
+            if row["op"] == "D":
+                gone.append(row["id"])
+            else:
+                yield entry_of(row)
+
+    known.put(kept())
+    known.remove(gone)
+    return ids
+
+
+def instants(coverage: Coverage) -> dict[str, Any]:
+    """Return what a coverage means, as fields of a `Status`."""
+    return {
+        "coverage": coverage,
+        "complete_as_of": complete_as_of(coverage),
+        "recent_as_of": recent_as_of(coverage),
+        "recent_after_id": coverage[-1].after_id if coverage else 0,
+    }
+
+
+def _seq_of(found: Found | None) -> int:
+    text = found.metadata.get("seq", "0") if found else "0"
+    return int(text) if text.isdigit() else 0
+
+
+def _status_of(stored: Stored) -> Status | None:
+    with stored.body as body:
+        try:
+            return msgspec.json.decode(body.read(), type=Status)
+        except msgspec.MsgspecError:
+            return None
+
+
+def check_identity(there: Identity, ours: Identity) -> None:
+    """Refuse a prefix that holds something else. Another key of the shop is for the caller to judge.
+
+    :raises LightspeedConfigurationError: naming what differs.
+    """
+    for name, meaning in (
+        ("language", "another language of the shop"),
+        ("file_format", "another file_format"),
+        ("fields", "other exclude_fields, hash_fields or include_messages"),
+        ("hash_key", "hashes made with another key"),
+    ):
+        if getattr(there, name) != getattr(ours, name):
+            raise LightspeedConfigurationError(
+                f"the prefix holds {meaning}: a warehouse that reads it would mix both. Take another prefix, which "
+                "begins with a full scan. No ticket was fetched"
+            )

@@ -1,0 +1,85 @@
+"""Reads the log of changes, for tasks that load it elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
+from airflow_provider_lightspeed.changes.files import FORMATS
+from airflow_provider_lightspeed.changes.log import ChangeLog
+from airflow_provider_lightspeed.changes.store import Store
+from airflow_provider_lightspeed.formats import Layout
+from airflow_provider_lightspeed.formats.columns import Columns
+
+
+def read_changes(
+    s3_prefix: str, after: int = 0, *, aws_conn_id: str | None = "aws_default"
+) -> Iterator[dict[str, Any]]:
+    """Go through the changes after a change file, in order: the rows of each file, with ``_seq``.
+
+    Rows come as they are read, so nothing large is in memory. Keep the highest ``_seq`` where you keep the rows, in one
+    transaction, and pass it the next time.
+
+    :param s3_prefix: where ``LightspeedTicketChangesToS3Operator`` writes.
+    :param after: number of the last file that was read; 0 for all.
+    :param aws_conn_id: connection to S3.
+    :raises LightspeedChangesLostError: (while going through) if a file is missing: retention has removed what comes after
+        the number. Begin again from ``current``.
+    """
+    from airflow_provider_lightspeed.s3.client import connect, s3_errors
+
+    with s3_errors(f"read {s3_prefix}"):
+        log = open_log(connect(aws_conn_id), s3_prefix)
+        yield from read_after(log, after)
+
+
+def read_after(log: ChangeLog, after: int) -> Iterator[dict[str, Any]]:
+    """Go through the changes in a log."""
+    status = log.read_status()
+    for commit in log.commits(after):
+        yield from log.rows(commit.seq)
+        after = commit.seq
+    if status is not None and after < status.seq:
+        raise log.lost(after + 1)
+
+
+def open_log(client: Any, s3_prefix: str) -> ChangeLog:
+    """Return the log below a prefix, to be read.
+
+    :raises LightspeedConfigurationError: if there is none.
+    """
+    bucket, prefix = parse_prefix(s3_prefix)
+    store = Store(client, bucket, prefix, {})
+    for make in FORMATS.values():
+        # Readers take the columns of the file; those of this layout are for writers.
+        log = ChangeLog(store, make(Columns(Layout(flatten=True))))
+        if log.exists():
+            return log
+    raise LightspeedConfigurationError(
+        f"there is no log of changes below {s3_prefix}: LightspeedTicketChangesToS3Operator has not run yet, or "
+        "writes elsewhere"
+    )
+
+
+def parse_prefix(s3_prefix: str, s3_bucket: str | None = None) -> tuple[str, str]:
+    """Return the bucket and the prefix, without a slash at its end.
+
+    :raises LightspeedConfigurationError: if one of them is missing.
+    """
+    from airflow_provider_lightspeed.s3.client import parse_s3_uri
+
+    is_address = s3_prefix.lower().startswith("s3://")
+    if is_address and s3_bucket:
+        raise LightspeedConfigurationError(f"s3_prefix {s3_prefix!r} names its bucket: leave s3_bucket out")
+    if not is_address and not s3_bucket:
+        raise LightspeedConfigurationError(
+            f"s3_prefix {s3_prefix!r} needs s3_bucket, or to be an s3:// address"
+        )
+    bucket, prefix = parse_s3_uri(s3_prefix if is_address else f"s3://{s3_bucket}/{s3_prefix}")
+    prefix = prefix.strip("/")
+    if not prefix:
+        raise LightspeedConfigurationError(
+            "s3_prefix needs a folder in the bucket, such as s3://bucket/lightspeed/shop_nl/"
+        )
+    return bucket, prefix

@@ -1,0 +1,623 @@
+"""One scan of a shop into the log: read, compare, confirm what is gone, commit, bring the rest up. No operator here."""
+
+from __future__ import annotations
+
+import logging
+from array import array
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+from typing import Any, Literal, Protocol
+from uuid import uuid4
+
+import msgspec
+
+from airflow_provider_lightspeed.api.errors import (
+    LightspeedConfigurationError,
+    LightspeedIncompleteListError,
+    LightspeedNotFoundError,
+    LightspeedQuotaExhaustedError,
+)
+from airflow_provider_lightspeed.api.tickets import Request, TicketFilter, get_ticket
+from airflow_provider_lightspeed.changes.compare import Comparison, Entry, Known, Limits, entry_of
+from airflow_provider_lightspeed.changes.coverage import (
+    Coverage,
+    as_of,
+    complete_as_of,
+    covered_by,
+    latest,
+    recent_as_of,
+)
+from airflow_provider_lightspeed.changes.files import Row
+from airflow_provider_lightspeed.changes.log import (
+    Announced,
+    ChangeLog,
+    Commit,
+    Identity,
+    Opened,
+    Refused,
+    Status,
+    apply,
+    check_identity,
+    instants,
+)
+from airflow_provider_lightspeed.exceptions import LightspeedStorageError, LightspeedTaskFailed
+from airflow_provider_lightspeed.s3.staging import Chunk, Staging
+
+log = logging.getLogger(__name__)
+
+Kind = Literal["auto", "recent", "full"]
+
+_ATTEMPTS = 5
+#: A killed scan asks again for no more than this, and what is under way.
+_CALLS_AT_RISK = 30
+_ROWS_AT_RISK = 20_000
+#: Known tickets that are asked for to tell a rotated key from another shop.
+_EVIDENCE = 20
+#: Conversations fetched between two points from which a scan can resume.
+_BATCH = 32
+#: So many calls may be made again after a deferral.
+_FEW_CALLS = 5
+_KEPT_OF_GONE = (
+    "id",
+    "created_at",
+    "updated_at",
+    "is_answered",
+    "is_closed",
+    "is_todo",
+    "do_notify_answered",
+)
+
+
+class LightspeedTooManyChangesError(LightspeedTaskFailed):
+    """More tickets are gone or changed than may be without a person's consent. Nothing is committed."""
+
+
+class Client(Protocol):
+    """What a scan needs of the shop's client."""
+
+    @property
+    def calls(self) -> int:
+        """API calls so far."""
+
+    def iter_pages(self, tickets: TicketFilter, cursor: Any = None) -> Iterator[Any]:
+        """Read the list, page by page."""
+
+    def call(self, request: Request) -> Any:
+        """Make a call."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a shop is scanned.
+
+    :param recent: age up to which a ticket is read by a recent scan.
+    :param full_every: age of the last full scan from which ``auto`` makes another one.
+    :param confirm_deleted: tickets that are gone from the list and asked for one by one.
+    """
+
+    identity: Identity
+    scan: Kind = "auto"
+    recent: timedelta = timedelta(days=14)
+    full_every: timedelta = timedelta(hours=23)
+    limits: Limits = field(default_factory=Limits)
+    confirm_deleted: int = 25
+    run: str = ""
+    generation: str = ""
+
+
+class Progress(msgspec.Struct, kw_only=True):
+    """What a scan has done so far: plain JSON, some kilobytes.
+
+    :ivar observation: id of the scan.
+    :ivar identity: of the shop and the layout; progress of another one is of no use.
+    :ivar base: the change file that it began after, and `coverage` as it was then.
+    :ivar cursor: where reading the list resumes; None: at its beginning.
+    :ivar parts: what is staged: tickets seen, rows of those that are new or changed.
+    :ivar ended: when the list was read; None: not yet.
+    :ivar gone: tickets that the shop does not have any more, and `unlisted` those that it has and does not list.
+    """
+
+    observation: str
+    identity: Identity
+    scan: Literal["recent", "full"]
+    after_id: int
+    started: datetime
+    base: int
+    coverage: Coverage
+    cursor: Any = None
+    parts: list[Chunk] = msgspec.field(default_factory=list)
+    ended: datetime | None = None
+    gone: list[int] = msgspec.field(default_factory=list)
+    unlisted: list[int] = msgspec.field(default_factory=list)
+    calls: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain JSON values."""
+        # Lists in place of tuples: Airflow's store keeps what JSON knows.
+        plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
+        return plain
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any] | None) -> Progress | None:
+        """Read it; None for nothing, or for what another version has written."""
+        try:
+            return None if state is None else msgspec.convert(state, cls)
+        except msgspec.ValidationError:
+            return None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a scan has found, as the task returns it.
+
+    :ivar seq: the last change file, and `uri` its address.
+    :ivar tickets: how many the shop has.
+    """
+
+    seq: int
+    uri: str | None
+    inserted: int
+    updated: int
+    deleted: int
+    unlisted: int
+    tickets: int
+    scan: str
+    complete_as_of: datetime | None
+    recent_as_of: datetime | None
+    calls: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain JSON values."""
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        return plain
+
+
+class Scan:
+    """A scan, from opening the log to the last thing that follows from its commit.
+
+    :ivar progress: what it has done so far.
+    :param row: the columns of a ticket, as they are written.
+    :param parts: where what is read is kept, by the scan's id.
+    :param save: saves progress for the next try.
+    :param with_messages: puts the conversations into tickets, and returns how many of them it did before the quota was
+        exhausted, and that error.
+    :param now: the time; replaced in tests.
+    """
+
+    progress: Progress
+
+    def __init__(
+        self,
+        change_log: ChangeLog,
+        client: Client,
+        options: Options,
+        *,
+        row: Callable[[Mapping[str, Any]], Row],
+        parts: Callable[[str], Staging],
+        save: Callable[[dict[str, Any]], None] = lambda _: None,
+        with_messages: Callable[[list[Any]], tuple[list[Any], LightspeedQuotaExhaustedError | None]]
+        | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._log = change_log
+        self._client = client
+        self._options = options
+        self._row = row
+        self._make_parts = parts
+        self._save_progress = save
+        self._with_messages = with_messages
+        self._now = now
+        self._calls_before = 0
+        self._calls_at_start = client.calls
+        self._calls_saved = self._calls_moved = client.calls
+        self._seen = array("q")
+        self._begun = False
+        self._rows: list[tuple[Row, int]] = []  # with raw fingerprints
+
+    def run(self, progress: Progress | None) -> Result:
+        """Scan the shop, or resume an earlier try, and return what was found.
+
+        :raises LightspeedQuotaExhaustedError: if the quota needs longer than the client waits. Progress is saved.
+        :raises LightspeedTaskFailed: if it may not be committed.
+        """
+        self._log.check_conditions()
+        opened = self._log.open()
+        if progress is not None and not self._fits(progress, opened):
+            log.info("What an earlier try has done does not fit any more; starting over")
+            progress = None
+        if (own := self._own_commit(opened, progress)) is not None and opened.head is not None:
+            log.info("An earlier try had committed %s before it ended", self._log.uri(own.seq))
+            result = self._finish(own, opened.head, opened.coverage, opened.known)
+            if progress is not None:
+                self._make_parts(progress.observation).remove()
+            return result
+        self._check_shop(opened)
+        self.progress = progress or self._begin(opened)
+        self._begun = True
+        self._calls_before = self.progress.calls
+        result = self._scan(opened)
+        self._parts.remove()
+        return result
+
+    @property
+    def can_resume(self) -> bool:
+        """Return whether stopping now loses little; else the list would be read from its beginning again."""
+        is_read = not self._begun or self.progress.ended is not None
+        return is_read or self._client.calls - self._calls_moved <= _FEW_CALLS
+
+    def remove_parts(self) -> None:
+        """Remove what was staged, if anything was."""
+        if self._begun:
+            self._parts.remove()
+
+    # Which scan, and whether it is the same shop.
+
+    def _fits(self, progress: Progress, opened: Opened) -> bool:
+        return progress.identity == self._options.identity and progress.base <= opened.seq
+
+    def _own_commit(self, opened: Opened, progress: Progress | None) -> Commit | None:
+        head, options = opened.head, self._options
+        if progress is not None:
+            commits = self._log.commits(progress.base)
+            return next((commit for commit in commits if commit.observation == progress.observation), None)
+        is_own = head is not None and options.run and options.generation
+        if is_own and head is not None and (head.run, head.generation) == (options.run, options.generation):
+            return head
+        return None
+
+    def _check_shop(self, opened: Opened) -> None:
+        there, ours = opened.identity, self._options.identity
+        if there is None:
+            return
+        check_identity(there, ours)
+        if there.shop == ours.shop:
+            return
+        known = opened.known.sample(_EVIDENCE)
+        same = sum(self._is_there(entry) for entry in known)
+        if 2 * same < len(known):
+            raise LightspeedConfigurationError(
+                f"the prefix holds another shop: of {len(known)} tickets in it, this connection's shop has {same}. "
+                "Take another prefix for each shop"
+            )
+        log.info("The API key is another one; %d of %d known tickets are in the shop", same, len(known))
+
+    def _is_there(self, entry: Entry) -> bool:
+        try:
+            ticket = self._client.call(get_ticket(entry.id))
+        except LightspeedNotFoundError as error:
+            if not error.gone:
+                raise
+            return False
+        return entry_of(self._row(ticket)).created == entry.created
+
+    def _begin(self, opened: Opened) -> Progress:
+        now = self._now()
+        refused = opened.status.refused if opened.status else None
+        scan = choose_scan(self._options, opened.coverage, refused, now)
+        after_id = opened.known.highest_created_before(now - self._options.recent) if scan == "recent" else 0
+        return Progress(
+            observation=uuid4().hex,
+            identity=self._options.identity,
+            scan="recent" if after_id else "full",
+            after_id=after_id,
+            started=now,
+            base=opened.seq,
+            coverage=opened.coverage,
+        )
+
+    # Reading and comparing.
+
+    def _scan(self, opened: Opened) -> Result:
+        progress = self.progress
+        log.info(
+            "Reading %s of the shop; %d tickets are known",
+            f"the tickets after id {progress.after_id}" if progress.after_id else "all tickets",
+            len(opened.known),
+        )
+        comparison = Comparison(opened.known, progress.after_id, self._row)
+        self._replay(comparison)
+        if progress.ended is None:
+            self._read(comparison)
+        # What other runs had committed before this try: what is known has it already.
+        others = [commit for commit in self._log.commits(progress.base) if commit.seq <= opened.seq]
+        touched = {row["id"] for one in others for row in self._log.rows(one.seq)}
+        self._confirm(opened, comparison, touched)
+        self._settle(comparison)
+        return self._commit(opened, comparison.found, others, touched)
+
+    def _replay(self, comparison: Comparison) -> None:
+        for data in self._parts.read(self.progress.parts):
+            part = msgspec.msgpack.decode(data)
+            comparison.replay(_ids(part["seen"]), (entry_of(row, raw) for row, raw in part["rows"]))
+        comparison.end_replay()
+
+    def _settle(self, comparison: Comparison) -> None:
+        shown = len(comparison.found)
+        comparison.found.sort()
+        if len(comparison.found) != shown:
+            raise LightspeedIncompleteListError("the list showed a new ticket twice", seen=shown)
+
+    def _read(self, comparison: Comparison) -> None:
+        progress = self.progress
+        wanted = TicketFilter(since_id=progress.after_id or None)
+        try:
+            for page in self._client.iter_pages(wanted, progress.cursor):
+                self._take(page, comparison)
+        except LightspeedQuotaExhaustedError:
+            self._save()
+            raise
+        progress.ended = self._now()
+        self._save_in_time()
+
+    def _take(self, page: Any, comparison: Comparison) -> None:
+        self._see(page.tickets, comparison)
+        if page.cursor is not None:
+            self.progress.cursor = page.cursor
+            self._calls_moved = self._client.calls
+        self._save_in_time()
+
+    def _see(self, tickets: list[Any], comparison: Comparison) -> None:
+        changed = []
+        for ticket in tickets:
+            if (row := comparison.see(ticket)) is None:
+                self._seen.append(ticket["id"])
+            else:
+                changed.append((ticket, row, comparison.found.raw[-1]))
+        self._keep(changed)
+
+    def _keep(self, changed: list[tuple[Any, Row, int]]) -> None:
+        if self._with_messages is None or not self.progress.coverage:
+            self._rows += [(row, raw) for _, row, raw in changed]
+            return
+        for start in range(0, len(changed), _BATCH):
+            batch = changed[start : start + _BATCH]
+            done, exhausted = self._with_messages([ticket for ticket, _, _ in batch])
+            for ticket, (_, row, raw) in zip(done, batch, strict=False):
+                self._rows.append(({**row, "messages": self._row(ticket)["messages"]}, raw))
+            if exhausted is not None:
+                raise exhausted
+            self._save_in_time()
+
+    def _save_in_time(self) -> None:
+        is_full = len(self._rows) >= _ROWS_AT_RISK
+        if is_full or self._client.calls - self._calls_saved >= _CALLS_AT_RISK:
+            self._save()
+
+    def _save(self) -> None:
+        if self._rows or self._seen:
+            data = msgspec.msgpack.encode({"seen": self._seen.tobytes(), "rows": self._rows})
+            self.progress.parts.append(self._parts.add(data))
+            self._rows, self._seen = [], array("q")
+        self.progress.calls = self._calls
+        self._calls_saved = self._client.calls
+        self._save_progress(self.progress.to_json())
+
+    # What is gone.
+
+    def _confirm(self, opened: Opened, comparison: Comparison, touched: set[int]) -> None:
+        """Tell the tickets that are gone from those that the list hides, and refuse too many of either."""
+        progress, known, limits = self.progress, opened.known, self._options.limits
+        absent = [ticket_id for ticket_id in comparison.absent() if ticket_id not in touched]
+        # Those that the list has hidden before come last, and never count as gone unless the shop says so.
+        absent.sort(key=known.is_unlisted)
+        new = [ticket_id for ticket_id in absent if not known.is_unlisted(ticket_id)]
+        scope = known.above(progress.after_id)
+        updated = sum(ticket_id in known for ticket_id in comparison.found.ids if ticket_id not in touched)
+        if why := limits.too_many_deleted(len(new), opened.deleted_since_full, scope):
+            self._refuse(len(new), f"{why}. If they were deleted, set accept_deleted={len(new)} for one run")
+        if why := limits.too_many_updated(updated, scope):
+            self._refuse(len(new), f"{why}. If that is right, set max_updated=1 for one run")
+        self._ask_for(absent[: self._options.confirm_deleted], comparison)
+        if progress.unlisted:
+            # The list hides tickets, so that being gone from it proves nothing for the rest of them either.
+            self._ask_for(new, comparison)
+        answered = {*progress.gone, *progress.unlisted}
+        for ticket_id in absent:
+            if ticket_id not in answered:
+                (progress.unlisted if known.is_unlisted(ticket_id) else progress.gone).append(ticket_id)
+        if progress.unlisted:
+            log.warning(
+                "The shop has %d tickets that its list does not show; they stay: %s",
+                len(progress.unlisted), progress.unlisted[:10],
+            )  # fmt: skip
+        known.set_unlisted(progress.unlisted)
+
+    def _ask_for(self, ticket_ids: list[int], comparison: Comparison) -> None:
+        """Request tickets one by one; what the shop shows of them counts as if the list had shown it."""
+        for ticket_id in ticket_ids:
+            if ticket_id in self.progress.gone or ticket_id in self.progress.unlisted:
+                continue
+            try:
+                ticket = self._client.call(get_ticket(ticket_id))
+            except LightspeedNotFoundError as error:
+                if not error.gone:
+                    raise
+                self.progress.gone.append(ticket_id)
+            except LightspeedQuotaExhaustedError:
+                self._save()
+                raise
+            else:
+                self._see([ticket], comparison)
+                self.progress.unlisted.append(ticket_id)
+
+    def _refuse(self, gone: int, why: str) -> None:
+        refused = Refused(self.progress.scan, self.progress.started, gone, why)
+        self._log.write_status(lambda status: status and msgspec.structs.replace(status, refused=refused))
+        raise LightspeedTooManyChangesError(f"{why}. Nothing was committed, and the log is as it was")
+
+    # Committing.
+
+    def _commit(self, opened: Opened, found: Known, others: list[Commit], touched: set[int]) -> Result:
+        """Commit what is left beside what other runs have committed since the scan began."""
+        progress, known = self.progress, opened.known
+        head, coverage, since_full = opened.head, opened.coverage, opened.deleted_since_full
+        for _ in range(_ATTEMPTS):
+            entries = [found[index] for index in range(len(found)) if found.ids[index] not in touched]
+            gone = [
+                ticket_id for ticket_id in progress.gone if ticket_id not in touched and ticket_id in known
+            ]
+            inserted = sum(entry.id not in known for entry in entries)
+            ended = progress.ended or self._now()
+            started = min([progress.started, *(other.started for other in others)])
+            commit = Commit(
+                seq=(head.seq if head else 0) + 1,
+                observation=progress.observation,
+                run=self._options.run,
+                generation=self._options.generation,
+                scan=progress.scan,
+                started=progress.started,
+                ended=max(ended, head.ended) if head else ended,
+                inserted=inserted,
+                updated=len(entries) - inserted,
+                deleted=len(gone),
+                unlisted=len(progress.unlisted),
+                tickets=len(known) + inserted - len(gone),
+                calls=self._calls,
+                deleted_since_full=since_full + len(gone) if progress.after_id else 0,
+                coverage=covered_by(coverage, progress.after_id, started),
+                identity=self._options.identity,
+            )
+            if not entries and not gone:
+                nothing = msgspec.structs.replace(commit, seq=commit.seq - 1)
+                return self._finish(nothing, nothing, latest(coverage, commit.coverage), known)
+            if self._log.append(commit, self._rows_of(commit, known, touched, gone)):
+                known.put(entries)
+                known.remove(gone)
+                return self._finish(commit, commit, commit.coverage, known)
+            for other in self._log.commits(commit.seq - 1):
+                touched.update(apply(known, self._log.rows(other.seq)))
+                others.append(other)
+                head, coverage, since_full = other, other.coverage, other.deleted_since_full
+        raise LightspeedStorageError(
+            f"other runs have committed {len(others)} change files since this scan began, each before it could. Run "
+            "one DAG run at a time for a prefix (max_active_runs=1). The next try resumes"
+        )
+
+    def _rows_of(self, commit: Commit, known: Known, touched: set[int], gone: list[int]) -> Iterator[Row]:
+        def change(op: str, row: Row) -> Row:
+            return {
+                "op": op,
+                "_seq": commit.seq,
+                "_changed_after": as_of(self.progress.coverage, row["id"]),
+                "_changed_by": commit.ended,
+                **row,
+            }
+
+        staged = (msgspec.msgpack.decode(data)["rows"] for data in self._parts.read(self.progress.parts))
+        for rows in chain(staged, [self._rows]):
+            for row, _ in rows:
+                if row["id"] not in touched:
+                    yield change("U" if row["id"] in known else "I", row)
+        last = self._log.last_rows(gone, commit.seq - 1) if gone else {}
+        for ticket_id in gone:
+            row = last.get(ticket_id, {"id": ticket_id})
+            yield change("D", {name: row.get(name) for name in _KEPT_OF_GONE if name in row})
+
+    def _finish(self, made: Commit, head: Commit, coverage: Coverage, known: Known) -> Result:
+        """Bring up what follows from the log, and return what a scan has found.
+
+        :param made: what the scan found.
+        :param head: the end of the log, and its `coverage`; what is `known` is as it is then.
+        """
+        self._log.write_current(head.seq)
+        self._log.write_state(known, head.seq)
+
+        def status(before: Status | None) -> Status | None:
+            if before is not None and before.seq > head.seq:
+                return None
+            is_same = before is not None and before.seq == head.seq
+            settles = before and before.refused and made.scan in {"full", before.refused.scan}
+            return Status(
+                seq=head.seq,
+                uri=self._uri(head.seq),
+                tickets=len(known),
+                scan=made.scan,
+                scanned_at=made.started,
+                unlisted=made.unlisted,
+                deleted_since_full=head.deleted_since_full,
+                identity=self._options.identity,
+                refused=before.refused if before and not settles else None,
+                announced=before.announced if before else None,
+                **instants(latest(before.coverage, coverage) if before and is_same else coverage),
+            )
+
+        self._log.write_status(status)
+        return Result(
+            seq=made.seq,
+            uri=self._uri(made.seq),
+            inserted=made.inserted,
+            updated=made.updated,
+            deleted=made.deleted,
+            unlisted=made.unlisted,
+            tickets=made.tickets,
+            scan=made.scan,
+            complete_as_of=complete_as_of(coverage),
+            recent_as_of=recent_as_of(coverage),
+            calls=made.calls,
+        )
+
+    def _uri(self, seq: int) -> str | None:
+        return self._log.uri(seq) if seq else None
+
+    @property
+    def _calls(self) -> int:
+        return self._calls_before + self._client.calls - self._calls_at_start
+
+    @property
+    def _parts(self) -> Staging:
+        return self._make_parts(self.progress.observation)
+
+
+def announce(change_log: ChangeLog, run: str) -> Callable[[], None] | None:
+    """Return how to note that the end of the log was announced; None if it was, by another run.
+
+    What this run has noted itself counts for nothing: it may have been killed before its event was sent. So a crash
+    may repeat an event, and loses none.
+    """
+    status = change_log.read_status()
+    if status is None or not status.seq:
+        return None
+    told = status.announced
+    if told is not None and told.seq >= status.seq and told.run != run:
+        return None
+    seq = status.seq
+
+    def note() -> None:
+        def change(there: Status | None) -> Status | None:
+            if there is None or (there.announced and there.announced.seq > seq):
+                return None
+            return msgspec.structs.replace(there, announced=Announced(seq, run))
+
+        change_log.write_status(change)
+
+    return note
+
+
+def choose_scan(
+    options: Options, coverage: Coverage, refused: Refused | None, now: datetime
+) -> Literal["recent", "full"]:
+    """Return which scan is due."""
+    last_full = coverage[0].as_of if coverage else None
+    if last_full is None:
+        return "full"  # nothing is known yet
+    if options.scan != "auto":
+        return options.scan
+    if now - last_full <= options.full_every:
+        return "recent"
+    if refused is None or refused.scan != "full" or options.limits.accept_deleted is not None:
+        return "full"
+    if now - refused.started > options.full_every:
+        return "full"
+    log.warning(
+        "A full scan is due, and the last one was refused at %s: %s. Recent scans go on until then",
+        refused.started.isoformat(), refused.why,
+    )  # fmt: skip
+    return "recent"
+
+
+def _ids(data: bytes) -> array[int]:
+    ids = array("q")
+    ids.frombytes(data)
+    return ids

@@ -1,0 +1,497 @@
+"""Every change of a shop's tickets, and the tickets as they are now, to S3."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from math import inf
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow_provider_lightspeed._airflow import (
+    Asset,
+    BaseOperator,
+    Variable,
+    conf,
+    mask_secret,
+)
+from airflow_provider_lightspeed._arguments import is_unrendered, parse_flag, record_passed, require_rendered
+from airflow_provider_lightspeed._checkpoint import Checkpoint, clear_generation, defer_until
+from airflow_provider_lightspeed.api.errors import (
+    LightspeedConfigurationError,
+    LightspeedIncompleteListError,
+    LightspeedQuotaExhaustedError,
+)
+from airflow_provider_lightspeed.assets import is_ticket_changes_asset
+from airflow_provider_lightspeed.exceptions import (
+    LightspeedStagingLostError,
+    LightspeedStaleChangesError,
+    LightspeedTaskFailed,
+    fail_without_retry,
+)
+from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
+
+if TYPE_CHECKING:
+    from airflow_provider_lightspeed._airflow import Context
+    from airflow_provider_lightspeed.changes.log import ChangeLog
+    from airflow_provider_lightspeed.changes.scan import Options, Scan
+    from airflow_provider_lightspeed.formats import Layout
+    from airflow_provider_lightspeed.formats.columns import Columns
+    from airflow_provider_lightspeed.transfers.redaction import Redaction
+
+# What runs the scan is loaded where that begins: DAG files are parsed every few seconds.
+
+#: None or an empty text must not stand for their absence: fields would leave the shop, or more would be deleted.
+_OPTIONS = (
+    "s3_bucket",
+    "exclude_fields",
+    "hash_fields",
+    "hash_key_variable",
+    "encrypt",
+    "kms_key_id",
+    "acl_policy",
+)
+_HASH_KEY_VARIABLE = "lightspeed_hash_key"
+_SCANS = ("auto", "recent", "full")
+#: After these, a try that resumes would fail alike.
+_NOT_RESUMABLE = (
+    LightspeedConfigurationError,
+    LightspeedIncompleteListError,
+    LightspeedStagingLostError,
+    LightspeedTaskFailed,
+)
+
+
+class LightspeedTicketChangesToS3Operator(BaseOperator):
+    """Keep the tickets of a shop in S3 as they are now, and a log of every change.
+
+    Below the prefix are ``changes/``, a numbered file for each run that found changes (inserts, updates and deletes);
+    ``current/``, one object with all tickets as they are now; and ``status.json``. A change file is committed by one
+    conditional write and never changes. A delete is proven by a complete list.
+
+    Every change before ``complete_as_of`` is there, and of recent tickets every change before ``recent_as_of``. After a
+    crash the next try resumes (Airflow 3.3; older versions start over). Run one DAG for a prefix, with
+    ``max_active_runs=1``; two at once are safe, but cost calls twice.
+
+    Returns ``{"seq", "uri", "inserted", "updated", "deleted", "unlisted", "tickets", "scan", "complete_as_of",
+    "recent_as_of", "calls"}``; ``seq`` and ``uri`` name the last change file, and the counts are 0 when nothing changed.
+
+    :param s3_prefix: folder in the bucket, or its full ``s3://`` address (templated). It holds one shop.
+    :param s3_bucket: bucket, unless ``s3_prefix`` has it (templated).
+    :param scan: ``full`` reads all tickets; ``recent`` those created in the last ``recent``, which takes few calls;
+        ``auto`` a full scan when the last one is older than ``full_every``, else a recent one (templated).
+    :param recent: age up to which a recent scan reads tickets.
+    :param full_every: age of the last full scan after which ``auto`` makes the next one.
+    :param file_format: ``parquet``, or ``jsonl`` (gzip) (templated).
+    :param include_messages: ``"changed"`` adds the conversation of each ticket that is new or changed, with one call
+        more for each. Those of the first run have none.
+    :param max_deleted: share of the scanned tickets that may be gone, with those gone since the last full scan; 25 may
+        always be. Above it the task fails and commits nothing.
+    :param confirm_deleted: how many of the gone tickets are requested one by one before they count as deleted.
+    :param accept_deleted: so many may be gone in this run, whatever ``max_deleted`` says; the error names the number
+        (templated).
+    :param max_updated: share of the scanned tickets that may be changed; 25 may always be.
+    :param exclude_fields: as for an export; not ``createdAt``, which recent scans need (templated).
+    :param hash_fields: as for an export (templated).
+    :param hash_key_variable: as for an export (templated).
+    :param encrypt: whether S3 encrypts the objects with its own key.
+    :param kms_key_id: KMS key with which S3 encrypts the objects (templated).
+    :param acl_policy: canned ACL of the objects (templated).
+    :param deferrable: whether the worker slot is freed when the quota needs longer than the connection's ``max_wait``
+        (default: ``[operators] default_deferrable``). If not, the task waits.
+    :param lightspeed_conn_id: connection to the shop (templated).
+    :param aws_conn_id: connection to S3 (templated). It needs the rights to put, get, list and delete below the prefix's
+        first folder.
+    :raises LightspeedTaskFailed: (no retry) if an argument is wrong, the prefix holds another shop or layout, the store
+        has no conditional writes, or more changed than may. Nothing is committed then.
+    :raises LightspeedError: (retried) for what may pass.
+    """
+
+    template_fields: Sequence[str] = (
+        "s3_prefix",
+        "s3_bucket",
+        "scan",
+        "file_format",
+        "accept_deleted",
+        "exclude_fields",
+        "hash_fields",
+        "hash_key_variable",
+        "kms_key_id",
+        "acl_policy",
+        "lightspeed_conn_id",
+        "aws_conn_id",
+    )
+    ui_color = "#f9e3e3"
+
+    @record_passed
+    def __init__(
+        self,
+        *,
+        s3_prefix: str,
+        s3_bucket: str | None = None,
+        scan: Literal["auto", "recent", "full"] = "auto",
+        recent: timedelta = timedelta(days=14),
+        full_every: timedelta = timedelta(hours=23),
+        file_format: Literal["parquet", "jsonl"] = "parquet",
+        include_messages: Literal[False, "changed"] = False,
+        max_deleted: float = 0.01,
+        confirm_deleted: int = 25,
+        accept_deleted: int | str | None = None,
+        max_updated: float = 0.5,
+        exclude_fields: Sequence[str] = (),
+        hash_fields: Sequence[str] = (),
+        hash_key_variable: str | None = None,
+        encrypt: bool = False,
+        kms_key_id: str | None = None,
+        acl_policy: str | None = None,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        lightspeed_conn_id: str = LightspeedHook.default_conn_name,
+        aws_conn_id: str | None = "aws_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.s3_prefix = s3_prefix
+        self.s3_bucket = s3_bucket
+        self.scan = scan
+        self.recent = recent
+        self.full_every = full_every
+        self.file_format = file_format
+        self.include_messages = include_messages
+        self.max_deleted = max_deleted
+        self.confirm_deleted = confirm_deleted
+        self.accept_deleted = accept_deleted
+        self.max_updated = max_updated
+        self.exclude_fields = exclude_fields
+        self.hash_fields = hash_fields
+        self.hash_key_variable = hash_key_variable
+        self.encrypt = encrypt
+        self.kms_key_id = kms_key_id
+        self.acl_policy = acl_policy
+        self.deferrable = deferrable
+        self.lightspeed_conn_id = lightspeed_conn_id
+        self.aws_conn_id = aws_conn_id
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Scan the shop, from where the last try of this task has stopped."""
+        return self._run(context, Checkpoint(context).load())
+
+    def execute_complete(
+        self,
+        context: Context,
+        event: Any = None,  # ruff: ignore[unused-method-argument] - Airflow passes it
+        state: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Resume after a deferral. ``dag.test()`` of Airflow 3.3.2 drops the state: the checkpoint has it too."""
+        return self._run(context, state or Checkpoint(context).load())
+
+    @fail_without_retry()
+    def _run(self, context: Context, state: dict[str, Any] | None) -> dict[str, Any]:
+        from airflow_provider_lightspeed.changes.reader import parse_prefix
+        from airflow_provider_lightspeed.changes.scan import announce
+        from airflow_provider_lightspeed.s3.client import s3_errors
+
+        started = time.monotonic()
+        self._check_options()
+        bucket, prefix = parse_prefix(self.s3_prefix, self.s3_bucket)
+        hook = self._hook(None)
+        redaction = self._redaction(hook)
+        layout = self._layout(redaction)
+        options = self._scan_options(context, hook, redaction)
+        with s3_errors(f"use s3://{bucket}/{prefix}/"):
+            log = self._open(bucket, prefix, layout)
+            result = self._scan(context, state, log, options, redaction, layout)
+        self.log.info(
+            "%s scan: %d inserted, %d updated, %d deleted, %d tickets in s3://%s/%s/ (change file %d); %d API calls "
+            "in %.1f s",
+            result["scan"].capitalize(), result["inserted"], result["updated"], result["deleted"], result["tickets"],
+            bucket, prefix, result["seq"], result["calls"], time.monotonic() - started,
+        )  # fmt: skip
+        outlets = [outlet for outlet in self.outlets if is_ticket_changes_asset(outlet)]
+        events: Any = context.get("outlet_events")
+        if outlets and events is not None:
+            with s3_errors(f"use s3://{bucket}/{prefix}/"):
+                if (note := announce(log, options.run)) is not None:
+                    for outlet in outlets:
+                        events[outlet].add(Asset(uri=outlet.name), extra=result)
+                    note()
+        return result
+
+    def _scan(
+        self,
+        context: Context,
+        state: dict[str, Any] | None,
+        log: ChangeLog,
+        options: Options,
+        redaction: Redaction,
+        layout: Layout,
+    ) -> dict[str, Any]:
+        from airflow_provider_lightspeed.changes.scan import Progress
+        from airflow_provider_lightspeed.formats.columns import Columns
+
+        checkpoint = Checkpoint(context)
+        columns = Columns(layout)
+        saved = state
+
+        def save(progress: dict[str, Any]) -> None:
+            nonlocal saved
+            saved = progress
+            checkpoint.save(progress)
+
+        max_wait = None if self.deferrable else inf
+        while True:
+            hook = self._hook(max_wait)
+            scan = self._make_scan(log, hook, options, redaction, columns, save)
+            try:
+                result = scan.run(Progress.from_json(saved)).to_json()
+            except LightspeedQuotaExhaustedError as error:
+                if scan.can_resume:
+                    self.log.info("%s. The worker slot is free until then", error)
+                    defer_until(self, error.until, self.execute_complete.__name__, saved)
+                # The list can't be resumed where it is, so it must not be interrupted.
+                max_wait = inf
+            except _NOT_RESUMABLE:
+                checkpoint.clear()
+                with suppress(Exception):
+                    scan.remove_parts()
+                raise
+            else:
+                checkpoint.clear()
+                return result
+
+    def _make_scan(
+        self,
+        log: ChangeLog,
+        hook: LightspeedHook,
+        options: Options,
+        redaction: Redaction,
+        columns: Columns,
+        save: Any,
+    ) -> Scan:
+        from airflow_provider_lightspeed.changes.reader import parse_prefix
+        from airflow_provider_lightspeed.changes.scan import Scan
+        from airflow_provider_lightspeed.s3.client import connect
+        from airflow_provider_lightspeed.s3.staging import Staging
+        from airflow_provider_lightspeed.transfers.messages import with_messages
+
+        bucket, prefix = parse_prefix(self.s3_prefix, self.s3_bucket)
+        client = connect(self.aws_conn_id)
+        write = self._write_options().for_staging
+
+        def row(ticket: Mapping[str, Any]) -> dict[str, Any]:
+            return columns.row(redaction.apply(dict(ticket)))
+
+        def add_messages(tickets: list[Any]) -> tuple[list[Any], LightspeedQuotaExhaustedError | None]:
+            done, _, exhausted = with_messages(tickets, hook.iter_ticket_messages)
+            return done, exhausted
+
+        return Scan(
+            log,
+            hook.get_conn(),
+            options,
+            row=row,
+            parts=lambda name: Staging(client, bucket, f"{prefix}/changes", options.run, name, write),
+            save=save,
+            with_messages=add_messages if self.include_messages else None,
+        )
+
+    def _open(self, bucket: str, prefix: str, layout: Layout) -> ChangeLog:
+        from airflow_provider_lightspeed.changes.files import FORMATS
+        from airflow_provider_lightspeed.changes.log import ChangeLog
+        from airflow_provider_lightspeed.changes.store import Store
+        from airflow_provider_lightspeed.formats.columns import Columns
+        from airflow_provider_lightspeed.s3.client import connect
+
+        store = Store(connect(self.aws_conn_id), bucket, prefix, self._write_options().for_objects)
+        try:
+            return ChangeLog(store, FORMATS[self.file_format](Columns(layout)))
+        except ModuleNotFoundError as error:
+            raise LightspeedConfigurationError(
+                "file_format 'parquet' needs pyarrow: pip install 'airflow-provider-lightspeed[parquet]', or use "
+                "file_format='jsonl'"
+            ) from error
+
+    def _scan_options(self, context: Context, hook: LightspeedHook, redaction: Redaction) -> Options:
+        from airflow_provider_lightspeed.changes.compare import Limits
+        from airflow_provider_lightspeed.changes.log import Identity
+        from airflow_provider_lightspeed.changes.scan import Options
+
+        settings = hook.get_conn().settings
+        excluded, hashed, hash_key = redaction.name
+        run = _task_key(context)
+        return Options(
+            identity=Identity(
+                shop=settings.shop,
+                language=settings.language,
+                file_format=self.file_format,
+                fields=_digest(excluded, hashed, self.include_messages),
+                hash_key=hash_key[:16],
+            ),
+            scan=self.scan,
+            recent=self.recent,
+            full_every=self.full_every,
+            limits=Limits(self.max_deleted, self.max_updated, self._accepted()),
+            confirm_deleted=self.confirm_deleted,
+            run=run,
+            generation=_digest(run, self.retries, *clear_generation(context)) if run else "",
+        )
+
+    def _accepted(self) -> int | None:
+        if is_unrendered(self.accept_deleted):
+            return None
+        text = str(self.accept_deleted).strip()
+        if not text.isdecimal():
+            raise LightspeedConfigurationError(
+                f"accept_deleted must be the number that the error named, got {self.accept_deleted!r}"
+            )
+        return int(text)
+
+    def _hook(self, max_wait: float | None) -> LightspeedHook:
+        return LightspeedHook(self.lightspeed_conn_id, max_wait=max_wait)
+
+    def _redaction(self, hook: LightspeedHook) -> Redaction:
+        from airflow_provider_lightspeed.transfers.redaction import Redaction
+
+        key = ""
+        if self.hash_fields:
+            key = hook.get_hash_key() if self.hash_key_variable is None else ""
+            key = key or Variable.get(self.hash_key_variable or _HASH_KEY_VARIABLE, None) or ""
+            mask_secret(key)
+        redaction = Redaction(self.exclude_fields, self.hash_fields, key)
+        if "createdAt" in redaction.exclude:
+            raise LightspeedConfigurationError(
+                "exclude_fields: recent scans need createdAt, so it can't be left out"
+            )
+        if self.include_messages and "messages" in redaction.exclude:
+            raise LightspeedConfigurationError(
+                "include_messages asks for what exclude_fields leaves out: messages"
+            )
+        return redaction
+
+    def _layout(self, redaction: Redaction) -> Layout:
+        from airflow_provider_lightspeed.formats import Layout
+
+        return Layout(
+            file_format=self.file_format,
+            flatten=True,
+            include_messages=bool(self.include_messages),
+            exclude=redaction.exclude,
+            text=redaction.text_columns,
+        )
+
+    def _write_options(self) -> Any:
+        from airflow_provider_lightspeed.s3.client import WriteOptions
+
+        return WriteOptions(self.encrypt, self.kms_key_id, self.acl_policy)
+
+    def _check_options(self) -> None:
+        require_rendered(self, "s3_prefix", "lightspeed_conn_id", "scan", "file_format")
+        require_rendered(self, *_OPTIONS, hint="leave it out if it is not wanted")
+        parse_flag("encrypt", self.encrypt)
+        parse_flag("deferrable", self.deferrable)
+        for name, value, choices in (
+            ("scan", self.scan, _SCANS),
+            ("file_format", self.file_format, ("parquet", "jsonl")),
+            ("include_messages", self.include_messages, (False, "changed")),
+        ):
+            if value not in choices:
+                known = " or ".join(map(repr, choices))
+                raise LightspeedConfigurationError(f"{name} must be {known}, got {value!r}")
+        for name in ("recent", "full_every"):
+            age = getattr(self, name)
+            if not isinstance(age, timedelta) or age <= timedelta(0):
+                raise LightspeedConfigurationError(f"{name} must be a timedelta above 0, got {age!r}")
+        for name in ("max_deleted", "max_updated"):
+            share = getattr(self, name)
+            if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
+                raise LightspeedConfigurationError(f"{name} must be a share from 0 to 1, got {share!r}")
+        if (
+            isinstance(self.confirm_deleted, bool)
+            or not isinstance(self.confirm_deleted, int)
+            or self.confirm_deleted < 0
+        ):
+            raise LightspeedConfigurationError(
+                f"confirm_deleted must be a number of tickets, got {self.confirm_deleted!r}"
+            )
+
+
+class CheckTicketChangesOperator(BaseOperator):
+    """Fail when a log of changes is too old, or not whole: a task for people who want to be told.
+
+    It reads ``status.json``, compares it with the end of the log and ``current``, and counts the shop's tickets with one
+    API call. A count that differs is a warning with numbers: tickets come and go while it runs.
+
+    Returns ``{"seq", "tickets", "shop_tickets", "complete_as_of", "recent_as_of"}``.
+
+    :param s3_prefix: where ``LightspeedTicketChangesToS3Operator`` writes (templated).
+    :param s3_bucket: bucket, unless ``s3_prefix`` has it (templated).
+    :param max_age: how old ``complete_as_of`` may be.
+    :param lightspeed_conn_id: connection to the shop (templated).
+    :param aws_conn_id: connection to S3 (templated).
+    :raises LightspeedStaleChangesError: (retried: a run may be under way) with all that is wrong.
+    """
+
+    template_fields: Sequence[str] = ("s3_prefix", "s3_bucket", "lightspeed_conn_id", "aws_conn_id")
+    ui_color = "#f9e3e3"
+
+    @record_passed
+    def __init__(
+        self,
+        *,
+        s3_prefix: str,
+        s3_bucket: str | None = None,
+        max_age: timedelta = timedelta(hours=26),
+        lightspeed_conn_id: str = LightspeedHook.default_conn_name,
+        aws_conn_id: str | None = "aws_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.s3_prefix = s3_prefix
+        self.s3_bucket = s3_bucket
+        self.max_age = max_age
+        self.lightspeed_conn_id = lightspeed_conn_id
+        self.aws_conn_id = aws_conn_id
+
+    @fail_without_retry()
+    def execute(self, context: Context) -> dict[str, Any]:  # ruff: ignore[unused-method-argument] - Airflow passes it
+        """Check the log, and count the shop's tickets."""
+        from airflow_provider_lightspeed.changes.check import problems
+        from airflow_provider_lightspeed.changes.reader import open_log, parse_prefix
+        from airflow_provider_lightspeed.s3.client import connect, s3_errors
+
+        require_rendered(self, "s3_prefix", "s3_bucket", "lightspeed_conn_id")
+        bucket, prefix = parse_prefix(self.s3_prefix, self.s3_bucket)
+        with s3_errors(f"read s3://{bucket}/{prefix}/"):
+            log = open_log(connect(self.aws_conn_id), f"s3://{bucket}/{prefix}/")
+            status, head, current = log.ends()
+        found = problems(status, head, current, self.max_age, datetime.now(UTC))
+        if found or status is None:
+            raise LightspeedStaleChangesError(f"s3://{bucket}/{prefix}/: {'; '.join(found)}")
+        count = LightspeedHook(self.lightspeed_conn_id).count_tickets()
+        expected = status.tickets
+        if count != expected:
+            self.log.warning(
+                "The shop counts %d tickets, and s3://%s/%s/ has %d as of %s (%+d); it may count tickets that came or "
+                "went since, or that its list hides",
+                count, bucket, prefix, expected, status.recent_as_of, count - expected,
+            )  # fmt: skip
+        return {
+            "seq": status.seq,
+            "tickets": status.tickets,
+            "shop_tickets": count,
+            "complete_as_of": status.complete_as_of.isoformat() if status.complete_as_of else None,
+            "recent_as_of": status.recent_as_of.isoformat() if status.recent_as_of else None,
+        }
+
+
+def _task_key(context: Context) -> str:
+    """Name the task instance, the same in each try; nothing without one."""
+    instance: Any = context.get("ti")
+    if instance is None:
+        return ""
+    return _digest(instance.dag_id, instance.run_id, instance.task_id, instance.map_index)
+
+
+def _digest(*values: object) -> str:
+    return hashlib.sha256(repr(values).encode()).hexdigest()[:12]

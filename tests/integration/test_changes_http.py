@@ -1,0 +1,342 @@
+"""The log of changes over real HTTP and on a real S3 server, as tasks run it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from itertools import count
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from airflow_provider_lightspeed._airflow import TaskDeferred
+from airflow_provider_lightspeed.assets import ticket_changes_asset
+from airflow_provider_lightspeed.changes import read_changes
+from airflow_provider_lightspeed.changes import scan as scan_module
+from airflow_provider_lightspeed.changes.log import ChangeLog, LightspeedChangesLostError
+from airflow_provider_lightspeed.exceptions import LightspeedStaleChangesError, LightspeedTaskFailed
+from airflow_provider_lightspeed.sandbox import NO_LIMITS, Sandbox, ShopConfig
+from airflow_provider_lightspeed.transfers.ticket_changes_to_s3 import (
+    CheckTicketChangesOperator,
+    LightspeedTicketChangesToS3Operator,
+)
+from demo.s3_server import S3Server
+from tests.integration.exporting import Instance, keys, new_task
+
+pytestmark = pytest.mark.usefixtures("aws")
+
+
+class Prefix:
+    """A prefix, and runs of the operator into it."""
+
+    def __init__(self, server: S3Server, bucket: str) -> None:
+        self.server = server
+        self.bucket = bucket
+        self.uri = f"s3://{bucket}/lightspeed/shop_nl/"
+        self.runs = count(1)
+
+    def context(self) -> dict[str, Any]:
+        return {**new_task(), "ti": Instance(f"run {next(self.runs)}")}
+
+    def task(self, **arguments: Any) -> LightspeedTicketChangesToS3Operator:
+        return LightspeedTicketChangesToS3Operator(
+            task_id="sync", **{"s3_prefix": self.uri, "scan": "full", **arguments}
+        )
+
+    def run(self, context: dict[str, Any] | None = None, **arguments: Any) -> dict[str, Any]:
+        result: dict[str, Any] = self.task(**arguments).execute(context or self.context())  # type: ignore[arg-type]
+        assert json.loads(json.dumps(result)) == result
+        return result
+
+    def read(self, name: str) -> list[dict[str, Any]]:
+        key = f"lightspeed/shop_nl/{name}"
+        data = self.server.client().get_object(Bucket=self.bucket, Key=key)["Body"].read()
+        if name.endswith(".parquet"):
+            rows: list[dict[str, Any]] = pq.read_table(BytesIO(data)).to_pylist()
+            return rows
+        return [json.loads(line) for line in gzip.decompress(data).splitlines()]
+
+    def current(self, suffix: str = ".parquet") -> dict[int, dict[str, Any]]:
+        rows = self.read(f"current/tickets{suffix}")
+        assert len({row["id"] for row in rows}) == len(rows)
+        return {row["id"]: row for row in rows}
+
+
+@pytest.fixture
+def prefix(s3_server: S3Server, s3_bucket: str) -> Prefix:
+    return Prefix(s3_server, s3_bucket)
+
+
+def fail_at(call: int) -> Callable[..., None]:
+    calls = count(1)
+
+    def method(*_: Any) -> None:
+        if next(calls) == call:
+            raise OSError("no memory left on this worker")
+
+    return method
+
+
+@pytest.mark.parametrize("file_format", ["parquet", "jsonl"])
+def test_the_lake_follows_the_shop(sandbox: Sandbox, prefix: Prefix, file_format: str) -> None:
+    suffix = {"parquet": ".parquet", "jsonl": ".jsonl.gz"}[file_format]
+    first = prefix.run(file_format=file_format)
+    assert (first["seq"], first["inserted"], first["tickets"], first["scan"]) == (1, 600, 600, "full")
+    ids = sandbox.shop.ids()
+    (new,) = sandbox.add_tickets(1, subject="New")
+    sandbox.update_ticket(ids[5], subject="Changed", isClosed=True)
+    sandbox.delete_ticket(ids[7])
+    second = prefix.run(file_format=file_format)
+    assert [second[name] for name in ("seq", "inserted", "updated", "deleted", "tickets")] == [
+        2,
+        1,
+        1,
+        1,
+        600,
+    ]
+    rows = {row["op"]: row for row in prefix.read(second["uri"].split("shop_nl/")[1])}
+    assert (rows["I"]["id"], rows["U"]["id"], rows["D"]["id"]) == (new, ids[5], ids[7])
+    assert (rows["U"]["subject"], rows["D"]["subject"], rows["D"]["_seq"]) == ("Changed", None, 2)
+    current = prefix.current(suffix)
+    assert set(current) == set(sandbox.shop.ids())
+    assert (current[ids[5]]["is_closed"], current[ids[5]]["_seq"], current[ids[6]]["_seq"]) == (True, 2, 1)
+    third = prefix.run(file_format=file_format)
+    assert [third[name] for name in ("seq", "uri", "inserted", "updated", "deleted")] == [
+        2,
+        second["uri"],
+        0,
+        0,
+        0,
+    ]
+    assert third["complete_as_of"] > second["complete_as_of"]
+    assert len(keys(prefix.server, prefix.bucket)) == 2 + 1 + 2 + 1  # changes, current, _state, status.json
+
+
+def test_recent_scans_take_few_calls(sandbox: Sandbox, prefix: Prefix) -> None:
+    recent: dict[str, Any] = {"scan": "auto", "recent": datetime.now(UTC) - datetime(2026, 5, 20, tzinfo=UTC)}
+    full = prefix.run(**recent)
+    sandbox.update_ticket(sandbox.shop.ids()[-1], subject="Changed")
+    sandbox.delete_ticket(sandbox.shop.ids()[-2])
+    result = prefix.run(**recent)
+    assert (result["scan"], result["updated"], result["deleted"]) == ("recent", 1, 1)
+    assert result["calls"] <= 6
+    assert result["complete_as_of"] == full["complete_as_of"] < result["recent_as_of"]
+
+
+def test_a_killed_try_resumes(sandbox: Sandbox, prefix: Prefix, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scan_module, "_CALLS_AT_RISK", 2)
+    undisturbed = prefix.run()["calls"]
+    sandbox.update_ticket(sandbox.shop.ids()[-1], subject="Changed")
+    context = prefix.context()
+    sandbox.reset_calls()
+    with monkeypatch.context() as patch:
+        patch.setattr(ChangeLog, "append", fail_at(1))
+        with pytest.raises(OSError, match="worker"):
+            prefix.run(context)
+    assert any("/_staging/" in key for key in keys(prefix.server, prefix.bucket))
+    result = prefix.run(context)
+    assert result["updated"] == 1
+    assert len(sandbox.calls) <= undisturbed + 3
+    assert not context["task_state_store"]
+    assert not any("/_staging/" in key for key in keys(prefix.server, prefix.bucket))
+
+
+@pytest.mark.parametrize("keeps", [True, False], ids=["with task state", "without"])
+def test_a_try_that_ended_after_its_commit_is_not_repeated(
+    sandbox: Sandbox, prefix: Prefix, monkeypatch: pytest.MonkeyPatch, keeps: bool
+) -> None:
+    context = prefix.context()
+    if not keeps:
+        del context["task_state_store"]
+    with monkeypatch.context() as patch:
+        patch.setattr(ChangeLog, "write_current", fail_at(1))
+        with pytest.raises(OSError, match="worker"):
+            prefix.run(context)
+    sandbox.reset_calls()
+    result = prefix.run(context)
+    assert (result["seq"], result["inserted"]) == (1, 600)
+    assert not sandbox.calls
+    assert len(prefix.current()) == 600
+    # Clearing the task means to look again.
+    context["ti"].max_tries += 1
+    assert prefix.run(context)["inserted"] == 0
+    assert sandbox.calls
+
+
+def test_it_waits_for_quota_without_a_worker(prefix: Prefix, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = ShopConfig(
+        tickets=1500, limits=(3, *NO_LIMITS[1:]), window_seconds=(10.0, 3600.0, 86400.0), burst_limit=0
+    )
+    with Sandbox(config) as shop:
+        connection = json.loads(shop.airflow_connection())
+        connection["extra"] = {**json.loads(connection.get("extra") or "{}"), "max_wait": 0}
+        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", json.dumps(connection))
+        context, state, deferrals = prefix.context(), None, 0
+        while True:
+            task = prefix.task(deferrable=True)
+            try:
+                resumed: dict[str, Any] = state or {"state": None}
+                result = task.execute_complete(context, None, **resumed)  # type: ignore[arg-type]
+                break
+            except TaskDeferred as deferral:
+                state = json.loads(json.dumps(deferral.kwargs))
+                deferrals += 1
+                time.sleep(2)
+        assert deferrals
+        assert result["inserted"] == 1500
+        assert set(prefix.current()) == set(shop.shop.ids())
+        # What was read before a deferral was not read again.
+        assert len(shop.calls) < 30
+
+
+def test_conversations_of_changed_tickets(sandbox: Sandbox, prefix: Prefix) -> None:
+    first = prefix.run(include_messages="changed")
+    assert first["calls"] < 20
+    assert {row["messages"] for row in prefix.current().values()} == {None}
+    ids = sandbox.shop.ids()
+    for ticket_id in ids[:3]:
+        sandbox.add_message(ticket_id, "Any news?")
+        sandbox.update_ticket(ticket_id, isAnswered=True)
+    second = prefix.run(include_messages="changed")
+    assert second["updated"] == 3
+    assert second["calls"] <= first["calls"] + 3 * 2
+    sandbox.update_ticket(ids[9], memo="x")
+    prefix.run(include_messages="changed")
+    current = prefix.current()
+    assert current[ids[0]]["messages"][-1]["message"] == "Any news?"
+    assert current[ids[8]]["messages"] is None
+
+
+def test_hashed_and_excluded_fields(
+    sandbox: Sandbox, prefix: Prefix, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_VAR_LIGHTSPEED_HASH_KEY", "a key of enough characters")
+    options: dict[str, Any] = {"exclude_fields": ["subject", "memo"], "hash_fields": ["customer"]}
+    prefix.run(**options)
+    row = next(iter(prefix.current().values()))
+    assert "subject" not in row
+    assert len(row["customer_id"]) == 64
+    assert prefix.run(**options)["updated"] == 0
+    for change in ({"exclude_fields": ["memo"]}, {"hash_fields": []}, {"include_messages": "changed"}):
+        with pytest.raises(LightspeedTaskFailed, match="Take another prefix"):
+            prefix.run(**(options | change))
+    monkeypatch.setenv("AIRFLOW_VAR_LIGHTSPEED_HASH_KEY", "another key of enough characters")
+    with pytest.raises(LightspeedTaskFailed, match="another key"):
+        prefix.run(**options)
+
+
+class Events(dict[Any, Any]):
+    """Outlet events of a context, as far as an alias has them."""
+
+    def __missing__(self, outlet: Any) -> Any:
+        sent: list[Any] = []
+
+        class Accessor:
+            def add(self, asset: Any, extra: Any) -> None:
+                sent.append((asset.uri, extra["seq"]))
+
+        accessor: Any = Accessor()
+        accessor.sent = sent
+        self[outlet.name] = accessor
+        self[outlet] = accessor
+        return accessor
+
+
+def _sent(prefix: Prefix, context: dict[str, Any] | None = None) -> list[Any]:
+    shop = ticket_changes_asset("shop_nl")
+    context = {**(context or prefix.context()), "outlet_events": Events()}
+    prefix.run(context, outlets=[shop])
+    accessor = context["outlet_events"].get(shop.name)
+    return accessor.sent if accessor else []
+
+
+def test_an_event_only_when_something_changed(sandbox: Sandbox, prefix: Prefix) -> None:
+    first = prefix.context()
+    assert _sent(prefix, first) == [("lightspeed://shop_nl/tickets/changes", 1)]
+    assert _sent(prefix) == []
+    # One that was killed after it had noted the event, and before Airflow sent it, sends it in its next try.
+    assert _sent(prefix, first) == [("lightspeed://shop_nl/tickets/changes", 1)]
+    sandbox.update_ticket(sandbox.shop.ids()[0], subject="Changed")
+    prefix.run()  # without outlets, so nobody was told
+    assert _sent(prefix) == [("lightspeed://shop_nl/tickets/changes", 2)]
+
+
+def test_changes_are_read_in_order(sandbox: Sandbox, prefix: Prefix) -> None:
+    prefix.run()
+    for ticket_id in sandbox.shop.ids()[:3]:
+        sandbox.update_ticket(ticket_id, subject="Changed")
+        prefix.run()
+    assert [row["_seq"] for row in read_changes(prefix.uri, after=1)] == [2, 3, 4]
+    assert sum(1 for _ in read_changes(prefix.uri)) == 603
+    assert list(read_changes(prefix.uri, after=4)) == []
+    name = "lightspeed/shop_nl/changes/block=00000000000000000/00000000000000000003.parquet"
+    prefix.server.client().delete_object(Bucket=prefix.bucket, Key=name)
+    with pytest.raises(LightspeedChangesLostError, match=r"00003.parquet is missing"):
+        list(read_changes(prefix.uri, after=1))
+
+
+class TestCheck:
+    def check(self, prefix: Prefix, **arguments: Any) -> dict[str, Any]:
+        context: Any = {}
+        return CheckTicketChangesOperator(task_id="check", s3_prefix=prefix.uri, **arguments).execute(context)
+
+    def test_all_is_well(self, sandbox: Sandbox, prefix: Prefix, caplog: pytest.LogCaptureFixture) -> None:
+        prefix.run()
+        sandbox.reset_calls()
+        result = self.check(prefix)
+        assert (result["seq"], result["tickets"], result["shop_tickets"]) == (1, 600, 600)
+        assert len(sandbox.calls) == 1
+        sandbox.add_tickets(3)
+        assert self.check(prefix)["shop_tickets"] == 603
+
+    def test_it_is_too_old(self, sandbox: Sandbox, prefix: Prefix) -> None:
+        prefix.run()
+        with pytest.raises(LightspeedStaleChangesError, match=r"complete_as_of is .* ago"):
+            self.check(prefix, max_age=timedelta(seconds=0))
+
+    def test_what_does_not_belong_together(
+        self, sandbox: Sandbox, prefix: Prefix, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        prefix.run()
+        sandbox.update_ticket(sandbox.shop.ids()[0], subject="Changed")
+        with monkeypatch.context() as patch:
+            patch.setattr(ChangeLog, "write_current", fail_at(1))
+            with pytest.raises(OSError, match="worker"):
+                prefix.run()
+        with pytest.raises(
+            LightspeedStaleChangesError, match="ends with change file 2, current goes up to 1"
+        ):
+            self.check(prefix)
+        prefix.run()
+        assert self.check(prefix)["seq"] == 2
+
+    def test_there_is_nothing(self, sandbox: Sandbox, prefix: Prefix) -> None:
+        with pytest.raises(LightspeedTaskFailed, match="there is no log of changes below"):
+            self.check(prefix)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"s3_prefix": ""}, "s3_prefix is empty"),
+        ({"s3_prefix": "s3://bucket"}, "such as s3://bucket/key"),
+        ({"s3_prefix": "folder"}, "needs s3_bucket"),
+        ({"scan": "everything"}, "scan must be"),
+        ({"file_format": "csv"}, "file_format must be"),
+        ({"include_messages": True}, "include_messages must be"),
+        ({"recent": 14}, "recent must be a timedelta"),
+        ({"max_deleted": 2}, "max_deleted must be a share"),
+        ({"confirm_deleted": -1}, "confirm_deleted must be"),
+        ({"accept_deleted": "many"}, "accept_deleted must be the number"),
+        ({"exclude_fields": ["created_at"]}, "recent scans need createdAt"),
+    ],
+)
+def test_wrong_arguments(sandbox: Sandbox, prefix: Prefix, arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(LightspeedTaskFailed, match=words):
+        prefix.run(**arguments)
+    assert not sandbox.calls

@@ -1,0 +1,523 @@
+"""What counts as a change, what may be gone, and what a log refuses."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedNotFoundError
+from airflow_provider_lightspeed.changes.compare import Comparison, Entry, Known, Limits, entry_of
+from airflow_provider_lightspeed.changes.coverage import (
+    Scope,
+    as_of,
+    complete_as_of,
+    covered_by,
+    latest,
+    recent_as_of,
+)
+from airflow_provider_lightspeed.changes.files import FORMATS
+from airflow_provider_lightspeed.changes.fingerprint import fingerprint
+from airflow_provider_lightspeed.changes.log import Commit, LightspeedChangesLostError
+from airflow_provider_lightspeed.changes.scan import LightspeedTooManyChangesError, choose_scan
+from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed
+from airflow_provider_lightspeed.formats import Layout
+from airflow_provider_lightspeed.formats.columns import Columns
+from tests.unit.changes_world import IDENTITY, PREFIX, START, S3InMemory, World, replay, ticket
+
+COLUMNS = Columns(Layout(flatten=True))
+TICKET = ticket(2546, datetime(2026, 7, 1, 10, tzinfo=UTC), "Where is my order?", isClosed=True)
+
+
+def _of(**properties: Any) -> int:
+    return fingerprint(COLUMNS.row({**TICKET, **properties}))
+
+
+def _rows(world: World, op: str) -> list[int]:
+    return [row["id"] for row in world.files()[-1] if row["op"] == op]
+
+
+def _world(tickets: int = 60, **options: Any) -> World:
+    world = World()
+    for _ in range(tickets):
+        world.shop.create()
+    world.scan(**options)
+    return world
+
+
+class TestFingerprint:
+    def test_it_stays_the_same_as_long_as_its_version_does(self) -> None:
+        # Another number needs another VERSION: else each ticket of each log is an update.
+        assert _of() == 18091810661054081173
+
+    @pytest.mark.parametrize(
+        "properties",
+        [
+            {"createdAt": "2026-07-01T12:00:00+02:00", "updatedAt": "2026-07-01T11:00:00+01:00"},
+            {"customer": {"resource": {"id": 7, "url": "c/7", "link": "http://shop/customers/7"}}},
+            {"messages": False},
+            {"memo": False, "isTodo": None, "doNotifyAnswered": None},
+            {"priority": "high"},
+        ],
+    )
+    def test_what_only_looks_different_is_no_change(self, properties: dict[str, Any]) -> None:
+        assert _of(**properties) == _of()
+
+    @pytest.mark.parametrize(
+        "properties",
+        [
+            {"updatedAt": "2026-07-01T10:00:01+00:00"},
+            {"customer": {"resource": {"id": 8}}},
+            {"memo": "x"},
+            {"isClosed": False},
+            {"subject": "where is my order?"},
+            {"language": {"id": 1, "code": "nl", "locale": "nl_NL", "title": "Dutch"}},
+        ],
+    )
+    def test_what_is_written_differently_is_a_change(self, properties: dict[str, Any]) -> None:
+        assert _of(**properties) != _of()
+
+    @pytest.mark.parametrize("file_format", FORMATS)
+    @given(
+        subject=st.text(),
+        created=st.integers(86_400, 7_000_000_000).map(lambda one: datetime.fromtimestamp(one, UTC)),
+        switches=st.lists(st.sampled_from([True, False, None]), min_size=3, max_size=3),
+    )
+    def test_a_file_gives_the_same_fingerprint_back(
+        self, file_format: str, subject: str, created: datetime, switches: list[bool | None]
+    ) -> None:
+        names = ("isAnswered", "isClosed", "isTodo")
+        row = COLUMNS.row(ticket(1, created, subject, **dict(zip(names, switches, strict=True))))
+        form, file = FORMATS[file_format](COLUMNS), io.BytesIO()
+        form.write(iter([{"op": "I", "_seq": 1, "_changed_after": None, "_changed_by": START, **row}]), file)
+        file.seek(0)
+        (read,) = form.read(file)
+        assert entry_of(read) == entry_of(row)
+
+
+class TestKnown:
+    @given(
+        before=st.sets(st.integers(1, 50)),
+        puts=st.lists(st.integers(1, 50)),
+        gone=st.sets(st.integers(1, 50)),
+    )
+    def test_it_is_a_sorted_dict(self, before: set[int], puts: list[int], gone: set[int]) -> None:
+        known = Known()
+        model: dict[int, int] = {}
+        for number, ids in enumerate((sorted(before), puts)):
+            known.put(Entry(one, one, number) for one in ids)
+            model |= dict.fromkeys(ids, number)
+        known.remove(gone)
+        model = {one: number for one, number in sorted(model.items()) if one not in gone}
+        assert list(known.ids) == list(model)
+        assert list(known.fingerprints) == list(model.values())
+        read = Known.from_bytes(known.to_bytes(seq=7))
+        assert read is not None
+        assert (list(read[0].ids), read[1]) == (list(model), {"seq": 7})
+
+    def test_a_list_that_came_newest_first_is_turned_around(self) -> None:
+        known = Known()
+        for one in range(9, 0, -1):
+            known.append(Entry(one, one, one))
+        known.sort()
+        assert [tuple(known[index]) for index in range(9)] == [(one, one, one, 0) for one in range(1, 10)]
+
+    def test_it_takes_33_bytes_a_ticket(self) -> None:
+        known = Known()
+        known.put(Entry(one, one, one) for one in range(10_000))
+        assert 330_000 < len(known.to_bytes(seq=1)) < 331_000
+
+    def test_a_damaged_one_is_not_read(self) -> None:
+        data = bytearray(Known().to_bytes(seq=1))
+        data[-1] ^= 1
+        assert Known.from_bytes(bytes(data)) is None
+
+    def test_the_floor_of_a_recent_scan_is_the_highest_old_id(self) -> None:
+        known = Known()
+        for one, created in ((1, 10), (2, 30), (3, 20), (4, 50)):
+            known.append(Entry(one, created, 0))
+        known.put([entry_of({"id": 5, "created_at": None})])
+        assert known.highest_created_before(datetime.fromtimestamp(25, UTC)) == 3
+        assert known.highest_created_before(datetime.fromtimestamp(5, UTC)) == 0
+        assert known.highest_created_before(datetime(9999, 1, 1, tzinfo=UTC)) == 4
+
+    def test_an_unchanged_response_needs_no_row(self) -> None:
+        known = Known()
+        first = Comparison(known, 0, COLUMNS.row)
+        first.see(TICKET)
+        known.put([first.found[0]])
+
+        def fail(_: Any) -> dict[str, Any]:
+            raise AssertionError("the row was built")
+
+        second = Comparison(known, 0, fail)
+        assert second.see(TICKET) is None
+        assert second.absent() == []
+
+
+class TestCoverage:
+    def at(self, minute: int) -> datetime:
+        return START + timedelta(minutes=minute)
+
+    def test_a_recent_scan_covers_recent_tickets(self) -> None:
+        coverage = covered_by(covered_by((), 0, self.at(1)), 100, self.at(5))
+        assert as_of(coverage, 100) == complete_as_of(coverage) == self.at(1)
+        assert as_of(coverage, 101) == recent_as_of(coverage) == self.at(5)
+        assert covered_by(coverage, 50, self.at(7)) == (Scope(0, self.at(1)), Scope(50, self.at(7)))
+        assert covered_by(coverage, 0, self.at(9)) == (Scope(0, self.at(9)),)
+
+    def test_an_old_recent_scan_that_commits_late_takes_completeness_back(self) -> None:
+        coverage = covered_by(covered_by((), 0, self.at(5)), 100, self.at(1))
+        assert complete_as_of(coverage) == self.at(1)
+
+    def test_nothing_is_complete_before_the_first_full_scan(self) -> None:
+        assert complete_as_of(()) is None
+        assert as_of((), 1) is None
+
+    def test_of_two_that_are_true_the_later_instants_hold(self) -> None:
+        one = (Scope(0, self.at(1)), Scope(100, self.at(9)))
+        other = (Scope(0, self.at(3)), Scope(50, self.at(5)))
+        joined = latest(one, other)
+        assert [as_of(joined, one) for one in (1, 51, 101)] == [self.at(3), self.at(5), self.at(9)]
+
+
+class TestLimits:
+    def test_a_share_of_the_scope_with_a_floor(self) -> None:
+        limits = Limits(max_deleted=0.01)
+        assert not limits.too_many_deleted(25, 0, scope=30)
+        assert limits.too_many_deleted(26, 0, scope=30)
+        assert not limits.too_many_deleted(100, 0, scope=10_000)
+        assert limits.too_many_deleted(101, 0, scope=10_000)
+
+    def test_recent_deletes_add_up(self) -> None:
+        assert Limits().too_many_deleted(10, 20, scope=100)
+        assert not Limits().too_many_deleted(0, 30, scope=100)
+
+    def test_so_many_as_a_person_accepts(self) -> None:
+        assert not Limits(accept_deleted=60).too_many_deleted(60, 0, scope=100)
+        assert Limits(accept_deleted=60).too_many_deleted(61, 0, scope=100)
+
+    def test_mass_updates(self) -> None:
+        assert not Limits(max_updated=0.5).too_many_updated(500, scope=1000)
+        assert Limits(max_updated=0.5).too_many_updated(501, scope=1000)
+
+
+class TestLooksDifferent:
+    """The shop writes the same tickets in another way: nothing is an update."""
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda one: {**one, "createdAt": datetime.fromisoformat(one["createdAt"]).astimezone(
+                datetime.fromisoformat("2026-07-01T00:00:00+02:00").tzinfo).isoformat()},
+            lambda one: {**one, "customer": {"resource": {"id": 7, "url": "x", "link": "http://shop/customers/7"}}},
+            lambda one: {**one, "vendorFlag": {"a": [1, 2]}},
+            lambda one: {**one, "memo": None, "isTodo": ""},
+        ],
+        ids=["clock change", "http links", "new property", "null for empty"],
+    )  # fmt: skip
+    def test_no_update(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        world = _world()
+        world.shop.change = change
+        result = world.scan(scan="full")
+        assert (result.seq, result.inserted, result.updated, result.deleted) == (1, 0, 0, 0)
+        # Nor is it one when what is known has to be read from the rows.
+        del world.s3.objects[f"{PREFIX}/_state/known"]
+        assert world.scan(scan="full").seq == 1
+
+
+class TestGone:
+    def test_it_is_asked_for_and_keeps_its_times_and_flags(self) -> None:
+        world = _world()
+        world.shop.delete(110)
+        result = world.scan(scan="full")
+        assert (result.deleted, result.tickets, _rows(world, "D")) == (1, 59, [110])
+        assert world.shop.asked[-1] == "tickets/110.json"
+        (row,) = world.files()[-1]
+        assert row["created_at"] == START + timedelta(seconds=10)
+        assert (row["is_closed"], row["subject"], row["customer_id"]) == (False, None, None)
+
+    def test_at_most_confirm_deleted_are_asked_for(self) -> None:
+        world = _world()
+        for one in range(101, 121):
+            world.shop.delete(one)
+        assert world.scan(scan="full", confirm_deleted=5).deleted == 20
+        assert sum(path.startswith("tickets/") for path in world.shop.asked) == 5
+
+    def test_a_ticket_that_the_list_hides_stays_and_is_counted(self) -> None:
+        world = _world()
+        world.shop.hide(110)
+        for _ in range(2):
+            result = world.scan(scan="full")
+            assert (result.seq, result.unlisted, result.deleted, result.tickets) == (1, 1, 0, 60)
+        status = world.log.read_status()
+        assert status is not None
+        assert status.unlisted == 1
+        world.shop.put(110)
+        assert world.scan(scan="full").updated == 1  # as the shop shows it when it is asked for
+        world.shop.delete(110)
+        assert world.scan(scan="full").deleted == 1
+
+    def test_where_the_list_hides_one_each_is_asked_for(self) -> None:
+        world = _world()
+        for one in range(101, 121):
+            world.shop.hide(one)
+        result = world.scan(scan="full", confirm_deleted=5)
+        assert (result.unlisted, result.deleted) == (20, 0)
+
+    def test_a_ticket_that_returns_is_an_insert(self) -> None:
+        world = _world()
+        world.shop.delete(110)
+        world.scan(scan="full")
+        world.shop.put(110)
+        assert world.scan(scan="full").inserted == 1
+        assert _rows(world, "I") == [110]
+
+    def test_an_answer_that_proves_nothing_fails_the_try(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        world = _world()
+        world.shop.delete(110)
+        monkeypatch.setattr(LightspeedNotFoundError, "gone", False)
+        with pytest.raises(LightspeedNotFoundError):
+            world.scan(scan="full")
+        assert len(world.files()) == 1
+
+
+class TestTooMany:
+    def vanished(self) -> World:
+        world = _world(200)
+        world.shop.seconds += 100
+        for one in range(101, 161):
+            world.shop.hide(one)
+        return world
+
+    def test_30_percent_vanish(self) -> None:
+        world = self.vanished()
+        calls = world.shop.calls
+        with pytest.raises(
+            LightspeedTooManyChangesError, match=r"60 of 200 tickets are gone.*accept_deleted=60"
+        ) as caught:
+            world.scan(scan="full")
+        assert isinstance(caught.value, LightspeedTaskFailed)
+        assert len(world.files()) == 1
+        # Of those that are gone, none was asked for: no call is spent on what is refused anyway.
+        assert not any(path.startswith("tickets/") for path in world.shop.asked)
+        # `auto` does not make one full scan after another.
+        full = world.shop.calls - calls
+        world.shop.seconds += 24 * 3600
+        with pytest.raises(LightspeedTooManyChangesError):
+            world.scan(full_every=timedelta(hours=23))
+        world.shop.seconds += 900
+        calls = world.shop.calls
+        result = world.scan(full_every=timedelta(hours=23))
+        assert result.scan == "recent"
+        assert world.shop.calls - calls < full / 10
+        # It does again when the time has passed, or a person agrees.
+        world.shop.seconds += 23 * 3600
+        with pytest.raises(LightspeedTooManyChangesError):
+            world.scan(full_every=timedelta(hours=23))
+        world.shop.seconds += 900
+        world.shop.hidden.clear()
+        for one in range(101, 161):
+            world.shop.delete(one)
+        result = world.scan(full_every=timedelta(hours=23), limits=Limits(accept_deleted=60))
+        assert (result.scan, result.deleted) == ("full", 60)
+        status = world.log.read_status()
+        assert status is not None
+        assert status.refused is None
+
+    def test_recent_deletes_add_up_until_a_full_scan(self) -> None:
+        world = _world(100)
+        recent: dict[str, Any] = {"scan": "recent", "recent": timedelta(seconds=100)}
+        for start in (181, 190):
+            world.shop.seconds += 5
+            for one in range(start, start + 9):
+                world.shop.delete(one)
+            assert world.scan(**recent).deleted == 9
+        for one in range(170, 179):
+            world.shop.delete(one)
+        with pytest.raises(LightspeedTooManyChangesError, match=r"9 of .* after 18 since the last full scan"):
+            world.scan(**recent)
+        world.scan(scan="full", limits=Limits(accept_deleted=9))
+        for one in range(160, 169):
+            world.shop.delete(one)
+        assert world.scan(scan="full").deleted == 9
+
+    def test_mass_updates_are_refused(self) -> None:
+        world = _world()
+        world.shop.change = lambda one: {**one, "language": {"id": 1, "code": "nl", "title": "Dutch"}}
+        with pytest.raises(LightspeedTooManyChangesError, match="60 of 60 tickets have changed"):
+            world.scan(scan="full")
+        assert world.scan(scan="full", limits=Limits(max_updated=1)).updated == 60
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("field", "words"),
+        [
+            ("language", "another language"),
+            ("file_format", "another file_format"),
+            ("fields", "other exclude_fields"),
+            ("hash_key", "another key"),
+        ],
+    )
+    def test_another_layout(self, field: str, words: str) -> None:
+        world = _world()
+        calls = world.shop.calls
+        with pytest.raises(LightspeedConfigurationError, match=words):
+            world.scan(identity=replace_identity(**{field: "other"}))
+        assert world.shop.calls == calls
+
+    def test_a_rotated_key_continues(self) -> None:
+        world = _world()
+        for one in range(101, 104):
+            world.shop.delete(one)
+        world.shop.put(120)
+        result = world.scan(scan="full", identity=replace_identity(shop="rotated"))
+        assert (result.updated, result.deleted) == (1, 3)
+        calls = world.shop.calls
+        world.scan(scan="recent", identity=replace_identity(shop="rotated"))
+        assert world.shop.calls - calls < 20  # the new key is known now
+
+    def test_another_shop_is_refused(self) -> None:
+        world, other = _world(), World()
+        other.shop.seconds = 1000
+        for _ in range(60):
+            other.shop.create()
+        other.s3 = world.s3
+        other.log = world.log
+        with pytest.raises(
+            LightspeedConfigurationError, match=r"holds another shop: of 20 tickets in it.* has 0"
+        ):
+            other.scan(identity=replace_identity(shop="other"))
+        assert len(world.files()) == 1
+
+    @pytest.mark.parametrize("missing", ["IfNoneMatch", "IfMatch"])
+    @pytest.mark.parametrize("runs", [1, 2])
+    def test_a_store_without_conditional_writes(self, missing: str, runs: int) -> None:
+        world = World(s3=S3InMemory(conditions=frozenset({"IfNoneMatch", "IfMatch"} - {missing})))
+        for _ in range(runs):
+            with pytest.raises(LightspeedTaskFailed, match="knows no conditional writes"):
+                world.scan()
+        assert world.shop.calls == 0
+
+    @pytest.mark.parametrize("name", ["changes/date=2026-01-01/tickets.parquet", "current/tickets.csv"])
+    def test_foreign_objects(self, name: str) -> None:
+        world = World()
+        world.s3.objects[f"{PREFIX}/{name}"] = (b"", {})
+        with pytest.raises(LightspeedTaskFailed, match="is no part of the log of changes"):
+            world.scan()
+        assert world.shop.calls == 0
+
+    def test_a_gap_is_no_end(self) -> None:
+        world = _world()
+        for _ in range(3):
+            world.shop.create()
+            world.scan(scan="full")
+        del world.s3.objects[f"{PREFIX}/{world.log.name(3)}"]
+        for name in ("_state/known", "status.json", world.log.current_name):
+            del world.s3.objects[f"{PREFIX}/{name}"]
+        with pytest.raises(LightspeedChangesLostError, match=r"00000003.jsonl.gz is missing"):
+            world.scan()
+
+    def test_a_log_whose_last_files_are_gone_does_not_begin_again(self) -> None:
+        world = _world()
+        del world.s3.objects[f"{PREFIX}/{world.log.name(1)}"]
+        with pytest.raises(LightspeedChangesLostError, match="is missing"):
+            world.scan()
+
+
+def replace_identity(**fields: str) -> Any:
+    return msgspec.structs.replace(IDENTITY, **fields)
+
+
+class TestWriters:
+    def test_a_second_writer_takes_in_the_first_without_a_call_to_the_shop(self) -> None:
+        world = _world()
+        world.shop.put(110)
+        world.shop.put(111)
+        reading = world.shop.calls
+        other = []
+
+        def at_commit(request: str) -> None:
+            if request.startswith("before put") and "/changes/" in request and not other:
+                other.append(world.shop.calls - reading)
+                world.s3.disturb = lambda _: None
+                world.shop.put(110)
+                world.shop.delete(112)
+                world.scan(scan="full")
+
+        world.s3.disturb = at_commit
+        started = world.shop.now()
+        result = world.scan(scan="full")
+        # The other one has 110, 111 and 112 already, as they are now.
+        assert (result.seq, result.updated, result.deleted) == (2, 0, 0)
+        assert result.complete_as_of is not None
+        assert result.complete_as_of >= started
+        rows = replay(row for file in world.files() for row in file)
+        assert {one: row["subject"] for one, row in rows.items()} == {
+            one: found["subject"] for one, found in world.shop.tickets.items()
+        }
+
+    def test_it_adds_what_the_other_one_does_not_have(self) -> None:
+        world = _world(tickets=90)
+        world.shop.put(101)
+        done = []
+
+        def at_commit(request: str) -> None:
+            if request.startswith("before put") and "/changes/" in request and not done:
+                done.append(True)
+                world.s3.disturb = lambda _: None
+                world.shop.put(190)
+                world.scan(scan="recent", recent=timedelta(seconds=20))
+
+        world.s3.disturb = at_commit
+        result = world.scan(scan="full")
+        assert (result.seq, result.updated) == (3, 1)
+        assert [row["id"] for row in world.files()[-1]] == [101]
+
+
+class TestEmptyShop:
+    @pytest.mark.parametrize("file_format", FORMATS)
+    def test_it_has_an_empty_current_and_no_change_file(self, file_format: str) -> None:
+        world = World(file_format)
+        result = world.scan()
+        assert (result.seq, result.uri, result.tickets) == (0, None, 0)
+        assert world.current() == (0, {})
+        world.shop.create()
+        assert world.scan(scan="full").inserted == 1
+
+
+def test_which_scan_is_due() -> None:
+    class Chosen:
+        full_every = timedelta(hours=23)
+        scan = "auto"
+        limits = Limits()
+
+    options: Any = Chosen()
+    coverage = (Scope(0, START), Scope(50, START + timedelta(hours=20)))
+    assert choose_scan(options, (), None, START) == "full"
+    assert choose_scan(options, coverage, None, START + timedelta(hours=23)) == "recent"
+    assert choose_scan(options, coverage, None, START + timedelta(hours=23, seconds=1)) == "full"
+    options.scan = "recent"
+    assert choose_scan(options, (), None, START) == "full"
+    assert choose_scan(options, coverage, None, START + timedelta(days=9)) == "recent"
+
+
+def test_a_commit_fits_into_the_metadata_of_an_object() -> None:
+    coverage = tuple(Scope(10**12 + one, START) for one in range(3))
+    commit = Commit(
+        seq=10**6, observation="o" * 32, run="r" * 12, generation="g" * 12, scan="recent", started=START, ended=START,
+        inserted=10**6, updated=10**6, deleted=10**6, unlisted=10**6, tickets=10**6, calls=10**6,
+        deleted_since_full=10**6, coverage=coverage, identity=IDENTITY,
+    )  # fmt: skip
+    metadata = commit.to_metadata()
+    assert Commit.from_metadata(metadata) == commit
+    assert sum(len(name) + len(value) for name, value in metadata.items()) < 1500
+    assert Commit.from_metadata({**metadata, "seq": "x"}) is None
+    assert Commit.from_metadata({}) is None
