@@ -1,6 +1,7 @@
-"""Draw the figures of docs/architecture.md: `python -m tools.figures` writes them to docs/images/.
+"""Draw the figures of the docs: `python -m tools.figures` writes them to docs/images/.
 
-Each figure is a chain of steps, each with the file that holds its rule, so that a moved rule is one line to change.
+Each figure is a chain of steps. Those of docs/architecture.md name the file that holds each rule, so that a moved
+rule is one line to change.
 """
 
 from __future__ import annotations
@@ -40,6 +41,14 @@ class Step(NamedTuple):
 
 #: The figures, by the name of their file.
 FIGURES: dict[str, list[Step]] = {
+    "what-it-does": [
+        Step("Your Lightspeed eCom shop", "tickets, messages", "complete lists, within the quota"),
+        Step(
+            "Airflow with this provider", "one connection, one task", "one commit for each run, visible whole"
+        ),
+        Step("S3: every change, and the tickets as they are now", "changes/  current/", "SQL to copy"),
+        Step("Your warehouse equals the shop", "DuckDB, Athena, Snowflake, Spark, BigQuery, Redshift"),
+    ],
     "way-of-a-ticket": [
         Step("Arguments, templates, one lazy import", "transfers/tickets_to_s3.py", "ExportJob"),
         Step(
