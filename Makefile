@@ -119,9 +119,11 @@ TEST_TOOLS := duckdb moto execnet hypothesis py-partiql-parser pytest pytest-tim
 	@$(call make_environment,constraints-$*,$(call python,3.12),--constraints $(@D)/constraints.txt \
 	--group test apache-airflow==$*)
 
-lint: $(READY) ## ruff: mistakes and layout
+lint: $(READY) ## ruff: mistakes and layout; codespell: spelling; zizmor: weaknesses of the workflows
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
+	@$(BIN)/codespell *.md airflow_provider_lightspeed benchmarks chaos demo docs example_dags tools
+	@$(BIN)/zizmor --offline --quiet .github
 
 format: $(READY) ## let ruff lay out the code
 	@$(BIN)/ruff check --fix
@@ -145,6 +147,9 @@ constraints: build ## the wheel can be installed with each official constraints 
 
 install-%: build ## the wheel, alone, beside an older Airflow: it is found, and its modules load (make install-2.11)
 	@$(BIN)/python -m tools.bare_install $* dist/*.whl
+
+release: build ## wheel and sdist, once version, changelog and tag agree
+	@$(BIN)/python -m tools.release
 
 check: lint types docs build constraints $(OLDER:%=install-%) install-3.3 demo test test-system test-2.11 ## all of it, as CI does
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         AssetAlias as AssetAlias,
         BaseHook as BaseHook,
         BaseOperator as BaseOperator,
+        BaseOperatorLink as BaseOperatorLink,
         BaseSensorOperator as BaseSensorOperator,
         Connection as Connection,
         Context as Context,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         AirflowSkipException as AirflowSkipException,
         TaskDeferred as TaskDeferred,
     )
+    from airflow.sdk.execution_time.xcom import XCom as XCom
     from airflow.sdk.log import mask_secret as mask_secret
     from airflow.sdk.observability.stats import Stats as Stats
     from airflow.triggers.base import BaseEventTrigger as BaseEventTrigger
@@ -55,12 +57,14 @@ else:
         "BaseEventTrigger": ("airflow.triggers.base", "airflow.triggers.base:BaseTrigger"),
         "BaseHook": ("airflow.sdk", "airflow.hooks.base"),
         "BaseOperator": ("airflow.sdk", "airflow.models.baseoperator"),
+        "BaseOperatorLink": ("airflow.sdk", "airflow.models.baseoperatorlink"),
         "BaseSensorOperator": ("airflow.sdk", "airflow.sensors.base"),
         "Connection": ("airflow.sdk", "airflow.models.connection"),
         "Context": ("airflow.sdk", "airflow.utils.context"),
         "PokeReturnValue": ("airflow.sdk", "airflow.sensors.base"),
         "Stats": ("airflow.sdk.observability.stats", "airflow.observability.stats", "airflow.stats"),
         "Variable": ("airflow.sdk", "airflow.models.variable"),
+        "XCom": ("airflow.sdk.execution_time.xcom", "airflow.models.xcom"),
         "conf": ("airflow.sdk.configuration", "airflow.configuration"),
         "mask_secret": _MASKER,
         # Used by the tests, which run on all versions.

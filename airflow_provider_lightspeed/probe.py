@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_lightspeed.api.errors import LightspeedAPIError, LightspeedError
 from airflow_provider_lightspeed.api.tickets import (
     PAGE_SIZE,
+    RejectedTicket,
     Request,
     Ticket,
     changed_at,
@@ -120,6 +121,7 @@ class _Probe:
         self._call = call
         self.calls = 0
         self._seen: dict[int, Ticket] = {}
+        self._rejected: set[int | None] = set()
         self._order = ""
         self._reads_since_id = False
         self._is_lagging = False
@@ -142,7 +144,7 @@ class _Probe:
             _repeats(self._first, second),
             self._honesty(second),
             _response_offsets([*self._first, *second]),
-            _switches(self._first),
+            self._unreadable(),
         ]
 
     def since_id(self) -> Finding:
@@ -226,6 +228,14 @@ class _Probe:
         ]
 
     # How it is found
+
+    def _unreadable(self) -> Finding:
+        topic = "tickets that cannot be read"
+        if not self._seen:
+            return Finding(topic, _NO_TICKETS, "Exports fail at such a ticket, and name it.")
+        found = len(self._rejected) or "none"
+        meaning = "Exports fail at such a ticket, and name it." if self._rejected else "As expected."
+        return Finding(topic, f"{found} of {len(self._seen):,} read", meaning)
 
     def _describe_order(self) -> Finding:
         order = self._order or _TOO_FEW
@@ -376,9 +386,14 @@ class _Probe:
         return any(row["id"] == ticket_id for row in rows)
 
     def _list(self, **filters: Any) -> list[Ticket]:
-        rows: list[Ticket] = self._ask(list_tickets(**filters))
-        self._seen.update((row["id"], row) for row in rows)
-        return rows
+        rows = self._ask(list_tickets(**filters, keep_malformed=True))
+        self._rejected.update(row.id for row in rows if isinstance(row, RejectedTicket))
+        # Their place in the list counts; nothing else of them is read.
+        tickets = [
+            cast(Ticket, {"id": row.id or 0}) if isinstance(row, RejectedTicket) else row for row in rows
+        ]
+        self._seen.update((ticket["id"], ticket) for ticket in tickets)
+        return tickets
 
     def _ask(self, request: Request) -> Any:
         if self.calls >= MAX_CALLS:
@@ -433,19 +448,6 @@ def _response_offsets(rows: Sequence[Ticket]) -> Finding:
         return Finding(topic, _NO_TICKETS, "The provider reads the offset of each time.")
     shown = ", ".join(map(_offset_text, offsets))
     return Finding(topic, shown, "The provider reads the offset of each time.")
-
-
-def _switches(rows: Sequence[Ticket]) -> Finding:
-    topic, names = "true and false", ("isAnswered", "isClosed", "isTodo", "doNotifyAnswered")
-    kinds = sorted({type(row[name]).__name__ for row in rows for name in names if name in row})  # type: ignore[literal-required]
-    if not kinds:
-        return Finding(topic, _NO_TICKETS, 'The provider reads true, "true" and 1.')
-    words = {"bool": "JSON booleans", "str": "texts", "int": "numbers", "NoneType": "null"}
-    return Finding(
-        topic,
-        " and ".join(words.get(kind, kind) for kind in kinds),
-        "As documented." if kinds == ["bool"] else "The provider reads these forms too.",
-    )
 
 
 def _quota(limits: Sequence[int] | None) -> Finding:

@@ -125,6 +125,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-module": "airflow_provider_lightspeed.transfers.ticket_changes_to_s3",
             },
         ],
+        "extra-links": ["airflow_provider_lightspeed.s3.link.S3ObjectLink"],
         "connection-types": [
             {
                 "connection-type": CONNECTION_TYPE,

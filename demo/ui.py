@@ -27,6 +27,7 @@ DIRECTORY = PROJECT / ".demo" / "ui"
 # A minute as a rule, longer on a busy machine. An Airflow that ends is noticed at once.
 _READY_WITHIN = 900.0
 _A_CUSTOMER_EVERY = 30.0
+_PROGRESS_EVERY = 15.0
 
 
 def main(port: int, directory: Path = DIRECTORY) -> int:
@@ -75,13 +76,13 @@ def _start_dags(here: World, api: AirflowApi, airflow: subprocess.Popen[bytes], 
 
     :raises RuntimeError: it does not come up.
     """
-    printed: list[str] = []
+    printed: tuple[list[str], float] = ([], started)
     while time.monotonic() < started + _READY_WITHIN and airflow.poll() is None:
-        missing = _missing(here, api)
-        if missing != printed:
-            printed = missing
+        missing, now = _missing(here, api), time.monotonic()
+        if missing != printed[0] or now > printed[1] + _PROGRESS_EVERY:
+            printed = (missing, now)
             waiting = f"waiting for {', '.join(missing)}" if missing else "ready"
-            say(f"  {time.monotonic() - started:5.1f} s  {waiting}")
+            say(f"  {now - started:5.1f} s  {waiting}")
         if not missing:
             for dag_id in api.dag_ids():
                 api.unpause(dag_id)

@@ -98,6 +98,8 @@ class LightspeedClient(_Client):
         self._transport = Transport(settings.base_url)
         #: How this client sleeps; a job that can be stopped puts a sleep that can be woken in its place.
         self.sleep: Callable[[float], None] = time.sleep
+        #: Called before each request; a job that can be stopped raises here.
+        self.check: Callable[[], None] = lambda: None
 
     def call(self, request: Request[T], *, send_before: float = inf, max_wait: float | None = None) -> T:
         """Make a call and return its data.
@@ -128,6 +130,7 @@ class LightspeedClient(_Client):
             return self.sleep(effect.seconds)
         if isinstance(effect, Decode):
             return effect.perform()
+        self.check()
         try:
             return self._transport.send(effect)
         except LightspeedError as error:

@@ -44,7 +44,7 @@ def read_targets(value: Any, fetch: Callable[[str], bytes]) -> Plan:
         ids = next((value[key] for key in _ID_LISTS if key in value), None)
         value = address or (value if ids is None else ids)
     if isinstance(value, str) and value.strip().startswith("s3://"):
-        return parse_lines(fetch(value.strip()), value.strip())
+        return parse_lines(fetch(value), value)
     return dict.fromkeys(parse_ticket_ids(value))
 
 

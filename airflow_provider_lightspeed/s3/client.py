@@ -7,6 +7,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.exceptions import LightspeedStorageError
@@ -34,14 +35,22 @@ _TRANSIENT_CODES = frozenset({
     "ThrottlingException",
     "TokenRefreshRequired",
 })
+_CHECK_CREDENTIALS = (
+    "check the credentials of the AWS connection, and for another store its endpoint and region"
+)
 _HINTS = {
     "NoSuchBucket": "there is no such bucket",
     "NoSuchKey": "there is no such object",
     "404": "there is no such bucket or object",
     "PermanentRedirect": "the bucket is in another region: set it in the AWS connection",
+    "InvalidAccessKeyId": _CHECK_CREDENTIALS,
+    "SignatureDoesNotMatch": _CHECK_CREDENTIALS,
     "AccessControlListNotSupported": "ACLs are disabled on the bucket: leave `acl_policy` out",
 }
-_CHECK_RIGHTS = "check the credentials and rights of the AWS connection"
+_CHECK_RIGHTS = (
+    "check the credentials and rights of the AWS connection; a policy of the bucket may also ask for `acl_policy`, "
+    "`encrypt` or `kms_key_id`"
+)
 
 
 @dataclass(frozen=True)
@@ -125,17 +134,36 @@ def connect(aws_conn_id: str | None) -> S3Client:
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
     client: S3Client = S3Hook(aws_conn_id=aws_conn_id).get_conn()
+    if not is_aws(client):
+        # boto adds CRC32 checksums to all writes since 1.36, which some stores refuse.
+        settings: Any = client.meta.config
+        settings.request_checksum_calculation = settings.response_checksum_validation = "when_required"
     return client
+
+
+def is_aws(client: S3Client) -> bool:
+    """Return whether the client leads to AWS, and not to another store with the same API."""
+    host = urlsplit(client.meta.endpoint_url).hostname or ""
+    return host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
 
 
 def parse_s3_uri(uri: str) -> tuple[str, str]:
     """Return bucket and key of an ``s3://`` address; the bucket may be the ARN of an access point.
 
-    :raises LightspeedConfigurationError: if it is none.
+    Blanks around them are refused: S3 would take them as a part of the key.
+
+    :raises LightspeedConfigurationError: if it is no such address.
     """
     found = _URI.fullmatch(uri)
     if not found or not found["bucket"] or not found["key"]:
         raise LightspeedConfigurationError(f"an address such as s3://bucket/key is needed, got {uri!r}")
+    for text in found["bucket"], found["key"]:
+        if text != text.strip() or not text.isprintable():
+            raise LightspeedConfigurationError(f"{uri!r} has blanks around bucket or key, or a line break")
+    if not all(found["key"].split("/")):
+        raise LightspeedConfigurationError(
+            f"{uri!r} has an empty folder or file name: a key has no slash at its ends, and no two in a row"
+        )
     return found["bucket"], found["key"]
 
 
@@ -143,6 +171,11 @@ def error_code(error: Any) -> str:
     """Return the code that S3 answered, empty if it did not answer; of a HEAD, which has no body, it is the status."""
     response = getattr(error, "response", {})
     return str(response.get("Error", {}).get("Code") or _status(error) if response else "")
+
+
+def is_permanent(error: Any) -> bool:
+    """Return whether another try would get the same ``ClientError``."""
+    return _status(error) in _PERMANENT_STATUS and error_code(error) not in _TRANSIENT_CODES
 
 
 def _status(error: Any) -> int:
@@ -166,10 +199,10 @@ def s3_errors(action: str, consequence: str = "") -> Generator[None]:
         yield
     except ClientError as error:
         code = error_code(error)
-        if _status(error) not in _PERMANENT_STATUS or code in _TRANSIENT_CODES:
+        if not is_permanent(error):
             raise LightspeedStorageError(f"S3 failed to {action}: {error}{end}") from error
         raise LightspeedConfigurationError(
-            f"S3 refuses to {action} ({code}): {_HINTS.get(code, _CHECK_RIGHTS)}{end}"
+            f"S3 refuses to {action} ({code} at {error.operation_name}): {_HINTS.get(code, _CHECK_RIGHTS)}{end}"
         ) from error
     except BotoCoreError as error:
         raise LightspeedStorageError(f"S3 failed to {action}: {error}{end}") from error

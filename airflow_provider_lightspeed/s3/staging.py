@@ -44,19 +44,15 @@ class Staging:
         self.folder = f"{self._of_owner}{export}/"
         self._options = options
 
-    def check_writable(self) -> None:
-        """Prove bucket and rights by writing and removing an object."""
-        key = f"{self.folder}probe"
-        self._client.put_object(Bucket=self._bucket, Key=key, Body=b"", **self._options)
-        self._client.delete_object(Bucket=self._bucket, Key=key)
+    def new_key(self) -> str:
+        """Return a key that is not used yet: a try that Airflow has given up may still be writing."""
+        return self.folder + uuid4().hex[:12]
 
     def add(self, data: bytes | bytearray) -> Chunk:
-        """Write a part. No name is used twice: a try that Airflow has given up may still be writing."""
-        name = uuid4().hex[:12]
-        self._client.put_object(
-            Bucket=self._bucket, Key=self.folder + name, Body=bytes(data), **self._options
-        )
-        return Chunk(name, len(data))
+        """Write a part."""
+        key = self.new_key()
+        self._client.put_object(Bucket=self._bucket, Key=key, Body=bytes(data), **self._options)
+        return Chunk(key.removeprefix(self.folder), len(data))
 
     def has(self, chunks: Iterable[Chunk]) -> bool:
         """Return whether all these parts are there."""

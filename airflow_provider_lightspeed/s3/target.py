@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, cast
 
+from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.exceptions import LightspeedStorageError, LightspeedTaskFailed
-from airflow_provider_lightspeed.s3.client import error_code
+from airflow_provider_lightspeed.s3.client import error_code, is_permanent
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -15,6 +16,17 @@ if TYPE_CHECKING:
 
 # The least that S3 takes, since a part is held in memory. Ten thousand, the most that S3 takes, make 48 GiB.
 _PART_SIZE = 5 * 1024 * 1024
+
+#: Codes for a conditional write to a key that is taken, or is being written right now.
+_TAKEN = frozenset({"412", "PreconditionFailed", "ConditionalRequestConflict"})
+#: What no argument of the operator would change.
+_NOT_ABOUT_ARGUMENTS = frozenset({
+    "NoSuchBucket",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "PermanentRedirect",
+    "InvalidBucketName",
+})
 
 
 class ExportTarget:
@@ -71,6 +83,94 @@ class ExportTarget:
             raise self._taken()
         return None
 
+    def check_writable(self, key: str) -> None:
+        """Prove that the store takes the writes of an export, with the arguments that they will have.
+
+        :param key: of a small object that is written, read and removed.
+        :raises LightspeedConfigurationError: if it does not, naming the argument to set.
+        """
+        from botocore.exceptions import ClientError
+
+        try:
+            self._probe(key, self._options, self._condition)
+        except ClientError as error:
+            if not is_permanent(error) or error_code(error) in _NOT_ABOUT_ARGUMENTS:
+                raise
+            for remedy, options, condition in self._remedies():
+                if self._takes(f"{key}-again", options, condition):
+                    raise LightspeedConfigurationError(
+                        f"S3 refuses to write {self.uri} ({error_code(error)} at {error.operation_name}): {remedy}. "
+                        "No ticket was fetched"
+                    ) from error
+            raise
+
+    def _takes(self, key: str, options: dict[str, Any], condition: dict[str, Any]) -> bool:
+        from botocore.exceptions import ClientError
+
+        try:
+            self._probe(key, options, condition)
+        except (ClientError, LightspeedConfigurationError):
+            return False
+        return True
+
+    def _probe(self, key: str, options: dict[str, Any], condition: dict[str, Any]) -> None:
+        from botocore.exceptions import ClientError
+
+        where: dict[str, Any] = {"Bucket": self._where["Bucket"], "Key": key}
+        upload = _Upload(self._client, where, options)
+        try:
+            upload.send(bytearray(b"probe"))
+            self._client.put_object(**where, **options, **condition, Body=b"probe")
+            self._client.get_object(**where)["Body"].read()
+            try:
+                upload.complete(condition)
+            except ClientError as error:
+                if not condition or error_code(error) not in _TAKEN:
+                    raise
+            else:
+                if condition:
+                    raise LightspeedConfigurationError(
+                        f"{self.uri} can't be protected from a second writer: the store ignores conditional writes "
+                        "(If-None-Match). Set `replace=True`. No ticket was fetched"
+                    )
+        finally:
+            upload.abort()
+            self._client.delete_object(**where)
+
+    def _remedies(self) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+        """Yield what could be set, with the arguments that it would make."""
+        options, condition = self._options, self._condition
+        encryption = {name: options[name] for name in options if name != "ACL"}
+        acl = {name: options[name] for name in options if name == "ACL"}
+        demanded_acl = {"ACL": "bucket-owner-full-control"}
+        if condition:
+            yield "the store has no conditional writes (If-None-Match), set `replace=True`", options, {}
+        if acl:
+            yield "it takes no such ACL, leave `acl_policy` out", encryption, condition
+        else:
+            yield (
+                "the bucket asks for an ACL, set `acl_policy='bucket-owner-full-control'`",
+                options | demanded_acl,
+                condition,
+            )
+        if encryption:
+            yield (
+                "it takes no such encryption, check `kms_key_id` or leave it and `encrypt` out",
+                acl,
+                condition,
+            )
+            return
+        for argument, algorithm in ("`encrypt=True`", "AES256"), ("`kms_key_id`", "aws:kms"):
+            demanded = {"ServerSideEncryption": algorithm}
+            yield f"the bucket asks for encryption, set {argument}", options | demanded, condition
+            if not acl:
+                yield (
+                    f"the bucket asks for encryption and an ACL, set {argument} and "
+                    "`acl_policy='bucket-owner-full-control'`",
+                    demanded | demanded_acl,
+                    condition,
+                )
+
     def publish(
         self,
         chunks: Iterable[bytes],
@@ -112,8 +212,7 @@ class ExportTarget:
                 else:
                     self._client.put_object(**self._where, **settings, **self._condition, Body=_body(buffer))
         except BaseException:
-            if upload.id:
-                self.abort(upload.id)
+            upload.abort()
             raise
         return size
 
@@ -137,16 +236,13 @@ class ExportTarget:
                 ) from error
             if existing and existing.get("export") == export:
                 return
-            if self._condition and (existing or error_code(error) in {"412", "PreconditionFailed"}):
+            if self._condition and (existing or error_code(error) in _TAKEN):
                 raise self._taken() from error
             raise
 
     def abort(self, upload: str) -> None:
-        """Abort a multipart upload, if it is still open."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        with suppress(BotoCoreError, ClientError):
-            self._client.abort_multipart_upload(**self._where, UploadId=upload)
+        """Abort a multipart upload of an earlier try, if it is still open."""
+        _Upload(self._client, self._where, {}, upload=upload).abort()
 
     def _taken(self) -> LightspeedTaskFailed:
         return LightspeedTaskFailed(f"{self.uri} exists already; set replace=True to replace it")
@@ -167,9 +263,15 @@ class _Upload:
     """A multipart upload, opened with its first part."""
 
     def __init__(
-        self, client: S3Client, where: dict[str, Any], settings: dict[str, Any], opened: Callable[[str], None]
+        self,
+        client: S3Client,
+        where: dict[str, Any],
+        settings: dict[str, Any],
+        opened: Callable[[str], None] = lambda _: None,
+        *,
+        upload: str = "",
     ) -> None:
-        self.id = ""
+        self.id = upload
         self._client = client
         self._where = where
         self._settings = settings
@@ -188,6 +290,14 @@ class _Upload:
         self._client.complete_multipart_upload(
             **self._where, **condition, UploadId=self.id, MultipartUpload={"Parts": self._parts}
         )
+
+    def abort(self) -> None:
+        """Abort it if it is open. An error does not matter: another one may be on its way."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        if self.id:
+            with suppress(BotoCoreError, ClientError):
+                self._client.abort_multipart_upload(**self._where, UploadId=self.id)
 
 
 def _body(data: bytearray) -> bytes:

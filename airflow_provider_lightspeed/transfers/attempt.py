@@ -26,6 +26,7 @@ from airflow_provider_lightspeed.exceptions import (
 )
 from airflow_provider_lightspeed.formats import Format
 from airflow_provider_lightspeed.s3.client import WriteOptions, connect, s3_errors
+from airflow_provider_lightspeed.s3.link import console_address
 from airflow_provider_lightspeed.s3.staging import Staging
 from airflow_provider_lightspeed.s3.target import ExportTarget
 from airflow_provider_lightspeed.transfers.export import Export
@@ -96,9 +97,11 @@ class ExportAttempt:
     :param owner: of the export: the task instance, the same in each try; empty if there is none.
     :param generation: of the owner: its tries until it succeeds or is cleared.
     :ivar progress: what the export has done so far.
+    :ivar console_address: of the object in the AWS console, empty for another store.
     """
 
     progress: Progress
+    console_address: str
 
     def __init__(
         self,
@@ -147,6 +150,7 @@ class ExportAttempt:
         :return: the size of the object, if an earlier try has published it.
         """
         client = connect(self._aws_conn_id)
+        self.console_address = console_address(client, self._job.bucket, self._job.key)
         job, metadata = self._job, {"generation": self._generation} if self._generation else {}
         self._target = ExportTarget(
             client, job.bucket, job.key,
@@ -170,7 +174,9 @@ class ExportAttempt:
             )
             self.progress = Progress.start(job.hash)
             self._staging = self._stage_for(client, self.progress)
-        self._staging.check_writable()
+        self._target.check_writable(self._staging.new_key())
+        if job.options.for_staging != job.options.for_objects:
+            self._staging.add(b"")
         self._staging.remove_earlier()
         self._saved = SavedProgress(self._checkpoint, self.progress)
         return None

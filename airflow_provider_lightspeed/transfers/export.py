@@ -15,6 +15,7 @@ from airflow_provider_lightspeed.api.errors import LightspeedQuotaExhaustedError
 from airflow_provider_lightspeed.api.paging import Page
 from airflow_provider_lightspeed.api.rate_limit import humanize
 from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Request, TicketFilter, count_tickets
+from airflow_provider_lightspeed.bulk.cancellation import Cancelled
 from airflow_provider_lightspeed.formats import Format
 from airflow_provider_lightspeed.s3.staging import Staging
 from airflow_provider_lightspeed.s3.target import ExportTarget
@@ -99,6 +100,10 @@ class Export:
                     self._process_page(page)
         except LightspeedQuotaExhaustedError:
             if self.can_resume:
+                self._save()
+            raise
+        except Cancelled:
+            if self._is_resumable:
                 self._save()
             raise
         finally:

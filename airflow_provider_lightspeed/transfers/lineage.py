@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from airflow_provider_lightspeed.s3.client import parse_s3_uri
+
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
 
@@ -35,7 +37,7 @@ class Exported:
         )
         from openlineage.client.generated.schema_dataset import SchemaDatasetFacet, SchemaDatasetFacetFields
 
-        address = urlsplit(self.result["uri"], allow_fragments=False)
+        bucket, key = parse_s3_uri(self.result["uri"])
         schema = SchemaDatasetFacet(
             fields=[SchemaDatasetFacetFields(name=name, type=kind) for name, kind in self.fields.items()]
         )
@@ -50,8 +52,8 @@ class Exported:
             ],
             outputs=[
                 OutputDataset(
-                    namespace=f"s3://{address.netloc}",
-                    name=self.result["uri"].removeprefix(f"s3://{address.netloc}/"),
+                    namespace=f"s3://{bucket}",
+                    name=key,
                     facets={"schema": schema},
                     outputFacets={"outputStatistics": written},
                 )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
+from functools import cached_property
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +26,10 @@ from airflow_provider_lightspeed._arguments import (
 )
 from airflow_provider_lightspeed._checkpoint import Checkpoint, clear_generation, defer_until
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedQuotaExhaustedError
+from airflow_provider_lightspeed.bulk.cancellation import CancelToken
 from airflow_provider_lightspeed.exceptions import fail_without_retry
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
+from airflow_provider_lightspeed.s3.link import S3ObjectLink
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -119,6 +123,7 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         "aws_conn_id",
     )
     ui_color = "#f9e3e3"
+    operator_extra_links = (S3ObjectLink(),)
 
     @record_passed
     def __init__(
@@ -227,6 +232,8 @@ class LightspeedTicketsToS3Operator(BaseOperator):
             "Exported %s tickets (%s bytes) to %s in %.1f s with %s API calls",
             f"{progress.tickets:,}", f"{size:,}", job.uri, time.monotonic() - started, f"{progress.calls:,}",
         )  # fmt: skip
+        if attempt.console_address and "ti" in context:
+            context["ti"].xcom_push(key=S3ObjectLink.key, value=attempt.console_address)
         result = self._result(context, job.uri, progress, size)
         self._exported = Exported(
             hook.get_conn().settings.base_url, self.lightspeed_conn_id, job.file_format.fields(), result
@@ -250,7 +257,9 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         }
         events: Any = context.get("outlet_events")
         for outlet in self.outlets if events is not None else ():
-            events[outlet].extra.update(result)
+            # Lineage entities (File, Table, …) have no events.
+            with suppress(TypeError):
+                events[outlet].extra.update(result)
         return result
 
     def _job(self, hook: LightspeedHook) -> ExportJob:
@@ -278,8 +287,19 @@ class LightspeedTicketsToS3Operator(BaseOperator):
             options=WriteOptions(self.encrypt, self.kms_key_id, self.acl_policy),
         )
 
+    def on_kill(self) -> None:
+        """Ask the export to stop: it does so at the next API call, and saves its progress."""
+        self._cancel.request()
+
+    @cached_property
+    def _cancel(self) -> CancelToken:
+        return CancelToken()
+
     def _hook(self, max_wait: float | None) -> LightspeedHook:
-        return LightspeedHook(self.lightspeed_conn_id, max_wait=max_wait)
+        hook = LightspeedHook(self.lightspeed_conn_id, max_wait=max_wait)
+        client = hook.get_conn()
+        client.sleep, client.check = self._cancel.sleep, self._cancel.check
+        return hook
 
     def _redaction(self, hook: LightspeedHook) -> Redaction:
         from airflow_provider_lightspeed.transfers.redaction import Redaction

@@ -1,11 +1,11 @@
-"""A gateway before a shop: it answers some calls itself, with what is not the shop's word."""
+"""Proxies before a shop or a store: they answer some calls themselves."""
 
 from __future__ import annotations
 
 import http.client
 import json
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -16,11 +16,32 @@ NOT_FOUND = json.dumps({"error": {"code": 404, "message": "Resource not found."}
 NO_LANGUAGE = json.dumps({"error": {"code": 404, "message": "Unknown or inactive language."}}).encode()
 
 
+#: Headers for one connection, and those that the proxy writes itself.
+_HOP = {"Connection", "Transfer-Encoding", "Date", "Server"}
+
+
 @contextmanager
 def gateway(sandbox: Sandbox, answer: Callable[[str, str], bytes | None]) -> Generator[str]:
-    """Yield its address.
+    """Yield the address of a gateway before a shop.
 
     :param answer: for a method and a path, the body of a 404; None to pass the call on.
+    """
+
+    def rule(method: str, path: str, _: Mapping[str, str]) -> tuple[int, bytes] | None:
+        body = answer(method, path)
+        return None if body is None else (404, body)
+
+    with proxy(sandbox.url, rule) as address:
+        yield address
+
+
+@contextmanager
+def proxy(
+    address: str, rule: Callable[[str, str, Mapping[str, str]], tuple[int, bytes] | None]
+) -> Generator[str]:
+    """Yield the address of a proxy before a server.
+
+    :param rule: for a method, a path and headers, the status and body to answer; None to pass the call on.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -28,20 +49,27 @@ def gateway(sandbox: Sandbox, answer: Callable[[str, str], bytes | None]) -> Gen
 
         def handle_call(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            status, content = 404, answer(self.command, self.path)
-            if content is None:
-                onward = http.client.HTTPConnection(sandbox.url.removeprefix("http://"))
+            answered, headers = rule(self.command, self.path, self.headers), {}
+            if answered is None:
+                onward = http.client.HTTPConnection(address.removeprefix("http://"))
                 onward.request(self.command, self.path, body, dict(self.headers))
                 response = onward.getresponse()
-                status, content = response.status, response.read()
+                answered = response.status, response.read()
+                headers = {name: value for name, value in response.getheaders() if name not in _HOP}
+                if self.command != "HEAD":
+                    headers.pop("Content-Length", None)
                 onward.close()
+            status, content = answered
             self.send_response(status)
-            if status != 204:
+            for name, value in headers.items():
+                self.send_header(name, value)
+            if status != 204 and "Content-Length" not in headers:
                 self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(content)
+            if self.command != "HEAD":
+                self.wfile.write(content)
 
-        do_GET = do_PUT = do_POST = do_DELETE = handle_call  # ruff: ignore[mixed-case-variable-in-class-scope] - the names that http.server looks for
+        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_call  # ruff: ignore[mixed-case-variable-in-class-scope] - the names that http.server looks for
 
         def log_message(self, *_: object) -> None: ...
 

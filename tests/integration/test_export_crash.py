@@ -106,7 +106,9 @@ class World:
             client.abort_multipart_upload(Bucket=self.bucket, Key=self.key, UploadId=upload)
 
     def open_uploads(self) -> list[str]:
-        uploads = self.s3.client().list_multipart_uploads(Bucket=self.bucket).get("Uploads", [])
+        uploads = (
+            self.s3.client().list_multipart_uploads(Bucket=self.bucket, Prefix=self.key).get("Uploads", [])
+        )
         return [upload["UploadId"] for upload in uploads]
 
     def left(self) -> list[str]:

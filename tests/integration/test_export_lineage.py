@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from airflow.providers.common.compat.lineage.entities import File
 from airflow.providers.openlineage.extractors.base import DefaultExtractor
 
 from airflow_provider_lightspeed.sandbox import Sandbox
@@ -88,3 +89,18 @@ def test_without_the_openlineage_provider(
 def test_a_task_that_has_exported_nothing_tells_nothing(s3_bucket: str) -> None:
     facets = _facets(_operator(s3_bucket, "k"))
     assert facets is None or not facets.outputs
+
+
+@pytest.mark.airflow(since="3.0")
+def test_outlets_that_have_no_events_are_passed_over(
+    sandbox: Sandbox, s3_server: S3Server, s3_bucket: str
+) -> None:
+    from airflow.sdk import Asset
+    from airflow.sdk.execution_time.context import OutletEventAccessors
+
+    operator = _operator(s3_bucket, "a/tickets.jsonl")
+    asset = Asset("s3://warehouse/tickets")
+    operator.outlets = [File(url="s3://warehouse/file"), asset]
+    events = OutletEventAccessors()
+    result = operator.execute({"outlet_events": events})  # type: ignore[typeddict-item]
+    assert events[asset].extra == result

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_lightspeed._airflow import AirflowSkipException, TaskDeferred
+from airflow_provider_lightspeed.bulk.cancellation import Cancelled
 from airflow_provider_lightspeed.exceptions import LightspeedStagingLostError
 from airflow_provider_lightspeed.s3 import target as s3_target
 from airflow_provider_lightspeed.s3.staging import Staging
@@ -140,6 +141,27 @@ def test_an_object_published_by_a_try_that_was_killed_is_recognised(
         export(context, **target)
 
 
+def test_a_task_that_is_asked_to_end_stops_at_the_next_call_and_is_resumed(
+    sandbox: Sandbox, s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, target = new_task(), {"s3_bucket": s3_bucket, "s3_key": "t.jsonl.gz"}
+    operator = LightspeedTicketsToS3Operator(task_id="export", **target)
+    calls_then = []
+
+    def kill(*_: Any) -> None:
+        operator.on_kill()
+        calls_then.append(len(sandbox.calls))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(export_module.Export, "_report", kill)
+        with pytest.raises(Cancelled):
+            operator.execute(context)
+    assert calls_then == [len(sandbox.calls)]
+    assert context["task_state_store"]["lightspeed_checkpoint"]["tickets"] == 250
+    assert export(context, **target)["tickets"] == 600
+    assert keys(s3_server, s3_bucket) == ["t.jsonl.gz"]
+
+
 def killed_half_way(monkeypatch: pytest.MonkeyPatch, context: Any, **target: Any) -> None:
     """Run a try that saves after each call, and breaks at its second page."""
     monkeypatch.setattr(export_module, "_CALLS_AT_RISK", 1)
@@ -210,31 +232,29 @@ def test_an_upload_that_a_killed_try_left_open_is_aborted_by_the_next(
     class Killed(BaseException):
         pass
 
-    def die(*_: Any) -> None:
-        raise Killed
+    def send_and_die(upload: s3_target._Upload, data: bytearray) -> None:
+        send(upload, data)
+        if upload._where["Key"] == "t.jsonl":
+            raise Killed
+
+    send = s3_target._Upload.send
 
     monkeypatch.setattr(s3_target, "_PART_SIZE", 1000)
     context, target, client = new_task(), {"s3_bucket": s3_bucket, "s3_key": "t.jsonl"}, s3_server.client()
     foreign = client.create_multipart_upload(Bucket=s3_bucket, Key="t.jsonl")
     with monkeypatch.context() as patch:
-        patch.setattr(s3_target._Upload, "send", _then(s3_target._Upload.send, die))
-        patch.setattr(s3_target.ExportTarget, "abort", lambda *_: None)
+        patch.setattr(s3_target._Upload, "send", send_and_die)
+        patch.setattr(s3_target._Upload, "abort", lambda _: None)
         with pytest.raises(Killed):
             export(context, **target)
-    assert len(client.list_multipart_uploads(Bucket=s3_bucket)["Uploads"]) == 2
+    uploads = client.list_multipart_uploads(Bucket=s3_bucket, Prefix="t.jsonl")["Uploads"]
+    assert len(uploads) == 2
     monkeypatch.setattr(s3_target, "_PART_SIZE", 5 * 1024 * 1024)
     assert export(context, **target)["tickets"] == 600
-    left = [upload["UploadId"] for upload in client.list_multipart_uploads(Bucket=s3_bucket)["Uploads"]]
-    assert left == [foreign["UploadId"]]
-    client.abort_multipart_upload(Bucket=s3_bucket, Key="t.jsonl", UploadId=foreign["UploadId"])
-
-
-def _then(call: Callable[..., Any], after: Callable[..., None]) -> Callable[..., Any]:
-    def both(*args: Any) -> Any:
-        call(*args)
-        after()
-
-    return both
+    uploads = client.list_multipart_uploads(Bucket=s3_bucket, Prefix="t.jsonl")["Uploads"]
+    assert [upload["UploadId"] for upload in uploads] == [foreign["UploadId"]]
+    for upload in client.list_multipart_uploads(Bucket=s3_bucket)["Uploads"]:
+        client.abort_multipart_upload(Bucket=s3_bucket, Key=upload["Key"], UploadId=upload["UploadId"])
 
 
 def test_a_killed_try_on_an_airflow_without_a_store_is_recognised_too(
@@ -332,6 +352,34 @@ def test_calls_of_a_walk_that_had_to_begin_again_are_told_too(
         result = export(new_task(), s3_bucket=s3_bucket, s3_key="t.jsonl", deferrable=True)
         assert result["tickets"] == 1500
         assert result["calls"] == shop.count_calls()
+
+
+def test_a_deferral_whose_arguments_are_lost_resumes_from_the_checkpoint(
+    s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in ``dag.test()`` of Airflow 3.3.2."""
+    config = ShopConfig(
+        tickets=1500, limits=(4, *NO_LIMITS[1:]), window_seconds=(8.0, 3600.0, 86400.0), burst_limit=0
+    )
+    with Sandbox(config) as shop:
+        connection = json.loads(shop.airflow_connection())
+        connection["extra"] = {"max_wait": 0.1, "calls_per_second": 0}
+        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", json.dumps(connection))
+        operator = LightspeedTicketsToS3Operator(
+            task_id="export", s3_bucket=s3_bucket, s3_key="t.jsonl.gz", deferrable=True
+        )
+        context: Any = new_task()
+        run, deferrals, result = operator.execute, 0, None
+        while result is None:
+            try:
+                result = run(context)
+            except TaskDeferred as deferred:
+                deferrals += 1
+                time.sleep(max(0.0, (deferred.trigger.moment - datetime.now(UTC)).total_seconds()))
+                run = operator.execute_complete
+        assert deferrals >= 1
+        assert result["tickets"] == 1500 == len(read(s3_server, s3_bucket, "t.jsonl.gz"))
+        assert shop.count_calls() <= 12
 
 
 @pytest.mark.parametrize("include_messages", [False, True])

@@ -155,7 +155,10 @@ def test_python_runs(snippet: Snippet, monkeypatch: pytest.MonkeyPatch) -> None:
     text = snippet.text
     if not _has_airflow_sdk():
         text = re.sub(
-            r"^from airflow.sdk import dag$", "from airflow.decorators import dag", text, flags=re.M
+            r"^from airflow.sdk import (dag|dag, task)$",
+            r"from airflow.decorators import \1",
+            text,
+            flags=re.M,
         )
     needs_airflow_3 = any(word in text for word in ("new_tickets_asset(", "retry_policy", "airflow.sdk"))
     if needs_airflow_3 and not _is_airflow_3_3():
@@ -241,7 +244,9 @@ def check(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
         get_parser().parse_args(arguments)
     else:
-        assert program in {"aws", "git", "cd"}, f"teach this test to check: {command}"
+        assert program in {"aws", "git", "cd", "gcloud", "kubectl", "astro"}, (
+            f"teach this test to check: {command}"
+        )
 
 
 def test_all_forms_of_a_connection_say_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -412,7 +417,7 @@ def test_links_and_make_targets(page: Path) -> None:
         assert leads_to.exists(), f"{page.name}: {target}"
         if anchor:
             assert anchor in anchors(leads_to), f"{page.name}: {target}"
-    for named in re.findall(r"`make ([a-z][a-z-]*)", text):
+    for named in re.findall(r"`make ([a-z][a-z0-9.-]*)", text):
         assert named in make_targets(), f"{page.name}: make {named}"
 
 
@@ -423,8 +428,18 @@ def anchors(page: Path) -> set[str]:
 
 def make_targets() -> set[str]:
     makefile = (PROJECT / "Makefile").read_text()
-    versions = re.findall(r"airflow-([\w.]+)\.txt", " ".join(p.name for p in PROJECT.glob("requirements/*")))
-    return {*_TARGET.findall(makefile), *(f"test-{version}" for version in versions)}
+    variables = dict(re.findall(r"^(\w+) := (.+)$", makefile, re.M))
+    environments = [
+        *variables["OLDER"].split(),
+        "lowest",
+        *(f"python{version}" for version in variables["PYTHONS"].split()),
+        *(f"constraints-{version}" for version in variables["CONSTRAINED"].split()),
+    ]
+    return {
+        *_TARGET.findall(makefile),
+        *(f"test-{environment}" for environment in environments),
+        *(f"install-{version}" for version in [*variables["OLDER"].split(), "3.3"]),
+    }
 
 
 def settings(conn_id: str) -> Any:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from moto import mock_aws
 
+from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed
 from airflow_provider_lightspeed.s3 import target
 from airflow_provider_lightspeed.s3.client import WriteOptions
@@ -97,3 +99,79 @@ def test_an_option_that_renders_to_nothing_is_not_left_out(option: str, rendered
     setattr(operator, option, rendered)
     with pytest.raises(LightspeedTaskFailed, match=f"{option} is empty after rendering"):
         operator.execute({})
+
+
+class Picky:
+    """A client of a store that refuses, or ignores, some arguments of writes."""
+
+    def __init__(self, inner: Any, refuses: Callable[[dict[str, Any]], bool], ignores: str = "") -> None:
+        self._inner = inner
+        self._refuses = refuses
+        self._ignores = ignores
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._inner, name)
+        if name not in {"put_object", "create_multipart_upload", "complete_multipart_upload"}:
+            return call
+
+        def picky(**arguments: Any) -> Any:
+            if name != "complete_multipart_upload" and self._refuses(arguments):
+                response: Any = {
+                    "Error": {"Code": "AccessDenied"},
+                    "ResponseMetadata": {"HTTPStatusCode": 403},
+                }
+                raise ClientError(response, name)
+            arguments.pop(self._ignores, None)
+            return call(**arguments)
+
+        return picky
+
+
+def is_right(client: Any, **options: Any) -> None:
+    """Ask, as an export does before its first call to the shop; nothing may be left."""
+    replace = options.pop("replace", True)
+    write = WriteOptions(**options)
+    made = ExportTarget(client, "bucket", "k", replace=replace, options=write.for_objects, metadata={})
+    try:
+        made.check_writable("_staging/k/probe")
+    finally:
+        assert not client.list_objects_v2(Bucket="bucket").get("Contents")
+        assert not client.list_multipart_uploads(Bucket="bucket").get("Uploads")
+
+
+@pytest.mark.parametrize(
+    ("needed", "remedy", "options"),
+    [
+        ({"ServerSideEncryption": "AES256"}, "set `encrypt=True`", {"encrypt": True}),
+        ({"ServerSideEncryption": "aws:kms"}, "set `kms_key_id`", {"kms_key_id": "key-1"}),
+        (
+            {"ACL": "bucket-owner-full-control"},
+            "set `acl_policy=",
+            {"acl_policy": "bucket-owner-full-control"},
+        ),
+        (
+            {"ACL": "bucket-owner-full-control", "ServerSideEncryption": "aws:kms"},
+            "set `kms_key_id` and `acl_policy=",
+            {"acl_policy": "bucket-owner-full-control", "kms_key_id": "key-1"},
+        ),
+    ],
+)
+def test_what_a_bucket_asks_for_is_named(
+    s3: Any, needed: dict[str, str], remedy: str, options: dict[str, Any]
+) -> None:
+    client = Picky(s3, lambda arguments: not needed.items() <= arguments.items())
+    with pytest.raises(LightspeedConfigurationError, match=remedy):
+        is_right(client)
+    is_right(client, **options)
+
+
+def test_a_store_that_ignores_the_condition_is_found_out(s3: Any) -> None:
+    client = Picky(s3, lambda _: False, ignores="IfNoneMatch")
+    with pytest.raises(LightspeedConfigurationError, match=r"ignores conditional writes.*Set `replace=True`"):
+        is_right(client, replace=False)
+    is_right(client, replace=True)
+
+
+def test_who_may_do_nothing_is_told_to_check_the_rights(s3: Any) -> None:
+    with pytest.raises(ClientError, match="AccessDenied"):
+        is_right(Picky(s3, lambda _: True))

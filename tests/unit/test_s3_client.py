@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.exceptions import LightspeedStorageError
-from airflow_provider_lightspeed.s3.client import S3Objects, parse_s3_uri
+from airflow_provider_lightspeed.s3.client import S3Objects, connect, is_aws, parse_s3_uri
 
 
 class _Failing:
@@ -82,3 +85,64 @@ def test_addresses(uri: str, bucket: str, key: str) -> None:
 def test_no_addresses(uri: str) -> None:
     with pytest.raises(LightspeedConfigurationError, match="an address such as s3://bucket/key"):
         parse_s3_uri(uri)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3:// bucket/key",
+        "s3://bucket /key",
+        "s3://bucket/ key",
+        "s3://bucket/key ",
+        "s3://bucket/key\n",
+        "s3://bucket/a\nb",
+        "s3://bucket/a\tb",
+        " s3://bucket/key",
+        "s3://bucket/a/",
+        "s3://bucket//a",
+        "s3://bucket/a//b",
+    ],
+)
+def test_a_key_that_would_be_shifted_is_refused(uri: str) -> None:
+    with pytest.raises(LightspeedConfigurationError):
+        parse_s3_uri(uri)
+
+
+def test_a_refused_role_is_a_plain_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: S3Hook) -> None:
+        response: Any = {"Error": {"Code": "AccessDenied"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
+        raise ClientError(response, "AssumeRole")
+
+    monkeypatch.setattr(S3Hook, "get_conn", refuse)
+    with pytest.raises(LightspeedConfigurationError, match=r"read s3://b/k \(AccessDenied at AssumeRole\)"):
+        S3Objects("aws_default").read("s3://b/k")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "expected"),
+    [
+        (None, True),
+        ("https://bucket.vpce-1.s3.eu-west-1.vpce.amazonaws.com", True),
+        ("https://storage.googleapis.com", False),
+        ("http://127.0.0.1:8333", False),
+    ],
+)
+def test_checksums_that_stores_refuse_are_sent_to_aws_alone(
+    monkeypatch: pytest.MonkeyPatch, endpoint: str | None, expected: bool
+) -> None:
+    extra = {"region_name": "eu-west-1"} | ({"endpoint_url": endpoint} if endpoint else {})
+    connection = {"conn_type": "aws", "login": "key", "password": "secret", "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_A_STORE", json.dumps(connection))
+    client = connect("a_store")
+    sent: dict[str, Any] = {}
+
+    def take(request: Any, **_: Any) -> AWSResponse:
+        sent.update(request.headers)
+        response = AWSResponse(request.url, 200, {}, None)
+        response._content = b""
+        return response
+
+    client.meta.events.register("before-send.s3.PutObject", take)
+    client.put_object(Bucket="bucket", Key="key", Body=b"x")
+    assert ("x-amz-sdk-checksum-algorithm" in sent) == expected == is_aws(client)
+    assert "Authorization" in sent
