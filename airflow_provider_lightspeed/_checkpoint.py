@@ -1,4 +1,4 @@
-"""What a task has done so far, kept where its next try finds it; and letting go of the worker for a while."""
+"""The state of a task, kept where its next try finds it; and deferral."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 class Checkpoint:
-    """The state of one task instance: it outlives the worker and its tries, and a deferral.
+    """The state of one task instance, which outlives its workers, tries and deferrals.
 
-    It lies in the task state store of Airflow 3.3. Older versions have none, and neither has a context that was
-    made by hand: nothing is kept then, and the next try starts again.
+    The task state store of Airflow 3.3 keeps it. Older versions have none, and neither has a context in a test: nothing
+    is kept then, and the next try starts over.
 
-    The store does not forget when a task succeeds. So :meth:`clear` at the end, else a task that is cleared in
-    the web interface would go on from the end of its last run, in place of starting afresh.
+    The store keeps its values when a task succeeds. So :meth:`clear` at the end, else a task that is cleared in the web
+    interface would resume from the end of its last run instead of starting over.
 
     :param context: as ``execute`` gets it.
     :param key: name of the state in the store. An Airflow administrator sees it.
@@ -41,7 +41,7 @@ class Checkpoint:
         return state if isinstance(state, dict) else None
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Keep this in place of what was saved before.
+        """Save a state; it replaces the one before.
 
         :param state: plain JSON values. Airflow warns above 64 KiB (``[state_store] max_value_storage_bytes``).
         """
@@ -49,16 +49,15 @@ class Checkpoint:
             self._store.set(self._key, dict(state))
 
     def clear(self) -> None:
-        """Forget it: the task is done, or its state is of no use any more."""
+        """Delete the state: the task is done, or no later try can use it."""
         if self._store is not None:
             self._store.delete(self._key)
 
 
 def clear_generation(context: Context | Mapping[str, Any]) -> list[int | str | None]:
-    """Tell the tries of a task instance until somebody clears it from those after; plain JSON.
+    """Return a value (plain JSON) that stays the same over the tries of a task instance until it is cleared.
 
-    Clearing adds the tries that were used up to ``max_tries``. A run that is deleted and made anew starts at another
-    instant.
+    Clearing adds the used tries to ``max_tries``. A run that is deleted and created again starts at another instant.
     """
     instance, run = context.get("ti"), context.get("dag_run")
     started = getattr(run, "start_date", None)
@@ -66,10 +65,10 @@ def clear_generation(context: Context | Mapping[str, Any]) -> list[int | str | N
 
 
 class SendGuard:
-    """Notes before a POST that it is sent, so that no later try sends it again, whatever became of the worker.
+    """Records a POST before it is sent, so that no later try sends it again, even if the worker is killed.
 
-    It stays after a success, since a worker may be killed before Airflow has noted that. Who clears the task wants it
-    to run again: a mark of before then counts no more. Without the store of Airflow 3.3, nothing is noted.
+    The record stays after a success, since a worker may be killed before Airflow records that. Clearing the task asks
+    for another run: earlier records do not count then. Without the store of Airflow 3.3, nothing is recorded.
     """
 
     KEY = "lightspeed_sent"
@@ -79,13 +78,13 @@ class SendGuard:
         self._life = clear_generation(context)
 
     def earlier(self) -> dict[str, Any] | None:
-        """Return what an earlier try has noted; None if none was sent since the task was cleared."""
+        """Return the record of an earlier try; None if nothing was sent since the task was cleared."""
         state = self._checkpoint.load()
         return state if state and state.get("life") == self._life else None
 
     @contextmanager
     def sending(self, **notes: Any) -> Generator[None]:
-        """Note that something is sent; forget it if that surely did not happen.
+        """Record that a POST is sent; delete the record if it was surely not sent.
 
         :param notes: for a later try, plain JSON.
         """
@@ -102,12 +101,12 @@ class SendGuard:
 def defer_until(
     operator: BaseOperator, until: datetime, method_name: str, state: Mapping[str, Any] | None = None
 ) -> NoReturn:
-    """Let go of the worker, and go on at an instant, perhaps on another worker.
+    """Free the worker slot, and resume at an instant, perhaps on another worker.
 
     :param until: an instant with a zone.
     :param method_name: method of the operator, called as ``method(context, event, state=…)``.
     :param state: plain JSON values. It travels with the deferral, so that any version of Airflow has it.
-    :raises TaskDeferred: always; this is how Airflow is told.
+    :raises TaskDeferred: always.
     """
     from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 

@@ -33,23 +33,24 @@ def new_tickets_asset(
 ) -> Asset:
     """Make an asset that new support tickets update: a DAG with it in its ``schedule`` starts on them.
 
-    Each event names up to 500 tickets in its payload: ``{"ticket_ids", "count", "since_id", "max_id"}``. One run
-    may get several events; :func:`new_ticket_ids` reads them all::
+    Its name is ``<name>_new_tickets``. Each event names up to 500 tickets in its payload:
+    ``{"ticket_ids", "count", "since_id", "max_id"}``. One run may get several events; :func:`new_ticket_ids` reads them
+    all::
 
         @task(inlets=[shop])
         def new_tickets(**context):
             return new_ticket_ids(shop, context)
 
-    Make one asset for each shop, in a module that your DAG files import: Airflow holds assets together by name.
-    Assets with the same connection and interval share their looks. See ``docs/new-tickets.md`` for what happens when
-    the triggerer restarts.
+    Make one asset for each shop, in a module that your DAG files import: Airflow identifies assets by name. Assets with
+    the same connection and interval share their polls. See ``docs/new-tickets.md`` for what happens when the triggerer
+    restarts.
 
-    :param name: of the asset; also in its address, ``lightspeed://<name>/tickets/new``.
+    :param name: your name for the shop; also in the asset's address, ``lightspeed://<name>/tickets/new``.
     :param lightspeed_conn_id: connection to the shop.
-    :param poll_interval: seconds between two looks, each of which is a call (of 12,000 a day, as a rule).
-    :param start: what is new at the very first look: ``latest``, what comes after it, or ``earliest``, every
-        ticket of the shop.
-    :raises RuntimeError: on Airflow 2, which has nothing of the kind.
+    :param poll_interval: seconds between two polls, each of which is a call (a key usually has 12,000 a day).
+    :param start: what the very first poll counts as new: ``latest`` (tickets after it) or ``earliest`` (every ticket of
+        the shop).
+    :raises RuntimeError: on Airflow 2, where assets cannot watch anything.
     """
     try:
         from airflow.sdk import Asset, AssetWatcher
@@ -63,16 +64,17 @@ def new_tickets_asset(
         raise ValueError(f"start must be 'latest' or 'earliest', got {start!r}")
     if poll_interval <= 0:
         raise ValueError(f"poll_interval must be more than 0 seconds, got {poll_interval!r}")
+    asset_name = f"{name}_new_tickets"
     trigger = NewTicketEventTrigger(
-        asset_name=name,
+        asset_name=asset_name,
         lightspeed_conn_id=lightspeed_conn_id,
         poll_interval=poll_interval,
         start=start,
     )
     return Asset(
-        name=name,
+        name=asset_name,
         uri=f"lightspeed://{quote(name, safe='')}{_KIND}",
-        watchers=[AssetWatcher(name=f"{name} new tickets", trigger=trigger)],
+        watchers=[AssetWatcher(name=asset_name, trigger=trigger)],
     )
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import requests
 
-_TIMEOUT = 30.0
+#: Seconds in which the API server has to answer. It takes minutes on a busy machine.
+TIMEOUT = 300.0
 _PAGE = 100
 _PARTS = {"scheduler": "scheduler", "dag_processor": "DAG processor", "triggerer": "triggerer"}
 OVER = frozenset({"success", "failed"})
@@ -45,7 +46,7 @@ class AirflowApi:
     def parts_not_up(self) -> list[str]:
         """Return the parts of Airflow that do not answer yet."""
         with suppress(requests.RequestException):
-            health = requests.get(f"{self.url}/monitor/health", timeout=5).json()
+            health = requests.get(f"{self.url}/monitor/health", timeout=60).json()
             return [words for part, words in _PARTS.items() if health[part]["status"] != "healthy"]
         return ["API server", *_PARTS.values()]
 
@@ -56,18 +57,18 @@ class AirflowApi:
     def knows(self, dag_id: str) -> bool:
         """Return whether the DAG has been read."""
         with suppress(requests.RequestException):
-            return requests.get(f"{self.url}/dags/{dag_id}", timeout=_TIMEOUT).ok
+            return requests.get(f"{self.url}/dags/{dag_id}", timeout=TIMEOUT).ok
         return False
 
     def unpause(self, dag_id: str) -> None:
         """Let the DAG run."""
         body = {"is_paused": False}
-        requests.patch(f"{self.url}/dags/{dag_id}", json=body, timeout=_TIMEOUT).raise_for_status()
+        requests.patch(f"{self.url}/dags/{dag_id}", json=body, timeout=TIMEOUT).raise_for_status()
 
     def start(self, dag_id: str, **conf: Any) -> str:
         """Start a run, and return its id."""
         body = {"logical_date": None, "conf": conf}
-        answer = requests.post(f"{self.url}/dags/{dag_id}/dagRuns", json=body, timeout=_TIMEOUT)
+        answer = requests.post(f"{self.url}/dags/{dag_id}/dagRuns", json=body, timeout=TIMEOUT)
         answer.raise_for_status()
         run_id: str = answer.json()["dag_run_id"]
         return run_id
@@ -83,7 +84,7 @@ class AirflowApi:
     def result(self, dag_id: str, run_id: str, task_id: str) -> dict[str, Any]:
         """Return the result of a task."""
         path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
-        answer = requests.get(f"{self.url}/{path}", timeout=_TIMEOUT)
+        answer = requests.get(f"{self.url}/{path}", timeout=TIMEOUT)
         answer.raise_for_status()
         value = answer.json()["value"]
         result: dict[str, Any] = json.loads(value) if isinstance(value, str) else value
@@ -97,7 +98,7 @@ class AirflowApi:
         return events
 
     def _get(self, path: str, what: str) -> list[dict[str, Any]]:
-        answer = requests.get(f"{self.url}/{path}", timeout=_TIMEOUT)
+        answer = requests.get(f"{self.url}/{path}", timeout=TIMEOUT)
         answer.raise_for_status()
         found: list[dict[str, Any]] = answer.json()[what]
         return found

@@ -250,12 +250,12 @@ class AirflowHome:
             yield process
 
     def _newest_run(self) -> int:
-        newest: int = self._query("select coalesce(max(id), 0) from dag_run")[0][0]
+        newest: int = self.query("select coalesce(max(id), 0) from dag_run")[0][0]
         return newest
 
     def _task_states(self, dag_id: str, after_run: int) -> dict[str, str | None]:
         return dict(
-            self._query(
+            self.query(
                 "select task_id, task_instance.state from task_instance join dag_run using (dag_id, run_id)"
                 " where dag_id = ? and dag_run.id > ?",
                 dag_id,
@@ -263,9 +263,10 @@ class AirflowHome:
             )
         )
 
-    def _query(self, sql: str, *values: object) -> list[Any]:
+    def query(self, sql: str, *values: object) -> list[Any]:
+        """Read from Airflow's database, which is a SQLite file."""
         # Airflow's own ways to ask would load all of Airflow into this process, with its settings fixed for good.
         with contextlib.closing(
-            sqlite3.connect(f"file:{self.directory}/airflow.db?mode=ro", uri=True)
+            sqlite3.connect(f"file:{self.directory}/airflow.db?mode=ro", uri=True, timeout=60)
         ) as database:
             return database.execute(sql, values).fetchall()

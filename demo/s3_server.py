@@ -140,7 +140,7 @@ class S3Server:
             aws_access_key_id=self.access_key,
             aws_secret_access_key=secret_key or self.secret_key,
             region_name=self.region,
-            config=Config(retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=30, proxies={}),
+            config=Config(retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=120, proxies={}),
         )
 
     def airflow_connection(self) -> str:

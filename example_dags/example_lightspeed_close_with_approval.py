@@ -1,21 +1,27 @@
 """Close stale tickets only after a person has said yes to the very list. Needs Airflow 3.1.
 
 ```text
-plan ── approve ── close
+plan ── summary ── approve ── close
 ```
 
-`plan` changes nothing. It writes the tickets that it would close to S3. Once they are approved, these are closed and
-no others, and of these only the ones that nobody has touched meanwhile. A no skips `close`.
+`plan` changes nothing. It writes the tickets that it would close to S3. `summary` says what a person needs to decide:
+how many, how old, and a few of them, without a word that a customer wrote. If there is nothing to close, no question
+is asked. Once the list is approved, these tickets are closed and no others, and of these only the ones that did not
+change meanwhile. A no skips `close`.
 """
 
 from __future__ import annotations
 
 import os
 from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
-from airflow.sdk import dag
+from airflow.sdk import dag, task
 
+from airflow_provider_lightspeed.api.errors import LightspeedNotFoundError
+from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.operators.tickets import CloseTicketsOperator
 
 # What differs between deployments, in one place. The environment rather than Airflow Variables: this file is
@@ -25,6 +31,40 @@ LIGHTSPEED_CONN_ID = os.environ.get("LIGHTSPEED_CONN_ID", "lightspeed_default")
 AWS_CONN_ID = os.environ.get("LIGHTSPEED_AWS_CONN_ID", "aws_default")
 
 RECEIPTS = f"s3://{S3_BUCKET}/tickets/closed/{{{{ run_id }}}}"
+#: So many tickets are shown, from the oldest to the newest.
+SHOWN = 5
+
+
+@task.short_circuit
+def summary(plan: Any) -> str:
+    """Describe the plan in Markdown; nothing, which skips the question, if there is nothing to close."""
+    ids = sorted(plan["closed"])
+    if not ids:
+        return ""
+    hook = LightspeedHook(LIGHTSPEED_CONN_ID)
+    step = max(1, (len(ids) - 1) // (SHOWN - 1))
+    lines = []
+    for ticket_id in sorted({*ids[::step][: SHOWN - 1], ids[-1]}):
+        try:
+            ticket: Any = hook.get_ticket(ticket_id)
+        except LightspeedNotFoundError:
+            continue
+        created = datetime.fromisoformat(ticket["createdAt"])
+        changed = datetime.fromisoformat(ticket.get("updatedAt") or ticket["createdAt"])
+        language = (ticket.get("language") or {}).get("code", "–")
+        length = len(ticket.get("subject") or "")
+        lines.append(f"| {ticket_id} | {created:%Y-%m-%d} | {changed:%Y-%m-%d} | {language} | {length} |")
+    bucket, _, key = plan["receipt"].removeprefix("s3://").partition("/")
+    console = f"https://console.aws.amazon.com/s3/object/{bucket}?prefix={quote(key)}"
+    return "\n".join([
+        f"**{len(ids)} tickets**, chosen by: {plan['criteria']}",
+        "",
+        "| ticket | created | last change | language | characters of the subject |",
+        "| --- | --- | --- | --- | --- |",
+        *lines,
+        "",
+        f"The whole list: `{plan['receipt']}` ([AWS console]({console}))",
+    ])
 
 
 @dag(
@@ -33,7 +73,8 @@ RECEIPTS = f"s3://{S3_BUCKET}/tickets/closed/{{{{ run_id }}}}"
     catchup=False,
     max_active_runs=1,
     default_args={"retries": 3},
-    tags=["lightspeed"],
+    description="Close stale tickets after a person approved the list",
+    tags=["lightspeed", "bulk"],
     doc_md=__doc__,
 )
 def example_lightspeed_close_with_approval() -> None:
@@ -42,7 +83,7 @@ def example_lightspeed_close_with_approval() -> None:
         # Idle for two weeks, answered by us, and no to-do of ours.
         updated_before="{{ (dag_run.start_date - macros.timedelta(days=14)).isoformat() }}",
         only_answered=True,
-        # More than these and the plan is refused as a whole, before anybody is asked.
+        # More than these and the plan is refused as a whole, before a question is asked.
         max_tickets=2000,
         max_share=0.9,
         dry_run=True,
@@ -50,10 +91,11 @@ def example_lightspeed_close_with_approval() -> None:
         lightspeed_conn_id=LIGHTSPEED_CONN_ID,
         aws_conn_id=AWS_CONN_ID,
     )
+    shown = summary(plan.output)
     approve = ApprovalOperator(
         task_id="approve",
         subject="Close {{ ti.xcom_pull(task_ids='plan')['closed'] | length }} stale tickets?",
-        body="The list: `{{ ti.xcom_pull(task_ids='plan')['receipt'] }}`",
+        body=shown,
         response_timeout=timedelta(days=3),
     )
     close = CloseTicketsOperator(
@@ -64,7 +106,7 @@ def example_lightspeed_close_with_approval() -> None:
         lightspeed_conn_id=LIGHTSPEED_CONN_ID,
         aws_conn_id=AWS_CONN_ID,
     )
-    plan >> approve >> close
+    shown >> approve >> close
 
 
 example_lightspeed_close_with_approval()

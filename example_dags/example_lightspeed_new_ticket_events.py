@@ -18,7 +18,7 @@ from airflow_provider_lightspeed.operators.tickets import UpdateTicketsOperator
 # What differs between deployments, in one place. The environment rather than Airflow Variables: this file is
 # parsed every few seconds, and a Variable read here would ask the database each time.
 LIGHTSPEED_CONN_ID = os.environ.get("LIGHTSPEED_CONN_ID", "lightspeed_default")
-# Each look at the shop costs a call, and a shop's key has 12,000 a day. All assets of one shop share them.
+# Each poll of the shop costs a call, and a shop's key has 12,000 a day. All assets of one shop share them.
 POLL_SECONDS = float(os.environ.get("LIGHTSPEED_POLL_SECONDS", "60"))
 
 if not airflow.__version__.startswith("2."):
@@ -28,13 +28,14 @@ if not airflow.__version__.startswith("2."):
         schedule=[MY_SHOP],
         start_date=datetime(2026, 1, 1, tzinfo=UTC),
         catchup=False,
-        tags=["lightspeed"],
+        description="Run once for each batch of new tickets",
+        tags=["lightspeed", "new-tickets"],
         doc_md=__doc__,
     )
     def example_lightspeed_new_ticket_events() -> None:
         @task(inlets=[MY_SHOP])
         def new_tickets(**context: Any) -> list[int]:
-            # One run may answer several events.
+            # One run may get several events.
             return new_ticket_ids(MY_SHOP, context)
 
         UpdateTicketsOperator(

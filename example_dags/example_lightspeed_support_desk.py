@@ -61,7 +61,8 @@ def stale_tickets(tickets: Iterator[Ticket], idle_since: datetime) -> Iterator[i
     # Two runs at once would pick the same tickets.
     max_active_runs=1,
     default_args={"retries": 3},
-    tags=["lightspeed", "export", "bulk", "sensor"],
+    description="A day at a support desk: export, close stale tickets, wait for new ones",
+    tags=["lightspeed", "export", "bulk", "new-tickets"],
     doc_md=__doc__,
 )
 def example_lightspeed_support_desk() -> None:

@@ -1,1 +1,1 @@
-"""Change many tickets: decide which, do it once, and be able to say what became of each. No Airflow here."""
+"""Change many tickets: plan, change each once, report what became of each. No Airflow here."""

@@ -1,4 +1,4 @@
-"""What is planned, what became of it so far, and how both are told. Values only."""
+"""A bulk change as a value: the plan, the result of each ticket so far, and both as summary, XCom and receipt."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from airflow_provider_lightspeed.api.paging import Cursor
 from airflow_provider_lightspeed.api.responses import NOT_JSON
 from airflow_provider_lightspeed.api.tickets import Ticket, changed_at
 
-#: So often in a row may the quota end a walk that has to begin again, before another way is taken.
+#: So many windows of the quota in a row may pass without progress, before tickets are read in another way.
 _STALLS = 2
 
 
@@ -48,20 +48,20 @@ class Result(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Job(msgspec.Struct, kw_only=True):
-    """A bulk change on its way; all of it fits into a checkpoint.
+    """The state of a bulk change; all of it fits into a checkpoint.
 
-    :param request_hash: stands for what the user has asked for; the plan is of no use for anything else.
-    :param shop: the shop that it is done in; to another one, nothing of it is of use.
-    :param plan: the tickets meant.
+    :param request_hash: hash of what the task asks for; another request needs another plan.
+    :param shop: hash of the shop; a job is of no use in another one.
+    :param plan: the planned tickets.
     :param planned: whether the plan is complete: it is fixed from then on.
     :param open_tickets: how many open tickets were seen while planning.
     :param results: what became of tickets so far.
     :param in_flight: tickets that may have got the change though no response says so, with what they were like before
         (see :meth:`~.actions.Action.fingerprint`).
     :param by_page: whether the tickets are read in pages of the list rather than one by one; None until that is decided.
-    :param cursor: where the walk over the list (to plan, then to look again) goes on.
-    :param stalls: how often in a row the quota has ended that walk before it got on.
-    :param calls: calls so far.
+    :param cursor: where the walk over the list (to plan, then to read again) resumes.
+    :param stalls: how many windows of the quota in a row passed without progress.
+    :param calls: API calls so far.
     """
 
     request_hash: str = ""
@@ -83,17 +83,17 @@ class Job(msgspec.Struct, kw_only=True):
 
     @property
     def is_stuck(self) -> bool:
-        """Whether the walk would meet the end of the quota again before it gets on."""
+        """Whether a walk over the list makes no progress within a window of the quota."""
         return self.stalls >= _STALLS
 
     @property
     def progress(self) -> tuple[object, ...]:
-        """What changes whenever the job gets on."""
+        """A value that changes whenever the job makes progress."""
         versions_unknown = sum(change is None for change in self.plan.values())
         return self.planned, self.by_page, self.cursor, len(self.results), versions_unknown
 
     def begin_try(self) -> None:
-        """Take the failed tickets up again, and decide again how tickets are read."""
+        """Forget failures, so that they are retried, and decide again how tickets are read."""
         self.results = {
             key: value for key, value in self.results.items() if value.status is not Status.FAILED
         }

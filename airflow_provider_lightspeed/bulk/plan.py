@@ -18,7 +18,7 @@ from airflow_provider_lightspeed.api.tickets import Ticket, TicketFilter, change
 from airflow_provider_lightspeed.bulk.actions import Action
 from airflow_provider_lightspeed.bulk.job import Job, version_of, was_never_changed
 
-#: A killed try asks again for no more than about this.
+#: Planning is saved after so many calls: a killed try repeats no more than about these.
 _CALLS_AT_RISK = 20
 
 
@@ -27,7 +27,7 @@ class Criteria:
     """What an open ticket must be like to be planned. Closed tickets are never chosen by criteria.
 
     :param created_before: created before this instant.
-    :param updated_before: not changed since this instant, and it can be told.
+    :param updated_before: not changed since this instant; tickets with an unreadable ``updatedAt`` are skipped.
     :param only_answered: answered by the shop.
     :param include_todo: also if the staff has marked it as to do.
     :param email: of the customer with this address (decided by the shop).
@@ -76,7 +76,7 @@ class Criteria:
         return None if self.where is None else getattr(self.where, "__qualname__", type(self.where).__name__)
 
     def choose(self, ticket: Ticket) -> bool:
-        """Say whether an open ticket is meant."""
+        """Return whether the criteria choose a ticket; closed tickets never."""
         if ticket.get("isClosed") or (ticket.get("isTodo") and not self.include_todo):
             return False
         if self.only_answered and not ticket.get("isAnswered"):
@@ -123,7 +123,7 @@ def refuse_too_large_share(planned: int, open_tickets: int, max_share: float) ->
 
 
 def _idle_since(ticket: Ticket, instant: datetime) -> bool:
-    # Of a ticket whose last change can't be read nobody knows that it was before: it is left alone.
+    # A ticket with an unreadable last change may have changed since.
     change = created_at(ticket) if was_never_changed(ticket) else changed_at(ticket)
     return change is not None and change < instant
 

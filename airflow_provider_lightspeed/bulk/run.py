@@ -1,8 +1,8 @@
-"""Carry a plan out: eight calls at once, each ticket changed at most once.
+"""Change the planned tickets: eight calls at once, each ticket changed at most once.
 
-What can be had, and what not. A call that changes a ticket is sent only if it was seen no more than `_MAX_AGE` seconds
-ago as it was planned. The API has no conditional write: a change by somebody else in the moment between that read and our call
-cannot be excluded. What such a race cannot do is to overwrite: only the properties that are meant are written.
+A change is sent only if the ticket was read no more than `_MAX_AGE` seconds ago, in its planned version. The API has no
+conditional write, so a change by another program between that read and our call cannot be excluded. Such a race
+overwrites nothing of theirs: a PUT holds only the requested properties.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 IfChanged = Literal["skip", "overwrite", "fail"]
 
 _AT_ONCE = 8
-#: Seconds after which a ticket is looked at again before it is changed.
+#: Seconds after which a ticket is read again before it is changed.
 _MAX_AGE = 30.0
 _PROGRESS_EVERY = 10.0
 #: Seconds that calls on their way get to end once the job is to stop: Airflow kills a task after five.
@@ -40,7 +40,7 @@ _GRACE = 2.0
 
 
 class Run:
-    """One try to carry a job out.
+    """One try to change what remains of a job.
 
     :param if_changed: what to do with a ticket that changed after it was planned: ``overwrite`` changes it all
         the same; else it is left alone.
@@ -104,7 +104,7 @@ class Run:
         }
 
     def _classify(self, snapshot: Snapshot) -> list[int]:
-        """Settle all that needs no call; return the ids of the rest."""
+        """Record the results that need no further call; return the ids of the other tickets."""
         results = self._job.results
         for ticket_id in snapshot.missing:
             results[ticket_id] = self._missing_result(ticket_id)
@@ -140,7 +140,7 @@ class Run:
         return Result(Status.DONE if ours else Status.MISSING)
 
     def _change(self, snapshot: Snapshot, ticket_id: int) -> None:
-        """Change a ticket; without a result, it has become too old, and is read again."""
+        """Change a ticket. If the call had to wait too long, the ticket gets no result, and is read again."""
         self._cancel.check()
         ticket = snapshot.tickets[ticket_id]
         try:

@@ -186,7 +186,7 @@ class BulkTicketsOperator(BaseOperator):
     def _keep_what_was_done(
         self, context: Context, change: BulkChange, job: Job, checkpoint: Checkpoint, *, final: bool
     ) -> None:
-        """Write all that says what was done, each by itself; what fails here is logged, and hides no error.
+        """Write receipt, XCom and checkpoint. An error in one is logged, does not stop the others, and hides no error.
 
         :param final: whether no other try resumes the job.
         """

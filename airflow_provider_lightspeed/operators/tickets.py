@@ -34,10 +34,10 @@ class CreateTicketOperator(BaseOperator):
 
     Returns the ticket as the shop answers it.
 
-    The API cannot say of a call whose answer was lost whether it was carried out, and a second ticket would reach a
+    If a response is lost, the API cannot report whether the ticket was created, and a second ticket would reach a
     customer. So such a call is never repeated, neither here nor by a retry of Airflow. On Airflow 3.3 that holds too for
     a worker that was killed, or whose ``execution_timeout`` was over, while it was sent: the next try fails, or searches,
-    until somebody has looked and clears the task. Older versions keep nothing between tries, and the next one may send
+    until you have checked the shop and clear the task. Older versions keep nothing between tries, and the next one may send
     it again: set ``retries=0`` there.
 
     :param subject: subject of the ticket (templated).
@@ -107,7 +107,7 @@ class CreateTicketOperator(BaseOperator):
         return dict(ticket)
 
     def _find(self, hook: LightspeedHook, newest: int | None, error: LightspeedUnknownOutcomeError) -> Ticket:
-        """Find the ticket of which nobody knows whether it was created.
+        """Find a ticket that may have been created.
 
         :param newest: id of the newest ticket before the call.
         :param error: what is known.
@@ -145,7 +145,7 @@ class ReplyToTicketOperator(BaseOperator):
     Returns the message as the shop answers it, without its text.
 
     A call whose answer was lost is never repeated. On Airflow 3.3 that holds too for a worker that was killed, or whose
-    ``execution_timeout`` was over, while it was sent: the next try fails, until somebody has looked and clears the task.
+    ``execution_timeout`` was over, while it was sent: the next try fails, until you have checked the shop and clear the task.
     Older versions keep nothing between tries, and the next one may send it again: set ``retries=0`` there.
 
     :param ticket_id: which ticket (templated).
@@ -203,8 +203,8 @@ class UpdateTicketsOperator(BulkTicketsOperator):
     """Change properties of support tickets: those named by ``ticket_ids``, or open ones chosen by criteria.
 
     First a plan is made, refused as a whole if it is larger than allowed, and kept with the time of each ticket's last
-    change. Then each ticket is looked at again and written at most once, with only what differs. One ticket that fails
-    does not stop the others. If the quota is used up, the task lets go of its worker until it is back.
+    change. Then each ticket is read again and written at most once, with only what differs. One ticket that fails
+    does not stop the others. If the quota is used up, the task defers until it is back.
 
     Returns, and leaves as XCom also when it fails, ``{"updated", "already", "missing", "changed"}`` with lists of ids,
     ``"failed"`` with the reason for each id (as text), ``"dry_run"``, ``"calls"``, ``"criteria"`` if they chose, and
@@ -224,7 +224,7 @@ class UpdateTicketsOperator(BulkTicketsOperator):
     :param is_closed: whether they are to be closed.
     :param is_answered: whether they are to count as answered.
     :param is_todo: whether they are to be marked as to do.
-    :param do_notify_answered: whether the customer is to be told of an answer.
+    :param do_notify_answered: whether the shop notifies the customer of an answer.
     :param subject: their subject (templated).
     :param memo: their note for the merchant (templated).
     :param max_tickets: refuse to touch any if more than this are planned (default: 1000). It has to be passed with
@@ -245,7 +245,7 @@ class UpdateTicketsOperator(BulkTicketsOperator):
     :param aws_conn_id: connection to S3 (templated).
     :raises LightspeedTaskFailed: (no retry) if the plan is refused, an argument is wrong, nothing is to be changed,
         or the credentials are wrong.
-    :raises LightspeedTicketsFailed: if some tickets failed. A retry takes up only those.
+    :raises LightspeedTicketsFailed: if some tickets failed. A retry changes only those.
     """
 
     template_fields: Sequence[str] = (*BulkTicketsOperator.template_fields, "subject", "memo")

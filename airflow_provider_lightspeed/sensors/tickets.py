@@ -237,6 +237,10 @@ class NewTicketSensor(BaseSensorOperator):
             "lightspeed_conn_id",
             hint="leave it out if you do not need it",
         )
+        for name in ("customer_email", "state_name", "lightspeed_conn_id"):
+            if (value := getattr(self, name)) is not None:
+                # A native template turns "12345" into a number.
+                setattr(self, name, str(value).strip())
 
     def _poll_from_state(self, context: Context) -> PollResult | None:
         state = SensorState(

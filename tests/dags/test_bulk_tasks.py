@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -44,6 +45,20 @@ with DAG("missing"):
     DeleteTicketsOperator.partial(task_id="expand", **bound).expand(customer_email=emails)
     DeleteTicketsOperator.partial(task_id="expand_kwargs", **bound).expand_kwargs([{"customer_email": None}])
     DeleteTicketsOperator(task_id="template", customer_email="{{ params.email }}", params={"email": None}, **bound)
+
+with DAG("deferred"):
+    CloseTicketsOperator(task_id="close", ticket_ids=list(range(2546, 2566)), lightspeed_conn_id="lightspeed_small")
+
+with DAG("native", render_template_as_native_obj=True):
+    update = UpdateTicketsOperator(
+        task_id="update",
+        ticket_ids="{{ params.ids }}",
+        subject="{{ 12345 }}",
+        memo="{{ true }}",
+        params={"ids": [2560, 2561]},
+    )
+    reply = ReplyToTicketOperator(task_id="reply", ticket_id="{{ 2560 }}", message="{{ 678 }}")
+    create = CreateTicketOperator(task_id="create", subject="{{ 9 }}", customer_id="{{ 7 }}", memo="{{ 1.5 }}")
 """
 
 
@@ -56,8 +71,23 @@ def shop() -> Iterator[Sandbox]:
 
 
 @pytest.fixture(scope="module")
-def airflow(tmp_path_factory: pytest.TempPathFactory, shop: Sandbox) -> Iterator[AirflowHome]:
-    home = airflow_with(_DAGS, tmp_path_factory.mktemp("bulk"), lightspeed_default=shop.airflow_connection())
+def small() -> Iterator[Sandbox]:
+    """A shop whose quota allows 16 calls in 3 seconds."""
+    quota = ShopConfig(tickets=20, limits=(16, 10**6, 10**6), window_seconds=(3.0, 3600.0, 86400.0))
+    with Sandbox(quota) as sandbox:
+        for number in sandbox.shop.ids():
+            sandbox.update_ticket(number, isClosed=False)
+        yield sandbox
+
+
+@pytest.fixture(scope="module")
+def airflow(tmp_path_factory: pytest.TempPathFactory, shop: Sandbox, small: Sandbox) -> Iterator[AirflowHome]:
+    home = airflow_with(
+        _DAGS,
+        tmp_path_factory.mktemp("bulk"),
+        lightspeed_default=shop.airflow_connection(),
+        lightspeed_small=json.dumps({**json.loads(small.airflow_connection()), "extra": {"max_wait": 0}}),
+    )
     with home.dags_in_one_process():
         yield home
 
@@ -104,3 +134,23 @@ def test_a_missing_value_deletes_nothing(airflow: AirflowHome, shop: Sandbox) ->
         "template": "failed",
     }
     assert len(shop.shop.tickets()) == before
+
+
+def test_a_deferral_in_a_dag_test_resumes(airflow: AirflowHome, small: Sandbox) -> None:
+    outcome = airflow.run_dag("deferred")
+    assert outcome.state == "success", airflow.log.read_text()[-5_000:]
+    assert outcome.tasks["close"].result["closed"] == small.shop.ids()
+    assert small.count_calls(method="PUT") == 20
+    assert "Resuming at" in airflow.log.read_text()
+
+
+def test_native_rendering(airflow: AirflowHome, shop: Sandbox) -> None:
+    outcome = airflow.run_dag("native")
+    assert outcome.state == "success", airflow.log.read_text()[-5_000:]
+    texts = [
+        (shop.shop.ticket(number)["subject"], shop.shop.ticket(number)["memo"]) for number in (2560, 2561)
+    ]
+    assert texts == [("12345", "True")] * 2
+    assert shop.shop.messages(2560)[-1].text == "678"
+    created = shop.shop.ticket(outcome.tasks["create"].result["id"])
+    assert (created["subject"], created["memo"]) == ("9", "1.5")

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
+import pytest
 from packaging.version import Version
 
 from demo.airflow_home import OnChange
@@ -148,6 +149,16 @@ def test_triage_answers_some_and_puts_the_rest_on_the_list(here: World) -> None:
     assert after[new[0]]["isAnswered"]
     assert not after[new[0]]["isTodo"]
     assert after[new[1]]["isTodo"] is bool(kinds["todo"])
+
+
+@pytest.mark.airflow(since="3.1")
+def test_with_nothing_to_close_no_question_is_asked(here: World) -> None:
+    for number, ticket in here.shop.shop.tickets().items():
+        if not ticket["isClosed"]:
+            here.shop.update_ticket(number, isClosed=True)
+    tasks = _succeed(here, APPROVE).tasks
+    assert tasks["plan"].result["closed"] == []
+    assert [tasks[name].state for name in ("approve", "close")] == ["skipped", "skipped"]
 
 
 def _succeed(here: World, dag_id: str, on_change: OnChange = lambda _task_id, _state: None) -> Outcome:

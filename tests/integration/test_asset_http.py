@@ -12,7 +12,7 @@ from msgspec import convert
 
 from airflow_provider_lightspeed.assets import new_tickets_asset
 from airflow_provider_lightspeed.new_tickets import Cursor
-from airflow_provider_lightspeed.sandbox import Fault, Sandbox
+from airflow_provider_lightspeed.sandbox import NO_LIMITS, Fault, Sandbox, ShopConfig
 from airflow_provider_lightspeed.triggers.assets import NewTicketEventTrigger
 
 shared_stream = pytest.importorskip("airflow.triggers.shared_stream", reason="Airflow 3.3 and newer")
@@ -217,6 +217,98 @@ def test_the_start_may_be_the_earliest_ticket(sandbox: Sandbox) -> None:
     asyncio.run(story())
 
 
+def test_tickets_that_become_visible_late(sandbox: Sandbox) -> None:
+    async def story() -> None:
+        store = _Store()
+        triggerer = _Triggerer(_trigger(store))
+        await _first_look(sandbox)
+        sandbox.configure(late_every=3, late_seconds=1.5)
+        new = sandbox.add_tickets(6)
+        late = [ticket_id for ticket_id in new if ticket_id % 3 == 0]
+        await triggerer.has(6)
+        await triggerer.is_quiet()
+        await triggerer.stop()
+        assert triggerer.ticket_ids == [ticket_id for ticket_id in new if ticket_id not in late] + late
+        # Over a restart too, each once.
+        second = _Triggerer(_trigger(store))
+        new = sandbox.add_tickets(1)
+        await second.has(1)
+        await second.stop()
+        assert second.ticket_ids == new
+
+    asyncio.run(story())
+
+
+def test_another_shop_is_noticed_and_another_key_is_not(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> None:
+        store = _Store()
+        first = _Triggerer(_trigger(store))
+        await _first_look(sandbox)
+        before = sandbox.add_tickets(2)
+        await first.has(2)
+        await first.is_quiet()
+        await first.stop()
+        assert first.ticket_ids == before
+        new = sandbox.add_tickets(1)
+        monkeypatch.setattr(
+            "airflow_provider_lightspeed.api.settings.ClientSettings.shop", "the hash of another key"
+        )
+        second = _Triggerer(_trigger(store))
+        await second.has(1)
+        await second.is_quiet()
+        await second.stop()
+        assert second.ticket_ids == new
+        assert "another shop" not in caplog.text
+        monkeypatch.undo()
+        other = ShopConfig(tickets=5, first_id=70_000, seed=2, key="2" * 32, limits=NO_LIMITS, burst_limit=0)
+        with Sandbox(other) as shop:
+            monkeypatch.setattr("airflow_provider_lightspeed.triggers.batches.EVENT_INTERVAL", 0.05)
+            monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", shop.airflow_connection())
+            third = _Triggerer(_trigger(store, start="earliest"))
+            await third.has(5)
+            await third.stop()
+            assert third.ticket_ids == sorted(shop.shop.ids())
+            assert "another shop" in caplog.text
+
+    asyncio.run(story())
+
+
+def test_the_cursor_of_early_versions_is_taken_over(sandbox: Sandbox) -> None:
+    async def story() -> None:
+        first, second = sandbox.add_tickets(2)
+        store = _Store()
+        store.state["lightspeed_max_id"] = first
+        triggerer = _Triggerer(_trigger(store))
+        await triggerer.has(1)
+        await triggerer.is_quiet()
+        await triggerer.stop()
+        assert triggerer.ticket_ids == [second]
+        assert _max_id(store) == second
+
+    asyncio.run(story())
+
+
+def test_an_unreadable_cursor_is_named_and_may_be_mended(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> None:
+        store = _Store()
+        store.state["lightspeed_cursor"] = "a text"
+        triggerer = _Triggerer(_trigger(store))
+        (new,) = sandbox.add_tickets(1)
+        await triggerer.is_quiet()
+        assert "'my_shop_new_tickets'" in caplog.text
+        assert "'lightspeed_cursor'" in caplog.text
+        store.state["lightspeed_cursor"] = {"since_id": new - 1}
+        await triggerer.has(1)
+        await triggerer.stop()
+        assert triggerer.ticket_ids == [new]
+
+    asyncio.run(story())
+
+
 def test_many_watchers_share_one_look(sandbox: Sandbox) -> None:
     async def story() -> None:
         stores = [_Store() for _ in range(200)]
@@ -240,11 +332,16 @@ def test_many_watchers_share_one_look(sandbox: Sandbox) -> None:
 
 def test_what_an_asset_is() -> None:
     asset = new_tickets_asset("my_shop", lightspeed_conn_id="shop", poll_interval=30)
-    assert (asset.name, asset.uri) == ("my_shop", "lightspeed://my_shop/tickets/new")
+    assert (asset.name, asset.uri) == ("my_shop_new_tickets", "lightspeed://my_shop/tickets/new")
     (watcher,) = asset.watchers
     assert watcher.trigger.serialize() == (
         "airflow_provider_lightspeed.triggers.assets.NewTicketEventTrigger",
-        {"asset_name": "my_shop", "lightspeed_conn_id": "shop", "poll_interval": 30, "start": "latest"},
+        {
+            "asset_name": "my_shop_new_tickets",
+            "lightspeed_conn_id": "shop",
+            "poll_interval": 30,
+            "start": "latest",
+        },
     )
     with pytest.raises(ValueError, match="earliest"):
         new_tickets_asset("my_shop", start="now")  # type: ignore[arg-type]

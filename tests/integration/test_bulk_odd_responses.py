@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from airflow_provider_lightspeed.api.client import LightspeedClient
+from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed
 from airflow_provider_lightspeed.operators.tickets import CloseTicketsOperator, UpdateTicketsOperator
 from airflow_provider_lightspeed.s3.client import S3Objects
-from airflow_provider_lightspeed.sandbox import Sandbox
+from airflow_provider_lightspeed.sandbox import NO_LIMITS, Sandbox, ShopConfig
 from tests.integration.bulk_runs import Store, run
 
 _OLD = "2026-06-01T00:00:00+00:00"
@@ -93,24 +94,21 @@ def test_a_killed_tries_own_change_is_not_somebody_elses(
     assert (outcome["updated"], outcome["changed"]) == (([], ids) if theirs else (ids, []))
 
 
-def test_a_put_answered_without_the_ticket(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    ids = sandbox.add_tickets(3, createdAt=_OLD, isClosed=False, isTodo=False)
+def test_a_put_answered_without_the_ticket(monkeypatch: pytest.MonkeyPatch) -> None:
     objects: dict[str, bytes] = {}
     monkeypatch.setattr(S3Objects, "write", lambda _, uri, data: objects.update({uri: data}))
     monkeypatch.setattr(S3Objects, "read", lambda _, uri: objects[uri])
-    real_call = LightspeedClient.call
-
-    def call(client: LightspeedClient, request: Any, **options: Any) -> Any:
-        response = real_call(client, request, **options)
-        return None if request.method == "PUT" else response  # as for a 204
-
-    monkeypatch.setattr(LightspeedClient, "call", call)
     receipt = "s3://bucket/receipt.jsonl"
-    assert run(CloseTicketsOperator(task_id="close", ticket_ids=ids, receipt_s3_key=receipt))["closed"] == ids
-    assert sandbox.count_calls(method="PUT") == 3
-    # The receipt knows the version after the change: so the undo does not take it for somebody else's.
-    assert run(UpdateTicketsOperator(task_id="undo", ticket_ids=receipt, is_closed=False))["updated"] == ids
-    assert not any(sandbox.shop.ticket(key)["isClosed"] for key in ids)
+    with Sandbox(ShopConfig(tickets=0, limits=NO_LIMITS, put_204=True)) as shop:
+        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", shop.airflow_connection())
+        ids = shop.add_tickets(3, createdAt=_OLD, isClosed=False, isTodo=False)
+        close = CloseTicketsOperator(task_id="close", ticket_ids=ids, receipt_s3_key=receipt)
+        assert run(close)["closed"] == ids
+        assert shop.count_calls(method="PUT") == 3
+        # The receipt knows the version after the change: so the undo does not take it for somebody else's.
+        undo = UpdateTicketsOperator(task_id="undo", ticket_ids=receipt, is_closed=False)
+        assert run(undo)["updated"] == ids
+        assert not any(shop.shop.ticket(key)["isClosed"] for key in ids)
 
 
 def test_a_native_template_makes_no_number_of_a_text(sandbox: Sandbox) -> None:
@@ -119,3 +117,36 @@ def test_a_native_template_makes_no_number_of_a_text(sandbox: Sandbox) -> None:
     assert run(UpdateTicketsOperator(task_id="update", ticket_ids=ids, **values))["updated"] == ids
     ticket = sandbox.shop.ticket(ids[0])
     assert (ticket["subject"], ticket["memo"]) == ("12345", "True")
+
+
+@pytest.mark.parametrize("number", [3, 60])
+def test_a_response_about_another_ticket_fails_that_ticket(
+    monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    # A few tickets are read one by one, many in pages of the list: then it is the PUT that shows the other ticket.
+    asked, other = 2547, 2600
+    with Sandbox(ShopConfig(tickets=100, limits=NO_LIMITS, burst_limit=0, aliases={asked: other})) as shop:
+        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", shop.airflow_connection())
+        monkeypatch.setattr("airflow_provider_lightspeed.api.retry.FIRST_BACKOFF", 0.001)
+        ids = list(range(2546, 2546 + number))
+        shop.update_ticket(asked, isClosed=False)
+        for key in ids:
+            if key != asked:
+                shop.update_ticket(key, isClosed=False)
+        operator = CloseTicketsOperator(task_id="close", ticket_ids=ids, on_failure="warn")
+        outcome = run(operator)
+        assert outcome["closed"] == [key for key in ids if key != asked]
+        assert str(asked) in outcome["failed"][str(asked)]
+        assert str(other) in outcome["failed"][str(asked)]
+        assert not shop.shop.ticket(asked)["isClosed"]
+        paths = {call.path.rpartition("/")[2] for call in shop.calls if call.method == "PUT"}
+        assert paths <= {f"{key}.json" for key in ids}
+
+
+@pytest.mark.parametrize("argument", ["ticket_ids", "receipt_s3_key"])
+@pytest.mark.parametrize("address", [" s3://bucket/key", "s3://bucket/key\n", "s3://bucket/ key"])
+def test_blanks_around_an_address_are_refused(sandbox: Sandbox, argument: str, address: str) -> None:
+    operator = CloseTicketsOperator(task_id="close", **({"ticket_ids": [1]} | {argument: address}))
+    with pytest.raises(LightspeedTaskFailed):
+        run(operator)
+    assert not sandbox.calls

@@ -204,3 +204,37 @@ def test_after_changed_tickets_have_failed_it_a_cleared_task_plans_anew(sandbox:
     assert ti.pushed["return_value"]["changed"] == ids
     assert not store
     assert run(operator, store)["closed"] == ids
+
+
+# Each window of the quota makes progress
+
+
+def test_far_apart_ids_with_a_large_reserve(monkeypatch: pytest.MonkeyPatch) -> None:
+    with shop(monkeypatch, tickets=400, id_step=50, order="oldest", **small(30)) as sandbox:
+        connection = json.loads(sandbox.airflow_connection())
+        extra = {"max_wait": 0, "quota_reserve": 0.9}  # leaves three calls a window
+        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", json.dumps(connection | {"extra": extra}))
+        ids = sandbox.shop.ids()[::80]
+        for number in ids:
+            sandbox.update_ticket(number, isClosed=False)
+        outcome = run(CloseTicketsOperator(task_id="close", ticket_ids=ids), Store())
+        assert outcome["closed"] == ids
+        assert sandbox.count_calls(method="PUT") == 5
+        # The list is counted once, each ticket is read, and again where its change had to wait for the next window.
+        assert len(sandbox.calls) <= 1 + 3 * len(ids)
+
+
+def test_one_call_a_window_fails_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    windows: dict[str, Any] = {"limits": (10, 10**6, 10**6), "window_seconds": (60.0, 3600.0, 86400.0)}
+    with shop(monkeypatch, tickets=40, **windows) as sandbox:
+        connection = json.loads(sandbox.airflow_connection())
+        extra = {"max_wait": 0, "quota_reserve": 0.9}
+        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", json.dumps(connection | {"extra": extra}))
+        ids = sandbox.shop.ids()[:3]
+        for number in ids:
+            sandbox.update_ticket(number, isClosed=False)
+        with pytest.raises(
+            LightspeedTaskFailed, match=r"takes 2 API calls, and a window allows 1 .*3 tickets remain"
+        ):
+            run(CloseTicketsOperator(task_id="close", ticket_ids=ids))
+        assert len(sandbox.calls) == 1

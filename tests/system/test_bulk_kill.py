@@ -19,6 +19,7 @@ import requests
 from airflow_provider_lightspeed.api.rate_limit import WINDOWS
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Fault, Sandbox, ShopConfig
 from chaos.calls import repeated_writes
+from demo.airflow_api import TIMEOUT
 from demo.airflow_home import PROJECT
 from demo.s3_server import S3Server
 from tests.system.whole_airflow import WholeAirflow, answered, wait_until, whole_airflow
@@ -121,7 +122,9 @@ def test_killed_deferred_and_cleared(whole: Whole) -> None:
     assert set(outcome["closed"]) == expected
     by_us = [[c for c in whole.small.shop.history(n) if c.by == whole.small.key] for n in before]
     assert sorted(map(len, by_us)) == [0] * (len(before) - len(expected)) + [1] * len(expected)
-    tries = answered(lambda: requests.get(f"{run}/taskInstances/deferred", timeout=30).json()["try_number"])
+    tries = answered(
+        lambda: requests.get(f"{run}/taskInstances/deferred", timeout=TIMEOUT).json()["try_number"]
+    )
     assert repeated_writes(whole.small.calls) <= 8 * (tries - 1)
     # (A try that Airflow ends in the middle takes its last calls' count with it.)
     assert whole.small.count_calls() >= outcome["calls"]
@@ -145,7 +148,7 @@ def test_marked_failed_stops_it_with_the_receipt_written(whole: Whole) -> None:
 
     wait_until(lambda: puts() >= 20)
     task = f"{run}/taskInstances/stopped"
-    requests.patch(task, json={"new_state": "failed"}, timeout=30).raise_for_status()
+    requests.patch(task, json={"new_state": "failed"}, timeout=TIMEOUT).raise_for_status()
 
     def receipt() -> dict[int, str]:
         body = whole.s3.client().get_object(Bucket=BUCKET, Key="stopped.jsonl")["Body"].read()
@@ -170,9 +173,14 @@ def test_what_was_approved_is_closed_and_nothing_else(whole: Whole) -> None:
     before = whole.calm.shop.tickets()
     run = whole.scheduled(APPROVAL)
     details = f"{run}/taskInstances/approve/-1/hitlDetails"
-    wait_until(lambda: requests.get(details, timeout=30).ok)
+    wait_until(lambda: requests.get(details, timeout=TIMEOUT).ok)
     planned = whole.result(run, "plan")["closed"]
     assert planned
+    question = requests.get(details, timeout=TIMEOUT).json()["body"]
+    assert f"**{len(planned)} tickets**, chosen by: updated_before=" in question
+    assert f"| {planned[0]} |" in question
+    assert f"s3://{BUCKET}/tickets/closed/" in question
+    assert not any(before[number]["subject"] in question for number in planned if before[number]["subject"])
     assert whole.calm.shop.tickets() == before
     # While a person thinks: a customer writes again, and another ticket would have come into the plan.
     whole.calm.add_message(planned[0], "It is still broken")
@@ -183,7 +191,9 @@ def test_what_was_approved_is_closed_and_nothing_else(whole: Whole) -> None:
     # Nor is a person so quick that the scheduler has not yet heard that the task has let go of its worker: Airflow
     # 3.3.2 then takes the answered task for a failed one, and its retry asks again.
     time.sleep(8)
-    answer = requests.patch(details, json={"chosen_options": ["Approve"], "params_input": {}}, timeout=30)
+    answer = requests.patch(
+        details, json={"chosen_options": ["Approve"], "params_input": {}}, timeout=TIMEOUT
+    )
     answer.raise_for_status()
     wait_until(lambda: whole.state(run) in {"success", "failed"})
     outcome = whole.result(run, "close")
@@ -200,7 +210,7 @@ def test_the_retry_policy_decides(whole: Whole) -> None:
     whole.small.reset_calls()
     run = whole.start("retry_policy")
     wait_until(lambda: whole.state(run) in {"success", "failed"})
-    tasks = answered(lambda: requests.get(f"{run}/taskInstances", timeout=30).json()["task_instances"])
+    tasks = answered(lambda: requests.get(f"{run}/taskInstances", timeout=TIMEOUT).json()["task_instances"])
     assert {task["task_id"]: (task["state"], task["try_number"]) for task in tasks} == {
         "wrong_secret": ("failed", 1),
         "lost_answer": ("failed", 1),

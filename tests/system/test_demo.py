@@ -14,18 +14,19 @@ import psutil
 import pytest
 import requests
 
-from demo.airflow_api import OVER, wait_until
+from demo.airflow_api import OVER, TIMEOUT
 from demo.airflow_home import PROJECT
 from demo.ports import free_ports
 from demo.processes import is_alive
+from tests.system.whole_airflow import answered, wait_until
 
 # The demo pins its Airflow.
-pytestmark = pytest.mark.airflow(since="3.3")
+pytestmark = [pytest.mark.airflow(since="3.3"), pytest.mark.timeout(1500)]
 
 _DEMO = "import sys, pathlib; from demo.__main__ import main; sys.exit(main(pathlib.Path(sys.argv[1])))"
 _UI = "import sys, pathlib; from demo.ui import main; sys.exit(main(int(sys.argv[2]), pathlib.Path(sys.argv[1])))"
 
-_PATIENCE = 180.0
+_PATIENCE = 600.0
 
 
 class Program:
@@ -48,9 +49,7 @@ class Program:
         return self._output.read_text()
 
     def wait_for(self, text: str) -> None:
-        wait_until(
-            lambda: text in self.output or self._process.poll() is not None, _PATIENCE, lambda: self.output
-        )
+        wait_until(lambda: text in self.output or self._process.poll() is not None)
         assert text in self.output, self.output
 
     def end(self, number: signal.Signals) -> int:
@@ -110,19 +109,19 @@ def test_a_dag_runs_in_the_ui(tmp_path: Path) -> None:
     dag = f"http://127.0.0.1:{port}/api/v2/dags/example_lightspeed_nightly_export"
     try:
         ui.wait_for("Ctrl-C")
-        wait_until(lambda: requests.get(dag, timeout=30).ok, _PATIENCE, lambda: ui.output)
-        assert requests.get(dag, timeout=30).json()["is_paused"] is False
+        wait_until(lambda: requests.get(dag, timeout=TIMEOUT).ok)
+        assert answered(lambda: requests.get(dag, timeout=TIMEOUT).json()["is_paused"]) is False
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        started = requests.post(f"{dag}/dagRuns", json={"logical_date": now}, timeout=30)
+        started = requests.post(f"{dag}/dagRuns", json={"logical_date": now}, timeout=TIMEOUT)
         started.raise_for_status()
         run = f"{dag}/dagRuns/{started.json()['dag_run_id']}"
         states: list[str] = []
 
         def is_over() -> bool:
-            states.append(requests.get(run, timeout=30).json()["state"])
+            states.append(requests.get(run, timeout=TIMEOUT).json()["state"])
             return states[-1] in OVER
 
-        wait_until(is_over, _PATIENCE, lambda: states[-1])
+        wait_until(is_over)
         assert states[-1] == "success"
         assert ui.end(signal.SIGINT) == 0
     finally:

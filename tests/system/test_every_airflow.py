@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 
@@ -51,7 +48,9 @@ class Whole:
 
     def start(self, dag_id: str) -> None:
         wait_until(
-            lambda: self._query("select 1 from serialized_dag where dag_id = ?", dag_id), _PATIENCE, self.said
+            lambda: self.home.query("select 1 from serialized_dag where dag_id = ?", dag_id),
+            _PATIENCE,
+            self.said,
         )
         self.home.run("dags", "unpause", dag_id)
         self.home.run("dags", "trigger", dag_id)
@@ -60,7 +59,7 @@ class Whole:
         """Wait until the task is in one of these states."""
 
         def state() -> str | None:
-            found = self._query("select state from task_instance where dag_id = ?", dag_id)
+            found = self.home.query("select state from task_instance where dag_id = ?", dag_id)
             return found[0][0] if found and found[0][0] in {*states, "failed"} else None
 
         wait_until(state, _PATIENCE, self.said)
@@ -68,11 +67,6 @@ class Whole:
 
     def said(self) -> str:
         return self.home.log.read_text()[-5_000:]
-
-    def _query(self, sql: str, *values: object) -> list[Any]:
-        path = f"file:{self.home.directory}/airflow.db?mode=ro"
-        with closing(sqlite3.connect(path, uri=True, timeout=30)) as database:
-            return database.execute(sql, values).fetchall()
 
 
 @pytest.fixture(scope="module")
@@ -130,5 +124,5 @@ def test_an_export_and_a_sensor_defer_and_end(whole: Whole) -> None:
     exported = [json.loads(line) for line in gzip.decompress(body).splitlines()]
     assert {ticket["id"]: ticket for ticket in exported} == whole.small.shop.tickets()
     assert len(exported) == len(whole.small.shop.ids())
-    (told,) = whole._query("select value from xcom where dag_id = 'sensor' and key = 'return_value'")
+    (told,) = whole.home.query("select value from xcom where dag_id = 'sensor' and key = 'return_value'")
     assert str(new[0]) in str(told[0])

@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import random
-import sqlite3
 import sysconfig
 import threading
 import time
@@ -18,7 +17,6 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -72,7 +70,7 @@ class Story:
 
     def handed_over(self) -> dict[str, list[int]]:
         """Return what the runs of each mode have handed over, in their order."""
-        results = self._query(
+        results = self.airflow.home.query(
             "select dag_id, value from xcom where key = 'return_value' and dag_id in (?, ?, ?, ?)"
             " order by dag_run_id",
             *MODES,
@@ -89,7 +87,7 @@ class Story:
 
     def rescheduled(self) -> int:
         """Return how often the sensor in reschedule mode has let go of its worker."""
-        (found,) = self._query(
+        (found,) = self.airflow.home.query(
             "select count(*) from task_reschedule join task_instance on ti_id = task_instance.id"
             " where dag_id = 'reschedule'"
         )
@@ -116,7 +114,9 @@ class Story:
         wait_until(lambda: all(self._started(part) > before[part] for part in parts))
 
     def _started(self, part: str) -> int:
-        ((number,),) = self._query("select count(*) from job where job_type = ?", f"{part.capitalize()}Job")
+        ((number,),) = self.airflow.home.query(
+            "select count(*) from job where job_type = ?", f"{part.capitalize()}Job"
+        )
         return int(number)
 
     def timed_is(self, run: str, state: str) -> bool:
@@ -125,14 +125,14 @@ class Story:
 
     def runs(self, dag_id: str) -> dict[str, tuple[str, str]]:
         """Return kind and state of all runs, by their ids."""
-        found = self._query(
+        found = self.airflow.home.query(
             "select run_id, run_type, state from dag_run where dag_id = ? order by id", dag_id
         )
         return {run_id: (kind, state) for run_id, kind, state in found}
 
     def at_work(self, dag_id: str) -> int:
         """Return how many sensors have begun and not ended."""
-        ((number,),) = self._query(
+        ((number,),) = self.airflow.home.query(
             "select count(*) from task_instance where dag_id = ? and state in ('queued', 'running', 'deferred')",
             dag_id,
         )
@@ -140,16 +140,10 @@ class Story:
 
     def results(self, dag_id: str) -> dict[str, list[int]]:
         """Return what each run has handed over."""
-        found = self._query(
+        found = self.airflow.home.query(
             "select run_id, value from xcom where key = 'return_value' and dag_id = ?", dag_id
         )
         return {run_id: _ticket_ids(value) for run_id, value in found}
-
-    def _query(self, sql: str, *values: object) -> list[Any]:
-        with contextlib.closing(
-            sqlite3.connect(f"file:{self.airflow.home.directory}/airflow.db?mode=ro", uri=True, timeout=30)
-        ) as database:
-            return database.execute(sql, values).fetchall()
 
 
 def _ticket_ids(xcom: str) -> list[int]:

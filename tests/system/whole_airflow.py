@@ -13,13 +13,13 @@ import requests
 
 from airflow_provider_lightspeed.sandbox import Sandbox
 from demo import airflow_api
-from demo.airflow_api import AirflowApi
+from demo.airflow_api import TIMEOUT, AirflowApi
 from demo.airflow_home import AirflowHome, serving
 from demo.ports import free_ports
 from demo.processes import kill_whoever_calls, whoever_calls
 
-_PATIENCE = 600.0
-_ANSWERED_WITHIN = 120.0
+_PATIENCE = 1200.0
+_ANSWERED_WITHIN = 600.0
 
 T = TypeVar("T")
 
@@ -74,7 +74,7 @@ class WholeAirflow:
         wanted = {"dag_id": dag_id, "from_date": f"{first}T00:00:00Z", "to_date": f"{last}T00:00:00Z"}
 
         def is_accepted() -> bool:
-            answer = requests.post(f"{self.url}/backfills", json=wanted, timeout=120)
+            answer = requests.post(f"{self.url}/backfills", json=wanted, timeout=TIMEOUT)
             if answer.status_code != requests.codes.service_unavailable:
                 answer.raise_for_status()
             return answer.ok
@@ -83,10 +83,10 @@ class WholeAirflow:
 
     def update_asset(self, name: str) -> None:
         """Start what it schedules, as the button in the web interface does."""
-        assets = requests.get(f"{self.url}/assets", params={"name_pattern": name}, timeout=30)
+        assets = requests.get(f"{self.url}/assets", params={"name_pattern": name}, timeout=TIMEOUT)
         assets.raise_for_status()
         (asset,) = assets.json()["assets"]
-        event = requests.post(f"{self.url}/assets/events", json={"asset_id": asset["id"]}, timeout=30)
+        event = requests.post(f"{self.url}/assets/events", json={"asset_id": asset["id"]}, timeout=TIMEOUT)
         event.raise_for_status()
 
     def scheduled(self, dag_id: str) -> str:
@@ -97,7 +97,7 @@ class WholeAirflow:
 
     def state(self, run: str, task_id: str = "") -> str | None:
         path = f"{run}/taskInstances/{task_id}" if task_id else run
-        state: str | None = answered(lambda: requests.get(path, timeout=30).json()["state"])
+        state: str | None = answered(lambda: requests.get(path, timeout=TIMEOUT).json()["state"])
         return state
 
     def result(self, run: str, task_id: str) -> dict[str, Any]:
@@ -121,7 +121,9 @@ class WholeAirflow:
         """Have a task run again, as the button in the web interface does."""
         dag, _, run_id = run.partition("/dagRuns/")
         wanted = {"dag_run_id": run_id, "task_ids": [task_id], "only_failed": False, "reset_dag_runs": True}
-        answer = requests.post(f"{dag}/clearTaskInstances", json={"dry_run": False, **wanted}, timeout=30)
+        answer = requests.post(
+            f"{dag}/clearTaskInstances", json={"dry_run": False, **wanted}, timeout=TIMEOUT
+        )
         answer.raise_for_status()
 
 

@@ -1,0 +1,153 @@
+"""The sensor in Airflow's odd corners: nested operators, default_args, native templates, dag.test()."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+import tracemalloc
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_lightspeed._airflow import DAG, TaskDeferred
+from airflow_provider_lightspeed.api.client import LightspeedClient
+from airflow_provider_lightspeed.api.paging import Page
+from airflow_provider_lightspeed.sandbox import Sandbox
+from airflow_provider_lightspeed.sensors.tickets import NewTicketSensor
+from tests.airflow_with import airflow_with
+from tests.integration.sensor_runs import sensor_context
+
+_START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_no_operator_is_nested(sandbox: Sandbox, capfd: pytest.CaptureFixture[str]) -> None:
+    sensor = NewTicketSensor(
+        task_id="wait",
+        since_id=max(sandbox.shop.ids()),
+        deferrable=True,
+        poke_interval=0.01,
+        allow_nested_operators=False,
+    )
+    with pytest.raises(TaskDeferred):
+        sensor.execute({}, NewTicketSensor__sentinel=_sentinel())  # as Airflow calls it
+    new = sandbox.add_tickets(1)
+    event = {"status": "poll", "deadline": datetime.now(UTC).timestamp() + 9}
+    result = sensor.resume_execution("execute_complete", {"event": event}, {})
+    assert result["ticket_ids"] == new
+    assert "cannot be called outside" not in "".join(capfd.readouterr())
+
+
+def _sentinel() -> object:
+    try:
+        from airflow.sdk.bases.operator import ExecutorSafeguard
+    except ImportError:
+        from airflow.models import baseoperator
+
+        return baseoperator._sentinel
+    return ExecutorSafeguard.sentinel_value
+
+
+@pytest.mark.parametrize(
+    ("default_args", "options", "limit"),
+    [
+        ({}, {}, 1),
+        ({"max_active_tis_per_dag": 4}, {}, 4),
+        ({"max_active_tis_per_dag": 4}, {"max_active_tis_per_dag": 2}, 2),
+        ({}, {"since_id": 5}, None),
+    ],
+)
+def test_default_args_are_heeded(
+    default_args: dict[str, Any], options: dict[str, Any], limit: int | None
+) -> None:
+    with DAG("dag", start_date=_START, schedule=None, default_args=default_args):
+        assert NewTicketSensor(task_id="wait", **options).max_active_tis_per_dag == limit
+
+
+def test_native_values_of_templates(sandbox: Sandbox) -> None:
+    new = sandbox.add_tickets(1)
+    sensor = NewTicketSensor(task_id="wait", since_id="{{ params.id }}")
+    sensor.since_id = new[0] - 1  # as a native template makes it
+    assert sensor.poke({}).xcom_value["ticket_ids"] == new
+
+
+@pytest.mark.usefixtures("variables")
+def test_native_texts_of_templates(sandbox: Sandbox) -> None:
+    sensor = NewTicketSensor(task_id="wait", customer_email="{{ params.a }}", state_name="{{ params.b }}")
+    sensor.customer_email, sensor.state_name = 12345, 2026  # type: ignore[assignment] # as native templates make them
+    assert not sensor.poke(sensor_context("first"))
+    assert {
+        dict(call.query).get("email") for call in sandbox.calls if call.path.endswith("tickets.json")
+    } >= {"12345"}
+
+
+def test_memory_holds_no_tickets(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    number = 20_000
+
+    def pages(*_: Any) -> Iterator[Page]:
+        for start in range(1, number, 250):
+            tickets: list[Any] = [
+                {"id": i, "createdAt": "2026-01-01T00:00:00+00:00", "memo": f"{i:2000}"}
+                for i in range(start, start + 250)
+            ]
+            yield Page(tickets, None, start, None)
+
+    monkeypatch.setattr(LightspeedClient, "iter_pages", pages)
+    monkeypatch.setattr(LightspeedClient, "run", lambda *_: number)
+    sensor = NewTicketSensor(task_id="wait", since_id=0)
+    tracemalloc.start()
+    result = sensor.poke({}).xcom_value
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(result["ticket_ids"]) == 10_000
+    assert peak < 600 * number  # each ticket takes more than 2,000 bytes
+    assert not sandbox.calls
+
+
+_DAGS = """
+from datetime import datetime, timezone
+from airflow_provider_lightspeed._airflow import DAG
+from airflow_provider_lightspeed.sensors.tickets import NewTicketSensor
+
+with DAG("wait", start_date=datetime(2026, 1, 1, tzinfo=timezone.utc), schedule=None) as dag:
+    NewTicketSensor(
+        task_id="wait", since_id=SINCE, min_tickets=2, deferrable=True, poke_interval=0.3, timeout=3_600,
+        allow_nested_operators=False,
+    )
+"""
+_DRIVER = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import dags
+run = dags.dag.test()
+(task,) = run.get_task_instances()
+print(json.dumps(["state", task.state]))
+"""
+
+
+@pytest.mark.timeout(900)
+def test_dag_test_of_a_sensor_that_defers(sandbox: Sandbox, tmp_path: Path) -> None:
+    last = max(sandbox.shop.ids())
+    home = airflow_with(
+        _DAGS.replace("SINCE", str(last)), tmp_path, lightspeed_default=sandbox.airflow_connection()
+    )
+    driver = subprocess.Popen(
+        [sys.executable, "-c", _DRIVER, str(tmp_path / "dags")],
+        env=home.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        while driver.poll() is None and not sandbox.calls:
+            time.sleep(0.01)
+        sandbox.add_tickets(2)
+        output, _ = driver.communicate()
+    finally:
+        driver.kill()
+    assert json.dumps(["state", "success"]) in output, output
+    assert "cannot be called outside" not in output

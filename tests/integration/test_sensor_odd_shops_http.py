@@ -1,0 +1,133 @@
+"""New tickets of shops that respond oddly: each is delivered once, and a cursor never moves back."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from airflow_provider_lightspeed._airflow import AirflowSensorTimeout
+from airflow_provider_lightspeed.sandbox import NO_LIMITS, Churn, Fault, Sandbox, ShopConfig
+from airflow_provider_lightspeed.sensors.tickets import NewTicketSensor
+from tests.integration.sensor_runs import Variables, sensor_context
+
+pytestmark = pytest.mark.usefixtures("variables")
+
+
+def _shop(monkeypatch: pytest.MonkeyPatch, **options: Any) -> Sandbox:
+    shop = Sandbox(ShopConfig(**{"tickets": 30, "limits": NO_LIMITS, "burst_limit": 0, **options}))
+    monkeypatch.setattr("airflow_provider_lightspeed.api.retry.MAX_ATTEMPTS", 1)
+    return shop
+
+
+def _run(run: object, **options: Any) -> list[int]:
+    sensor = NewTicketSensor(**{"task_id": "wait", "poke_interval": 0.01, "timeout": 0, **options})
+    try:
+        result: dict[str, Any] = sensor.execute(sensor_context(run))
+    except AirflowSensorTimeout:
+        return []
+    return list(result["ticket_ids"])
+
+
+def test_tickets_that_become_visible_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    with _shop(monkeypatch, late_every=3, late_seconds=1.0) as shop:
+        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", shop.airflow_connection())
+        _run("first")
+        new = shop.add_tickets(9)
+        late = [ticket_id for ticket_id in new if ticket_id % 3 == 0]
+        first = _run("second")
+        assert first == [ticket_id for ticket_id in new if ticket_id not in late]
+        deadline = time.monotonic() + 20
+        found: list[int] = []
+        while found != late and time.monotonic() < deadline:
+            found += _run(f"run {time.monotonic()}")
+        assert found == late
+        # Cleared, each run returns its own again.
+        assert _run("second") == first
+        assert _run("last") == []
+
+
+def test_what_a_poll_without_news_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    with _shop(monkeypatch, tickets=600) as shop:
+        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", shop.airflow_connection())
+
+        def calls(run: str, **options: Any) -> int:
+            shop.reset_calls()
+            assert _run(run, **options) == []
+            return len(shop.calls)
+
+        _run("first")
+        assert calls("no look-back") == 1
+        shop.add_tickets(150)
+        assert len(_run("second")) == 150
+        assert calls("look-back") <= 2
+        later = datetime.now(UTC) + timedelta(minutes=16)
+        monkeypatch.setattr("airflow_provider_lightspeed.sensors.tickets.time.time", later.timestamp)
+        assert calls("the last look-back") <= 2
+        assert calls("closed") == 1
+        assert calls("given", since_id=max(shop.shop.ids())) == 1
+
+
+def test_a_list_that_is_empty_by_mistake(monkeypatch: pytest.MonkeyPatch, variables: Variables) -> None:
+    with _shop(monkeypatch, tickets=30) as shop:
+        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", shop.airflow_connection())
+        # At the first run it would make every ticket new.
+        shop.inject(Fault("empty-list"))
+        assert _run("first") == []
+        new = shop.add_tickets(2)
+        assert _run("second") == new
+        state = dict(variables.texts)
+        shop.inject(Fault("empty-list"))
+        assert _run("third") == []
+        assert variables.texts == state
+        # A cleared run returns what it has returned.
+        shop.inject(Fault("empty-list"))
+        assert _run("second") == new
+
+
+@pytest.mark.parametrize("order", ["newest", "oldest", "unordered"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"replica_lag": 3, "late_every": 4, "late_seconds": 0.3},
+        {"churn": Churn(inserts=0.3)},
+    ],
+)
+def test_each_ticket_once(monkeypatch: pytest.MonkeyPatch, order: Any, options: dict[str, Any]) -> None:
+    with _shop(monkeypatch, order=order, tickets=300, **options) as shop:
+        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", shop.airflow_connection())
+        delivered: list[int] = []
+        for number in range(8):
+            shop.add_tickets(3 * number)
+            delivered += _run(number, start="earliest")
+        expected, deadline = set(shop.shop.ids()), time.monotonic() + 20
+        while not expected <= set(delivered) and time.monotonic() < deadline:
+            delivered += _run(f"run {time.monotonic()}", start="earliest")
+        assert expected <= set(delivered)
+        assert len(delivered) == len(set(delivered))
+
+
+def test_a_limit_leaves_the_rest_to_the_next_runs(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with _shop(monkeypatch, tickets=700) as shop:
+        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", shop.airflow_connection())
+        ids = sorted(shop.shop.ids())
+        found = [_run(number, start="earliest", max_tickets=300) for number in range(4)]
+        assert found == [ids[:300], ids[300:600], ids[600:], []]
+        log = caplog.text + capsys.readouterr().out  # Airflow 3 logs to the standard output
+        assert "LightspeedTicketsToS3Operator" in log
+        assert log.count("max_tickets") == 2
+        # Runs are remembered as they were.
+        assert _run(1, start="earliest", max_tickets=300) == ids[300:600]
+
+
+@pytest.mark.parametrize("options", [{"max_tickets": 0}, {"min_tickets": 5, "max_tickets": 4}])
+def test_limits_that_cannot_be(sandbox: Sandbox, options: dict[str, Any]) -> None:
+    from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed
+
+    with pytest.raises(LightspeedTaskFailed, match="max_tickets"):
+        _run("first", **options)
+    assert not sandbox.calls
