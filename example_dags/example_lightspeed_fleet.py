@@ -32,10 +32,7 @@ ZONE = os.environ.get("LIGHTSPEED_TIMEZONE", "UTC")
     # Nights that overlap would share the keys' quotas.
     max_active_runs=1,
     default_args={"retries": 3},
-<<<<<<< HEAD
-=======
     description="Export the tickets of many shops, one mapped task each",
->>>>>>> main
     tags=["lightspeed", "export"],
     doc_md=__doc__,
 )

@@ -31,10 +31,7 @@ ZONE = os.environ.get("LIGHTSPEED_TIMEZONE", "UTC")
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     default_args={"retries": 3},
-<<<<<<< HEAD
-=======
     description="Export the tickets of each day to S3",
->>>>>>> main
     tags=["lightspeed", "export"],
     doc_md=__doc__,
 )
