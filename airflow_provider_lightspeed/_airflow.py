@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from airflow.sdk.exceptions import (
         AirflowException as AirflowException,
         AirflowFailException as AirflowFailException,
+        AirflowNotFoundException as AirflowNotFoundException,
         AirflowSensorTimeout as AirflowSensorTimeout,
         AirflowSkipException as AirflowSkipException,
         TaskDeferred as TaskDeferred,
@@ -52,6 +53,7 @@ else:
         "AssetAlias": ("airflow.sdk", "airflow.datasets:DatasetAlias"),
         "AirflowException": _EXCEPTIONS,
         "AirflowFailException": _EXCEPTIONS,
+        "AirflowNotFoundException": _EXCEPTIONS,
         "AirflowSensorTimeout": _EXCEPTIONS,
         "AirflowSkipException": _EXCEPTIONS,
         "BaseEventTrigger": ("airflow.triggers.base", "airflow.triggers.base:BaseTrigger"),

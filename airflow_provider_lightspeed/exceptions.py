@@ -97,4 +97,4 @@ def fail_without_retry() -> Generator[None]:
     try:
         yield
     except LightspeedPermanentError as error:
-        raise LightspeedTaskFailed(str(error)) from error
+        raise LightspeedTaskFailed(str(error)) from None

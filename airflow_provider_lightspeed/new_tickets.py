@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
@@ -19,10 +19,10 @@ MAX_PAUSE = 600.0
 LOOK_BACK = 100
 #: A ticket may appear so many seconds later than one with a greater id, and is delivered all the same.
 LOOK_BACK_AGE = 15 * 60
+# No shop is known to have smaller pages.
+_SMALLEST_PAGE = 20
 # Tickets by which a shop is recognised: more than a replica may lack.
 _WITNESSES = 5
-# Fewer new rows than this are one response, also if the shop's pages are small: half of the smallest page that is known.
-_FEW = 10
 
 
 class Seen(msgspec.Struct, frozen=True, gc=False):
@@ -41,42 +41,6 @@ class Seen(msgspec.Struct, frozen=True, gc=False):
     def of(cls, ticket: Ticket, counts: bool = True) -> Seen:
         """Keep what matters of a ticket."""
         return cls(fingerprint(ticket), created_second(ticket), counts)
-
-
-class Poll:
-    """The tickets of one poll, as far as they prove that none below them is missing.
-
-    A list that takes several responses may miss a ticket that appears while it is read. Every ticket up to the
-    newest id known *before* the poll was there all the time, so higher ones are left to the next poll.
-
-    :param known: the newest id known before the poll. Not enough, if the poll finds many tickets above it.
-    :param newest: the newest id, asked for right before the poll: enough in any case.
-    :param counts: which tickets count.
-    """
-
-    def __init__(
-        self, known: int, newest: int | None = None, counts: Callable[[Ticket], bool] = lambda _: True
-    ) -> None:
-        self.tickets: dict[int, Seen] = {}
-        self._known, self._newest, self._counts = known, newest, counts
-        self._sizes: list[int] = []
-        self._new = 0
-
-    def add(self, page: Sequence[Ticket]) -> bool:
-        """Add a page, and return whether the poll proves what it read; if not, `newest` has to be known."""
-        if page:
-            self._sizes.append(len(page))
-        for ticket in page:
-            if self._newest is None or ticket["id"] <= self._newest:
-                self.tickets[ticket["id"]] = Seen.of(ticket, bool(self._counts(ticket)))
-        self._new += sum(ticket["id"] > self._known for ticket in page)
-        is_one_response = len(self._sizes) <= 1 and self._new < _FEW
-        return self._newest is not None or self._new == 0 or is_one_response
-
-    @property
-    def page_size(self) -> int:
-        """The size of the shop's pages, as far as this poll shows it."""
-        return max(self._sizes) if len(self._sizes) > 1 else PAGE_SIZE
 
 
 class PollResult(msgspec.Struct, frozen=True):
@@ -111,12 +75,14 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
     :param known: the tickets above it that are done, ascending: the look-back. It is open while there are any.
     :param witnesses: id and creation time (seconds since 1970) of the newest of them, by which the shop is recognised.
     :param shop: hash of the shop's address and key (``ClientSettings.shop``).
+    :param page_size: the longest page of the shop, as far as polls have shown it.
     """
 
     since_id: TicketId
     known: tuple[TicketId, ...] = ()
     witnesses: tuple[tuple[TicketId, int], ...] = ()
     shop: str | None = None
+    page_size: Annotated[int, msgspec.Meta(ge=1)] = PAGE_SIZE
 
     @classmethod
     def starting_after(cls, newest: int, created: int | None, shop: str | None) -> Cursor:
@@ -127,6 +93,11 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
     def max_id(self) -> int:
         """The greatest id that is done."""
         return max((self.since_id, *self.known))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain JSON values. Airflow's stores take no tuples."""
+        plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
+        return plain
 
     def is_new(self, ticket_id: int) -> bool:
         """Return whether a ticket is not done yet."""
@@ -142,13 +113,17 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
         """Return what to deliver of the new tickets, lowest ids first, and the cursor behind that.
 
         :param limit: maximum number of tickets to deliver; the others stay new.
-        :param page_size: of the shop. A look-back fits half of it, so that it takes no call more.
+        :param page_size: tickets of the longest page of the poll. A look-back fits half a page, so that it takes no
+            further call.
         """
+        # A page that held all there was says nothing of how many a page may hold.
+        is_cut = len(new) + len(self.known) > page_size
+        page_size = min(self.page_size, max(page_size, _SMALLEST_PAGE)) if is_cut else self.page_size
         counting = [ticket_id for ticket_id, seen in new.items() if seen.counts]
         delivered, rest = counting[:limit], counting[limit:]
         done = {ticket_id: seen for ticket_id, seen in new.items() if not rest or ticket_id < rest[0]}
         known = sorted({*self.known, *done})
-        keep = max(1, min(LOOK_BACK, page_size // 2))
+        keep = min(LOOK_BACK, page_size // 2)
         floor = max([self.since_id, *known[:-keep]])
         if rest:
             floor = max(self.since_id, min(floor, rest[0] - 1))
@@ -161,6 +136,7 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
             tuple(ticket_id for ticket_id in known if ticket_id > floor),
             tuple(sorted(witnesses)[-_WITNESSES:]),
             self.shop,
+            page_size,
         )
         return PollResult(self.max_id, delivered, after.max_id), after
 

@@ -40,7 +40,7 @@ CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
     },
     "timeout": {
         "label": "Timeout",
-        "description": "Seconds to wait for a connection, and for each part of an answer (default: 30).",
+        "description": "Seconds to wait for a connection, and for each part of a response (default: 30).",
         "schema": {"type": ["number", "null"], "exclusiveMinimum": 0},
     },
     "max_wait": {
@@ -66,9 +66,9 @@ CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
     },
     # Airflow hides what has "secret" in its name, from its API too.
     "hash_secret": {
-        "label": "Key of hashes",
-        "description": "With which exports hash the fields named in hash_fields: 16 characters or more, kept safe. "
-        "The same customer has the same hash wherever the key is the same.",
+        "label": "Hash secret",
+        "description": "Key with which exports hash the fields named in hash_fields: 16 characters or more, kept safe. "
+        "The same customer has the same hash wherever this secret is the same.",
         "schema": {"type": ["string", "null"], "format": "password"},
     },
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import re
@@ -106,11 +107,21 @@ class AirflowHome:
                 "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
                 "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
                 "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+                # Otherwise each part that starts first in a new home makes up its own, and cannot read the others' secrets.
+                "AIRFLOW__CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+                "AIRFLOW__API__SECRET_KEY": secrets.token_hex(32),
+                # Airflow's own limits, of 5, 30 and 50 seconds, are too short for a busy machine.
+                "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "300",
+                "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "300",
+                "AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": "300",
                 # Five minutes otherwise. Whoever looks on should see at once whether trying again helps.
                 "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "2",
                 **{f"AIRFLOW_CONN_{name.upper()}": connection for name, connection in connections.items()},
                 # `airflow standalone` looks for `airflow` there.
                 "PATH": f"{_SCRIPTS}{os.pathsep}{os.environ.get('PATH', '')}",
+                # Tracebacks are plain text, and not broken into short lines.
+                "NO_COLOR": "1",
+                "COLUMNS": "200",
                 "NO_PROXY": "*",
                 "no_proxy": "*",
                 "PYTHONPATH": str(PROJECT),

@@ -41,6 +41,7 @@ def main(dag_id: str, outcome: Path) -> None:
             )
         )
     )
+    sys.stdout.flush()  # what tasks have logged, for whoever reads the outcome
     part.replace(outcome)
 
 

@@ -10,7 +10,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import airflow
-from airflow.sdk import dag, task
+
+try:
+    from airflow.sdk import dag, task
+except ImportError:  # Airflow 2.11
+    from airflow.decorators import dag, task
 
 from airflow_provider_lightspeed.assets import new_ticket_ids, new_tickets_asset
 from airflow_provider_lightspeed.operators.tickets import UpdateTicketsOperator

@@ -22,7 +22,7 @@ from airflow_provider_lightspeed.sensors.tickets import NewTicketSensor
 # What differs between deployments, in one place. The environment rather than Airflow Variables: this file is
 # parsed every few seconds, and a Variable read here would ask the database each time.
 LIGHTSPEED_CONN_ID = os.environ.get("LIGHTSPEED_CONN_ID", "lightspeed_default")
-# Each look at the shop costs a call, and a shop's key has 12,000 a day.
+# Each poll of the shop costs a call, and a shop's key has 12,000 a day.
 POLL_SECONDS = float(os.environ.get("LIGHTSPEED_POLL_SECONDS", "60"))
 
 PARCEL = ("where is my", "delivery", "track", "parcel", "shipped")

@@ -137,14 +137,21 @@ class LightspeedClient(_Client):
             return error
 
     def iter_pages(
-        self, tickets: TicketFilter, cursor: Cursor | None = None, *, max_wait: float | None = None
+        self,
+        tickets: TicketFilter,
+        cursor: Cursor | None = None,
+        *,
+        max_wait: float | None = None,
+        keep_malformed: bool = False,
     ) -> Iterator[Page]:
         """Walk over all tickets that match, page by page.
 
         :param cursor: of the last page that was dealt with in an earlier walk with the same filter.
         :param max_wait: as for `call`.
+        :param keep_malformed: yield rows that are no readable ticket as rejected; else they are an error.
         """
-        with closing(self._core.pages_flow(tickets, cursor, max_wait=max_wait)) as steps:
+        flow = self._core.pages_flow(tickets, cursor, max_wait=max_wait, keep_malformed=keep_malformed)
+        with closing(flow) as steps:
             reply: Any = None
             while True:
                 try:

@@ -1,16 +1,22 @@
-"""Questions that take more than one API call: the newest ticket, all messages of a ticket."""
+"""Questions that take more than one API call: the newest ticket, new tickets, all messages of a ticket."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, KeysView, Sequence
-from typing import Any
+from collections.abc import Callable, Generator, KeysView, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
-from airflow_provider_lightspeed.api.errors import LightspeedIncompleteListError, LightspeedNotFoundError
+from airflow_provider_lightspeed.api.errors import (
+    LightspeedError,
+    LightspeedIncompleteListError,
+    LightspeedNotFoundError,
+)
 from airflow_provider_lightspeed.api.tickets import (
     DEFAULT_PAGE_SIZE,
     PAGE_SIZE,
     Request,
     Ticket,
+    TicketFilter,
     TicketMessage,
     count_messages,
     count_tickets,
@@ -18,30 +24,134 @@ from airflow_provider_lightspeed.api.tickets import (
     list_tickets,
 )
 
+#: Rounds without a higher id, after which the search gives up.
 _TRIES = 3
 
+T = TypeVar("T")
 
-def newest_ticket() -> Generator[Request, Any, int]:
+
+def newest_ticket() -> Generator[Request[Any], Any, int]:
     """Find the greatest ticket id of the shop (0: there are no tickets), whatever the order of its lists.
 
-    It takes two calls where lists are newest first, four where they are oldest first, a few more otherwise.
-    The tickets above the greatest id seen are asked for, at both ends of the list, until there are none.
+    The end is seen: a question for all tickets from the greatest id on shows that one, and none above it. A count
+    only tells where to look next. It takes two calls if lists are newest first, four if they are oldest first, a few
+    more otherwise.
 
     Yields calls to make, and is sent their data.
+
+    :raises LightspeedIncompleteListError: if the shop ignores ``since_id``.
     """
-    newest = 0
+    page: list[Ticket] = yield list_tickets()
+    # One empty response proves nothing. Another limit is another question, for caches too.
+    page = page or (yield list_tickets(limit=PAGE_SIZE - 1))
+    newest, size, rounds = _highest(page), len(page), 0
+    if page and page[0]["id"] != newest:
+        newest = max(newest, _highest((yield from _last_page(newest, size))))
+    while newest and rounds < _TRIES:
+        page = yield list_tickets(since_id=newest - 1)
+        ids = [ticket["id"] for ticket in page]
+        if ids and min(ids) < newest - 1:
+            raise LightspeedIncompleteListError("the shop ignores since_id", seen=len(ids))
+        if max(ids, default=0) > newest:
+            size, rounds = max(size, len(page)), 0
+            newest = max(ids)
+            newest = max(newest, _highest((yield from _last_page(newest, size))))
+        elif newest in ids:
+            break
+        else:
+            rounds += 1  # deleted meanwhile, or the response is wrongly empty
+    return newest
+
+
+def _last_page(above: int, size: int) -> Generator[Request[Any], Any, list[Ticket]]:
+    """Return the last page of the tickets above an id, if the count is right."""
+    count: int = yield count_tickets(since_id=above)
+    pages = -(-count // size)
+    if pages < 2:
+        return []
+    page: list[Ticket] = yield list_tickets(since_id=above, page=pages, limit=size)
+    return page
+
+
+def _highest(page: list[Ticket]) -> int:
+    return max((ticket["id"] for ticket in page), default=0)
+
+
+@dataclass(frozen=True)
+class NewTickets(Generic[T]):
+    """The tickets above an id.
+
+    :param kept: what is kept of each ticket, by ascending id, none above the boundary.
+    :param boundary: no ticket with an id up to this one is missing, but for those that become visible later.
+        A cursor may move up to here, and no further.
+    :param page_size: tickets of the longest response: what a page of this shop holds.
+    """
+
+    kept: dict[int, T]
+    boundary: int
+    page_size: int
+
+
+def new_tickets(
+    since_id: int,
+    keep: Callable[[Ticket], T],
+    *,
+    email: str | None = None,
+    is_known: Callable[[int], bool] | None = None,
+) -> Generator[Request[Any], Any, NewTickets[T]]:
+    """Read the tickets above an id, whatever the order of lists, and say up to which id none is missing.
+
+    Without news it takes one call. With news, the list is proven complete as for an export. Tickets that came while it
+    was read are left to the next poll, since others may be missing below them.
+
+    To find tickets that become visible late, under an id below others, ask from an id below them, and say which
+    tickets are known. At most half a page of them, so that one response has room for news.
+
+    Yields calls to make, and is sent their data or thrown their errors.
+
+    :param since_id: tickets with a greater id are read.
+    :param keep: what to keep of a ticket; there may be many.
+    :param email: only tickets of the customer with this e-mail address.
+    :param is_known: whether a ticket is no news; None: all are news.
+    :raises LightspeedIncompleteListError: if the list can't be proven complete.
+    """
+    # The walk is loaded with the first poll, not with the DAG file.
+    from airflow_provider_lightspeed.api.paging import Page, walk
+
+    steps = walk(TicketFilter(since_id, email=email))
+    found: dict[int, T] = {}
+    boundary = since_id
+    page_size = 0
+    reply: Any = None
     while True:
-        page: list[Ticket] = yield list_tickets(since_id=newest)
-        if max((ticket["id"] for ticket in page), default=0) <= newest:
-            return newest
-        newest = max(ticket["id"] for ticket in page)
-        above = int((yield count_tickets(since_id=newest)))
-        if above == 0:
-            return newest
-        last_page = -(-above // PAGE_SIZE)
-        if last_page > 1:
-            page = yield list_tickets(since_id=newest, page=last_page)
-            newest = max([newest, *(ticket["id"] for ticket in page)])
+        try:
+            step = steps.throw(reply) if isinstance(reply, LightspeedError) else steps.send(reply)
+        except StopIteration:
+            break
+        if isinstance(step, Page):
+            found |= {ticket["id"]: keep(ticket) for ticket in step.tickets}
+            boundary = max(since_id, step.boundary)
+            reply = None
+            continue
+        try:
+            reply = yield step
+        except LightspeedError as error:
+            reply = error
+            continue
+        if isinstance(reply, list):
+            is_first = page_size == 0 and not found
+            page_size = max(page_size, len(reply))
+            rows: list[Ticket] = [ticket for ticket in reply if ticket["id"] > since_id]
+            if is_first and all(is_known is not None and is_known(ticket["id"]) for ticket in rows):
+                found = {ticket["id"]: keep(ticket) for ticket in rows}
+                boundary = max([since_id, *found])
+                break
+    steps.close()
+    return NewTickets(
+        {ticket_id: found[ticket_id] for ticket_id in sorted(found) if ticket_id <= boundary},
+        boundary,
+        page_size or PAGE_SIZE,
+    )
 
 
 def ticket_messages(ticket_id: int) -> Generator[Request, Any, list[TicketMessage]]:

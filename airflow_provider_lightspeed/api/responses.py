@@ -65,7 +65,7 @@ class Response:
     status: int
     headers: Mapping[str, str]
     body: bytes | bytearray = field(repr=False)
-    host: str = "The shop"
+    host: str = "the shop"
 
 
 class _RowId(msgspec.Struct):
@@ -336,10 +336,7 @@ def _error_for(request: Request[Any], response: Response, status: int, error: An
         hint = "Redirects are refused, since they would carry the credentials elsewhere: check the host."
         return LightspeedRedirectError(**details, hint=hint)
     if status == 401:
-        hint = (
-            f"{response.host} does not accept the API key and secret of the connection. Check both, and the cluster: "
-            "a key is valid on one only."
-        )
+        hint = f"Check the API key and secret of the connection, and its cluster: {response.host} does not know them."
         return LightspeedAuthenticationError(**details, hint=hint)
     if status == 403 and explained:
         hint = "The API key has no right to this; see the key's permissions in the shop's back office."

@@ -9,7 +9,6 @@ from enum import Enum
 
 from airflow_provider_lightspeed.api.errors import (
     LightspeedAPIError,
-    LightspeedAuthenticationError,
     LightspeedConnectionError,
     LightspeedError,
     LightspeedGatewayError,
@@ -37,6 +36,10 @@ FIRST_BACKOFF = 0.5
 MAX_BACKOFF = 30.0
 
 
+#: Refused for want of a password, so that surely nothing was done, whoever says so.
+_BEFORE_THE_API = {401, 407}
+
+
 class Failure(Enum):
     """What went wrong, as far as the next step depends on it."""
 
@@ -51,8 +54,8 @@ class Failure(Enum):
     NOT_FOUND_FOR_NOW = "404 with the API's own error object for a list or a count, which always exist"
     GATEWAY = "403 or 404 without the API's own error object"
     REDIRECTED = "3xx"
-    UNEXPLAINED = "any other 4xx but 401 without the API's own error object"
-    REFUSED = "401, and any other 4xx with the API's own error object"
+    UNEXPLAINED = "any other 4xx without the API's own error object"
+    REFUSED = "401, 407 of a proxy, and any other 4xx with the API's own error object"
 
 
 class Decision(Enum):
@@ -109,7 +112,7 @@ def classify(error: LightspeedError) -> Failure:
             return Failure.GATEWAY
         if isinstance(error, LightspeedRedirectError):
             return Failure.REDIRECTED
-        if not error.explained and not isinstance(error, LightspeedAuthenticationError):
+        if not error.explained and error.status not in _BEFORE_THE_API:
             return Failure.UNEXPLAINED
     return Failure.REFUSED
 

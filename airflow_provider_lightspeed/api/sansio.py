@@ -23,9 +23,11 @@ from airflow_provider_lightspeed.api import retry
 from airflow_provider_lightspeed.api.errors import (
     LightspeedConnectionError,
     LightspeedError,
+    LightspeedInvalidRequestError,
     LightspeedNotFoundError,
     LightspeedQuotaExhaustedError,
     LightspeedResponseTooLargeError,
+    LightspeedServerError,
     LightspeedTooLateError,
     LightspeedUnknownOutcomeError,
 )
@@ -50,6 +52,15 @@ _REQUIRED_HEADERS = {
     "Accept-Encoding": "gzip",
     "User-Agent": "airflow-provider-lightspeed",
 }
+
+
+#: Thrown into queries and walks: the next question may avoid them.
+_FOR_QUERIES = (
+    LightspeedInvalidRequestError,
+    LightspeedNotFoundError,
+    LightspeedResponseTooLargeError,
+    LightspeedServerError,
+)
 
 
 class Metrics(Protocol):
@@ -279,37 +290,41 @@ class SansIOClient:
     def query_flow(self, query: Generator[Request[Any], Any, T]) -> Flow[T]:
         """Make the calls that a query asks for, one after another, and return what it finds.
 
-        `LightspeedNotFoundError` is thrown into the query, because "not found" can be an answer.
+        What the shop answers may be an answer to the query too: "not found", "too large", "refused" are thrown into it.
         """
         response: Any = None
         while True:
             try:
-                not_found = isinstance(response, LightspeedNotFoundError)
-                request = query.throw(response) if not_found else query.send(response)
+                failed = isinstance(response, LightspeedError)
+                request = query.throw(response) if failed else query.send(response)
             except StopIteration as end:
                 found: T = end.value
                 return found
             try:
                 response = yield from self.call_flow(request)
-            except LightspeedNotFoundError as error:
+            except _FOR_QUERIES as error:
                 response = error
 
     def pages_flow(
-        self, tickets: TicketFilter, cursor: Cursor | None = None, *, max_wait: float | None = None
+        self,
+        tickets: TicketFilter,
+        cursor: Cursor | None = None,
+        *,
+        max_wait: float | None = None,
+        keep_malformed: bool = False,
     ) -> Generator[Effect | Page, Any, None]:
         """Read the list of all tickets that match, and yield its pages too.
 
-        `LightspeedResponseTooLargeError` is thrown into the walk, which may ask for fewer tickets at once.
-
         :param cursor: of the last page that was processed in an earlier walk with the same filter.
         :param max_wait: as for `call_flow`.
+        :param keep_malformed: yield rows that are no readable ticket as rejected; else they are an error.
         """
-        steps = walk(tickets, self.settings.filter_timezone, cursor)
+        steps = walk(tickets, self.settings.filter_timezone, cursor, keep_malformed=keep_malformed)
         response: Any = None
         while True:
             try:
-                too_large = isinstance(response, LightspeedResponseTooLargeError)
-                step = steps.throw(response) if too_large else steps.send(response)
+                failed = isinstance(response, LightspeedError)
+                step = steps.throw(response) if failed else steps.send(response)
             except StopIteration:
                 return
             if isinstance(step, Page):
@@ -317,7 +332,7 @@ class SansIOClient:
                 continue
             try:
                 response = yield from self.call_flow(step, max_wait=max_wait)
-            except LightspeedResponseTooLargeError as error:
+            except _FOR_QUERIES as error:
                 response = error
 
     def _sent(self, send: Send) -> Generator[Send, Any, Any]:

@@ -118,18 +118,18 @@ class ClientSettings:
         # Written so that NaN fails too.
         if not 0.0 <= self.quota_reserve <= 0.9:
             raise LightspeedConfigurationError(
-                f"quota_reserve must be from 0.0 to 0.9, got {self.quota_reserve}"
+                f"quota_reserve must be from 0.0 to 0.9, got {self.quota_reserve:g}"
             )
         if not 0 < self.timeout <= _LONGEST_TIMEOUT:
             raise LightspeedConfigurationError(
-                f"timeout must be more than 0 and at most {_LONGEST_TIMEOUT:.0f} seconds, got {self.timeout}"
+                f"timeout must be more than 0 and at most {_LONGEST_TIMEOUT:.0f} seconds, got {self.timeout:g}"
             )
         if not self.max_wait >= 0:
-            raise LightspeedConfigurationError(f"max_wait must not be negative, got {self.max_wait}")
+            raise LightspeedConfigurationError(f"max_wait must not be negative, got {self.max_wait:g}")
         if self.calls_per_second != 0 and not 1 <= self.calls_per_second <= _MOST_CALLS_PER_SECOND:
             raise LightspeedConfigurationError(
                 f"calls_per_second must be from 1 to {_MOST_CALLS_PER_SECOND}, or 0 for no limit, "
-                f"got {self.calls_per_second}"
+                f"got {self.calls_per_second:g}"
             )
         if self.max_body < 1:
             raise LightspeedConfigurationError(f"max_body must be at least 1 byte, got {self.max_body}")

@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 
 #: A ticket is read, then changed.
 _FEWEST_CALLS = 2
-#: A job that gets nowhere in so many windows of the quota in a row fails.
-_MAX_STALLS = 5
+#: A job that gets nowhere in so many windows of the quota in a row fails: other programs may use them up for hours.
+_MAX_STALLS = 100
 
 
 class Files(Protocol):

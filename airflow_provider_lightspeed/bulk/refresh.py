@@ -25,6 +25,8 @@ from airflow_provider_lightspeed.bulk.job import Job, version_of
 
 #: Most tickets that are read one by one before they are changed: the first is then changed a few seconds after.
 _MOST_AT_ONCE = 40
+#: A ticket is read again so often, while no ticket can be changed in time.
+_MAX_IDLE = 10
 #: So few tickets are read one by one, without asking first what a walk would cost.
 _FEW = 4
 #: Calls that a walk takes besides its pages.
@@ -63,10 +65,16 @@ def snapshots(client: LightspeedClient, job: Job, each: Each) -> Iterator[Snapsh
     if _reads_pages(client, job):
         yield from _by_page(client, job)
         job.by_page = False
-    at_most = _MOST_AT_ONCE
+    at_most, idle = _MOST_AT_ONCE, 0
     while remaining := job.remaining:
         yield from _by_id(client, remaining[: min(at_most, _affordable(client))], each)
-        at_most = _MOST_AT_ONCE if len(job.remaining) < len(remaining) else max(1, at_most // 2)
+        if len(job.remaining) < len(remaining):
+            at_most, idle = _MOST_AT_ONCE, 0
+            continue
+        at_most, idle = max(1, at_most // 2), idle + 1
+        if idle == _MAX_IDLE:
+            reason = f"after each of {idle} readings, its change had to wait for too long"
+            yield Snapshot(failed={remaining[0]: reason})
 
 
 def record_last_changes(client: LightspeedClient, job: Job) -> None:

@@ -69,17 +69,19 @@ def parse_prefix(s3_prefix: str, s3_bucket: str | None = None) -> tuple[str, str
     """
     from airflow_provider_lightspeed.s3.client import parse_s3_uri
 
-    is_address = s3_prefix.lower().startswith("s3://")
+    text = s3_prefix.strip()
+    is_address = text.lower().startswith("s3://")
     if is_address and s3_bucket:
         raise LightspeedConfigurationError(f"s3_prefix {s3_prefix!r} names its bucket: leave s3_bucket out")
     if not is_address and not s3_bucket:
         raise LightspeedConfigurationError(
             f"s3_prefix {s3_prefix!r} needs s3_bucket, or to be an s3:// address"
         )
-    bucket, prefix = parse_s3_uri(s3_prefix if is_address else f"s3://{s3_bucket}/{s3_prefix}")
-    prefix = prefix.strip("/")
-    if not prefix:
+    address = text if is_address else f"s3://{s3_bucket}/{text}"
+    if address.rstrip("/").count("/") < 3:
         raise LightspeedConfigurationError(
-            "s3_prefix needs a folder in the bucket, such as s3://bucket/lightspeed/shop_nl/"
+            f"s3_prefix {s3_prefix!r} needs a folder in the bucket, such as s3://bucket/lightspeed/shop_nl/"
         )
+    # A folder may be written with or without the slash at its end.
+    bucket, prefix = parse_s3_uri(address.removesuffix("/"))
     return bucket, prefix

@@ -115,7 +115,7 @@ class Progress(msgspec.Struct, kw_only=True):
     :ivar base: the change file that it began after, and `coverage` as it was then.
     :ivar cursor: where reading the list resumes; None: at its beginning.
     :ivar parts: what is staged: tickets seen, rows of those that are new or changed.
-    :ivar ended: when the list was read; None: not yet.
+    :ivar ended: when the last ticket was read; None: the list is not read yet.
     :ivar gone: tickets that the shop does not have any more, and `unlisted` those that it has and does not list.
     """
 
@@ -423,6 +423,7 @@ class Scan:
                 len(progress.unlisted), progress.unlisted[:10],
             )  # fmt: skip
         known.set_unlisted(progress.unlisted)
+        progress.ended = self._now()
 
     def _ask_for(self, ticket_ids: list[int], comparison: Comparison) -> None:
         """Request tickets one by one; what the shop shows of them counts as if the list had shown it."""

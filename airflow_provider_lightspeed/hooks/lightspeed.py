@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_lightspeed._airflow import BaseHook, mask_secret
+from airflow_provider_lightspeed._airflow import AirflowNotFoundException, BaseHook, mask_secret
 from airflow_provider_lightspeed._arguments import parse_ticket_filter
 from airflow_provider_lightspeed.api import tickets as api
 from airflow_provider_lightspeed.api.errors import LightspeedError
@@ -24,6 +24,13 @@ if TYPE_CHECKING:
     from airflow_provider_lightspeed.api.client import LightspeedClient
     from airflow_provider_lightspeed.api.rate_limit import Quota
     from airflow_provider_lightspeed.probe import ShopReport
+
+
+_NOT_VISIBLE = (
+    "there is no connection {conn_id!r}, or it is not visible here. In a plain Python shell, Airflow 3 reads connections "
+    "from environment variables and secrets backends, not from its database: run `airflow connections test {conn_id}`, "
+    "use the test button, or set AIRFLOW_CONN_{name}"
+)
 
 
 class LightspeedHook(BaseHook):
@@ -129,8 +136,8 @@ class LightspeedHook(BaseHook):
         mask_credentials(settings)
         return LightspeedClient(settings, metrics=AirflowMetrics(self.lightspeed_conn_id))
 
-    def get_hash_key(self) -> str:
-        """Return the key with which personal fields are hashed (extra ``hash_secret``); empty if there is none."""
+    def get_hash_secret(self) -> str:
+        """Return the secret with which personal fields are hashed (extra ``hash_secret``); empty if there is none."""
         key = str(self.get_connection(self.lightspeed_conn_id).extra_dejson.get("hash_secret") or "")
         if key:
             mask_secret(key)
@@ -274,13 +281,17 @@ class LightspeedHook(BaseHook):
         return probe(self)
 
     def test_connection(self) -> tuple[bool, str]:
-        """Try the connection with one cheap call, and say in plain words how it went."""
+        """Try the connection with one cheap call; return whether it works, and why not or what the shop says."""
         try:
             count = self.count_tickets()
+        except AirflowNotFoundException:
+            return False, _NOT_VISIBLE.format(
+                conn_id=self.lightspeed_conn_id, name=self.lightspeed_conn_id.upper()
+            )
         except LightspeedError as error:
             return False, str(error)
         client = self.get_conn()
         return True, (
             f"{client.settings.base_url} answers in language {client.settings.language!r}: {count} tickets; "
-            f"quota: {client.quota or 'not told'}"
+            f"quota: {client.quota or 'not known'}"
         )

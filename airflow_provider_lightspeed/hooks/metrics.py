@@ -6,7 +6,7 @@ from airflow_provider_lightspeed._airflow import Stats
 
 
 class AirflowMetrics:
-    """Takes metrics as ``lightspeed.<name>``, tagged by the connection.
+    """Takes metrics as ``lightspeed.<name>``, tagged by the connection. Plain StatsD drops the tag.
 
     Counters ``lightspeed.calls``, ``lightspeed.retries``, ``lightspeed.rate_limited`` (429) and
     ``lightspeed.seconds_waited``; gauges ``lightspeed.quota_left.5_minutes``, ``…1_hour``, ``…1_day``.

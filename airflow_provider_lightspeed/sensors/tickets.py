@@ -25,16 +25,16 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedError,
     LightspeedNotFoundError,
 )
-from airflow_provider_lightspeed.api.queries import newest_ticket
+from airflow_provider_lightspeed.api.queries import NewTickets, new_tickets
 from airflow_provider_lightspeed.api.retry import is_transient
-from airflow_provider_lightspeed.api.tickets import Ticket, TicketFilter
+from airflow_provider_lightspeed.api.tickets import Ticket
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, fail_without_retry
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.new_tickets import (
     Cursor,
     FailedEvent,
-    Poll,
     PollResult,
+    Seen,
     created_second,
     digest,
     read_event,
@@ -318,13 +318,13 @@ class NewTicketSensor(BaseSensorOperator):
         self._cursor, self._seen = cursor, None
         now = time.time()
         poll = self._read(cursor)
-        new = cursor.new(poll.tickets)
+        new = cursor.new(poll.kept)
         # Without `where`, only their number counts.
         self._seen = digest(new) if self.where else None
         count = sum(seen.counts for seen in new.values())
         self.log.info("%d new tickets after id %d; %s", count, cursor.max_id, self._hook.get_conn().quota)
         if count < self.min_tickets:
-            self._cursor = cursor.settled(poll.tickets, now)
+            self._cursor = cursor.settled(poll.kept, now)
             return None, self._cursor
         if count > self.max_tickets:
             self.log.warning(
@@ -335,17 +335,15 @@ class NewTicketSensor(BaseSensorOperator):
             )
         return cursor.deliver(new, self.max_tickets, poll.page_size)
 
-    def _read(self, cursor: Cursor) -> Poll:
-        client = self._hook.get_conn()
-        tickets = TicketFilter(cursor.since_id, email=self.customer_email)
+    def _read(self, cursor: Cursor) -> NewTickets[Seen]:
+        def keep(ticket: Ticket) -> Seen:
+            counts = self.where is None or (cursor.is_new(ticket["id"]) and self.where(ticket))
+            return Seen.of(ticket, bool(counts))
 
-        def counts(ticket: Ticket) -> bool:
-            return self.where is None or (cursor.is_new(ticket["id"]) and self.where(ticket))
-
-        poll = Poll(cursor.max_id, counts=counts)
-        if all(poll.add(page.tickets) for page in client.iter_pages(tickets)):
-            return poll
-        poll = Poll(cursor.max_id, client.run(newest_ticket()), counts)
-        for page in client.iter_pages(tickets):
-            poll.add(page.tickets)
-        return poll
+        question = new_tickets(
+            cursor.since_id,
+            keep,
+            email=self.customer_email,
+            is_known=lambda ticket_id: not cursor.is_new(ticket_id),
+        )
+        return self._hook.get_conn().run(question)

@@ -9,6 +9,7 @@ from uuid import uuid4
 import msgspec
 
 from airflow_provider_lightspeed._checkpoint import Checkpoint
+from airflow_provider_lightspeed.api.paging import Cursor
 from airflow_provider_lightspeed.s3.staging import Chunk
 
 #: Airflow takes some seconds to start a task again; they pass while the quota is still used up.
@@ -24,6 +25,8 @@ class Progress(msgspec.Struct):
     :ivar seen_ids: tickets that are written, and that the list from the cursor on may show again.
     :ivar chunks: the staged parts.
     :ivar format_state: the format's state after them.
+    :ivar quarantine: the staged part with malformed tickets.
+    :ivar rejected: how many these are.
     :ivar upload: id of the multipart upload that a killed try may have left open.
     :ivar expected: about how many tickets there are; None: not asked yet; 0: unknown.
     :ivar not_before: when the quota is back.
@@ -31,11 +34,13 @@ class Progress(msgspec.Struct):
 
     export: str
     job: str
-    cursor: dict[str, Any] | None = None
+    cursor: Cursor | None = None
     seen_ids: list[int] = msgspec.field(default_factory=list)
     chunks: list[Chunk] = msgspec.field(default_factory=list)
     format_state: list[int] = msgspec.field(default_factory=list)
     upload: str = ""
+    quarantine: Chunk | None = None
+    rejected: int = 0
     tickets: int = 0
     min_id: int | None = None
     max_id: int | None = None
@@ -54,10 +59,15 @@ class Progress(msgspec.Struct):
         """Return the progress of the export that published an object, from the object's metadata."""
         numbers = {
             name.replace("-", "_"): int(metadata[name])
-            for name in ("tickets", "min-id", "max-id", "calls")
+            for name in ("tickets", "min-id", "max-id", "calls", "rejected")
             if name in metadata
         }
         return cls(metadata["export"], metadata["job"], **numbers)  # type: ignore[arg-type]
+
+    @property
+    def staged(self) -> list[Chunk]:
+        """All staged parts."""
+        return [*self.chunks, *([self.quarantine] if self.quarantine else [])]
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON values."""

@@ -37,9 +37,7 @@ _ALIASES = {
 _HASHABLE = ("customer", "subject", "memo", "messages.message")
 _EXTRA = "extra."
 _SHORTEST_KEY = 16
-_WHERE_THE_KEY_IS = (
-    "Set it in the Lightspeed connection's extra hash_secret, or in the Airflow Variable lightspeed_hash_key"
-)
+_WHERE_THE_KEY_IS = "Set it in the Lightspeed connection's extra hash_secret, or in the Airflow Variable lightspeed_hash_secret"
 
 
 class Redaction:

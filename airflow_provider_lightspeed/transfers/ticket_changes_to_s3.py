@@ -48,12 +48,12 @@ _OPTIONS = (
     "s3_bucket",
     "exclude_fields",
     "hash_fields",
-    "hash_key_variable",
+    "hash_secret_variable",
     "encrypt",
     "kms_key_id",
     "acl_policy",
 )
-_HASH_KEY_VARIABLE = "lightspeed_hash_key"
+_DEFAULT_VARIABLE = "lightspeed_hash_secret"
 _SCANS = ("auto", "recent", "full")
 #: After these, a try that resumes would fail alike.
 _NOT_RESUMABLE = (
@@ -95,7 +95,7 @@ class LightspeedTicketChangesToS3Operator(BaseOperator):
     :param max_updated: share of the scanned tickets that may be changed; 25 may always be.
     :param exclude_fields: as for an export; not ``createdAt``, which recent scans need (templated).
     :param hash_fields: as for an export (templated).
-    :param hash_key_variable: as for an export (templated).
+    :param hash_secret_variable: as for an export (templated).
     :param encrypt: whether S3 encrypts the objects with its own key.
     :param kms_key_id: KMS key with which S3 encrypts the objects (templated).
     :param acl_policy: canned ACL of the objects (templated).
@@ -117,7 +117,7 @@ class LightspeedTicketChangesToS3Operator(BaseOperator):
         "accept_deleted",
         "exclude_fields",
         "hash_fields",
-        "hash_key_variable",
+        "hash_secret_variable",
         "kms_key_id",
         "acl_policy",
         "lightspeed_conn_id",
@@ -142,7 +142,7 @@ class LightspeedTicketChangesToS3Operator(BaseOperator):
         max_updated: float = 0.5,
         exclude_fields: Sequence[str] = (),
         hash_fields: Sequence[str] = (),
-        hash_key_variable: str | None = None,
+        hash_secret_variable: str | None = None,
         encrypt: bool = False,
         kms_key_id: str | None = None,
         acl_policy: str | None = None,
@@ -165,7 +165,7 @@ class LightspeedTicketChangesToS3Operator(BaseOperator):
         self.max_updated = max_updated
         self.exclude_fields = exclude_fields
         self.hash_fields = hash_fields
-        self.hash_key_variable = hash_key_variable
+        self.hash_secret_variable = hash_secret_variable
         self.encrypt = encrypt
         self.kms_key_id = kms_key_id
         self.acl_policy = acl_policy
@@ -355,8 +355,8 @@ class LightspeedTicketChangesToS3Operator(BaseOperator):
 
         key = ""
         if self.hash_fields:
-            key = hook.get_hash_key() if self.hash_key_variable is None else ""
-            key = key or Variable.get(self.hash_key_variable or _HASH_KEY_VARIABLE, None) or ""
+            key = hook.get_hash_secret() if self.hash_secret_variable is None else ""
+            key = key or Variable.get(self.hash_secret_variable or _DEFAULT_VARIABLE, None) or ""
             mask_secret(key)
         redaction = Redaction(self.exclude_fields, self.hash_fields, key)
         if "createdAt" in redaction.exclude:

@@ -44,7 +44,7 @@ async def new_batches(arguments: dict[str, Any], cursor: Cursor | None) -> Async
             if polled != cursor:  # the first poll, another key or another shop
                 cursor = polled
                 yield Batch(None, cursor)
-            while new := cursor.new(poll.tickets):
+            while new := cursor.new(poll.kept):
                 result, cursor = cursor.deliver(new, BATCH_SIZE, poll.page_size)
                 yield Batch(result, cursor)
                 subscription.cursor = cursor

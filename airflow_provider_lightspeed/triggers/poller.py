@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from contextvars import Context
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -18,9 +18,9 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from airflow_provider_lightspeed.api.errors import LightspeedNotFoundError
-from airflow_provider_lightspeed.api.queries import newest_ticket
-from airflow_provider_lightspeed.api.tickets import TicketFilter, get_ticket
-from airflow_provider_lightspeed.new_tickets import Cursor, Poll, PollSchedule, created_second
+from airflow_provider_lightspeed.api.queries import NewTickets, new_tickets, newest_ticket
+from airflow_provider_lightspeed.api.tickets import get_ticket
+from airflow_provider_lightspeed.new_tickets import Cursor, PollSchedule, Seen, created_second
 
 if TYPE_CHECKING:
     from airflow_provider_lightspeed.api.client import AsyncLightspeedClient
@@ -41,7 +41,7 @@ class PollKey(msgspec.Struct, frozen=True):
     interval: float
 
 
-_Waiter = asyncio.Future[tuple[Poll, Cursor]]
+_Waiter = asyncio.Future[tuple[NewTickets[Seen], Cursor]]
 
 
 class _SharedPoller:
@@ -99,25 +99,18 @@ class _SharedPoller:
         # The tickets above the lowest id include those above each of the others.
         since_id = min((cursor.since_id for cursor in cursors), default=self._newest)
         self._newest = max([self._newest, *(cursor.max_id for cursor in cursors)])
-        poll = await self._read(client, TicketFilter(since_id, email=self._key.email))
-        self._newest = max([self._newest, *poll.tickets])
+        question = new_tickets(
+            since_id,
+            Seen.of,
+            email=self._key.email,
+            is_known=lambda ticket_id: not any(cursor.is_new(ticket_id) for cursor in cursors),
+        )
+        poll = await client.run(question)
+        self._newest = max([self._newest, *poll.kept])
         for cursor, (subscription, waiter) in zip(cursors, self._take(joined), strict=True):
-            subscription.cursor = cursor.settled(poll.tickets, now)
+            subscription.cursor = cursor.settled(poll.kept, now)
             if not waiter.done():
                 waiter.set_result((poll, subscription.cursor))
-
-    async def _read(self, client: AsyncLightspeedClient, tickets: TicketFilter) -> Poll:
-        poll = Poll(self._newest)
-        async with aclosing(client.iter_pages(tickets)) as pages:
-            async for page in pages:
-                if not poll.add(page.tickets):
-                    break
-            else:
-                return poll
-        poll = Poll(self._newest, await client.run(newest_ticket()))
-        async for page in client.iter_pages(tickets):
-            poll.add(page.tickets)
-        return poll
 
     def _take(self, joined: int) -> list[tuple[Subscription, _Waiter]]:
         taken = self._waiting[:joined]
@@ -131,15 +124,16 @@ class Subscription:
     """One trigger's part in the polls.
 
     :param cursor: which tickets are done; None before the first poll. The subscriber moves it forward.
-    :param start: what is new without a cursor: ``latest`` or ``earliest``.
+    :param start: what is new without a cursor, and in another shop: ``latest`` or ``earliest``; None: the cursor counts
+        in any shop.
     """
 
-    def __init__(self, poller: _SharedPoller, cursor: Cursor | None, start: str) -> None:
+    def __init__(self, poller: _SharedPoller, cursor: Cursor | None, start: str | None) -> None:
         self._poller = poller
         self.cursor = cursor
         self.start = start
 
-    async def next_poll(self) -> tuple[Poll, Cursor]:
+    async def next_poll(self) -> tuple[NewTickets[Seen], Cursor]:
         """Wait for the next poll, and return it with the cursor that it started from.
 
         :raises Exception: if that poll failed. The next one does not come sooner.
@@ -148,11 +142,13 @@ class Subscription:
 
     async def cursor_in(self, client: AsyncLightspeedClient, first: _FirstCursors) -> Cursor:
         """Set and return the cursor in the client's shop."""
+        if self.cursor is not None and self.start is None:
+            return self.cursor
         shop = client.settings.shop
         if self.cursor is not None and self.cursor.shop not in {None, shop}:
             self.cursor = await self._recognise(client, self.cursor)
         if self.cursor is None:
-            self.cursor = await first.get(self.start)
+            self.cursor = await first.get(self.start or "latest")
         elif self.cursor.shop is None:
             self.cursor = msgspec.structs.replace(self.cursor, shop=shop)
         return self.cursor
@@ -207,7 +203,7 @@ _pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[PollKey, _SharedPoll
 
 @asynccontextmanager
 async def subscribe(
-    key: PollKey, *, cursor: Cursor | None, start: str = "latest", first_poll_at: float = 0.0
+    key: PollKey, *, cursor: Cursor | None, start: str | None = None, first_poll_at: float = 0.0
 ) -> AsyncGenerator[Subscription]:
     """Take part in the polls of a key, until the end of the block.
 

@@ -41,7 +41,7 @@ class NewTicketStreamProducer(SharedStreamProducer):
         yield request, None
         self._store = await request
         async for batch in new_batches(self._arguments, await self._load_cursor()):
-            cursor = msgspec.to_builtins(batch.cursor)
+            cursor = batch.cursor.to_json()
             if batch.result is None:
                 await self._store.aset(_CURSOR, cursor)
             else:
@@ -73,7 +73,7 @@ class NewTicketStreamProducer(SharedStreamProducer):
                 )
                 await asyncio.sleep(self._arguments["poll_interval"])
                 continue
-            if max_id is not None:
-                await self._store.aset(_CURSOR, msgspec.to_builtins(cursor))
+            if cursor is not None and max_id is not None:
+                await self._store.aset(_CURSOR, cursor.to_json())
                 await self._store.adelete(_MAX_ID)
             return cursor

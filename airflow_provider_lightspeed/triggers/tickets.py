@@ -67,7 +67,7 @@ class NewTicketTrigger(BaseTrigger):
             f"{__name__}.{type(self).__name__}",
             {
                 "lightspeed_conn_id": self.lightspeed_conn_id,
-                "cursor": msgspec.to_builtins(self.cursor),
+                "cursor": self.cursor and self.cursor.to_json(),
                 "customer_email": self.customer_email,
                 "min_tickets": self.min_tickets,
                 "poke_interval": self.poke_interval,
@@ -101,7 +101,7 @@ class NewTicketTrigger(BaseTrigger):
             while True:
                 try:
                     poll, cursor = await subscription.next_poll()
-                    if self._has_news(cursor.new(poll.tickets)):
+                    if self._has_news(cursor.new(poll.kept)):
                         return
                 except LightspeedError as error:
                     if not is_transient(error):

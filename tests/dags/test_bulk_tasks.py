@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from importlib.metadata import version
 
 import pytest
+from packaging.version import Version
 
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Sandbox, ShopConfig
 from demo.airflow_home import AirflowHome
@@ -72,8 +74,8 @@ def shop() -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="module")
 def small() -> Iterator[Sandbox]:
-    """A shop whose quota allows 16 calls in 3 seconds."""
-    quota = ShopConfig(tickets=20, limits=(16, 10**6, 10**6), window_seconds=(3.0, 3600.0, 86400.0))
+    """A shop whose quota allows 16 calls in 6 seconds."""
+    quota = ShopConfig(tickets=20, limits=(16, 10**6, 10**6), window_seconds=(6.0, 3600.0, 86400.0))
     with Sandbox(quota) as sandbox:
         for number in sandbox.shop.ids():
             sandbox.update_ticket(number, isClosed=False)
@@ -136,10 +138,16 @@ def test_a_missing_value_deletes_nothing(airflow: AirflowHome, shop: Sandbox) ->
     assert len(shop.shop.tickets()) == before
 
 
+# dag.test() drops what travels with a deferral. Before Airflow 3.3 no store keeps it, and the task plans again.
+@pytest.mark.airflow(since="3.3")
 def test_a_deferral_in_a_dag_test_resumes(airflow: AirflowHome, small: Sandbox) -> None:
     outcome = airflow.run_dag("deferred")
     assert outcome.state == "success", airflow.log.read_text()[-5_000:]
-    assert outcome.tasks["close"].result["closed"] == small.shop.ids()
+    result = outcome.tasks["close"].result
+    assert sorted(result["closed"] + result["already"]) == small.shop.ids()
+    # `dag.test()` loses what a deferral carries. Before Airflow 3.3 nothing else keeps the plan, which is made again.
+    if Version(version("apache-airflow")) >= Version("3.3"):
+        assert result["closed"] == small.shop.ids()
     assert small.count_calls(method="PUT") == 20
     assert "Resuming at" in airflow.log.read_text()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import subprocess
 import sys
@@ -11,8 +12,10 @@ import threading
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import pyarrow.parquet as pq
 import pytest
 from packaging.version import Version
 
@@ -29,6 +32,7 @@ REOPEN = "example_lightspeed_reopen_tickets"
 REACT = "example_lightspeed_react_to_new_tickets"
 FLEET = "example_lightspeed_fleet"
 TRIAGE = "example_lightspeed_triage"
+CHANGES = ("example_lightspeed_ticket_changes", "example_lightspeed_load_ticket_changes")
 EVENTS = "example_lightspeed_new_ticket_events"
 
 AIRFLOW = Version(version("apache-airflow"))
@@ -54,7 +58,7 @@ def test_they_are_parsed_with_no_error_and_no_warning(here: World, tmp_path: Pat
         capture_output=True,
     )
     found = json.loads(answer.read_text())
-    expected = {EXPORT, CLOSE, FLEET, REACT, REOPEN, SUPPORT_DESK, TRIAGE}
+    expected = {EXPORT, CLOSE, FLEET, REACT, REOPEN, SUPPORT_DESK, TRIAGE, *CHANGES}
     if Version("3.0") <= AIRFLOW:
         expected.add(EVENTS)
     if Version("3.1") <= AIRFLOW:
@@ -87,6 +91,34 @@ def test_nightly_export(here: World) -> None:
     truth = created_between(here.shop.shop.tickets(), start, end)
     assert truth
     assert sorted(exported, key=lambda ticket: ticket["id"]) == [truth[number] for number in sorted(truth)]
+
+
+# On 2.11, `dag.test()` cannot store events of an alias that no scheduler has stored: DatasetModel.aliases gets a None.
+@pytest.mark.airflow(since="3.0")
+def test_the_lake_follows_the_shop(here: World) -> None:
+    def run() -> dict[str, Any]:
+        result: dict[str, Any] = _succeed(here, CHANGES[0]).tasks["sync_tickets"].result
+        return result
+
+    def current() -> dict[int, dict[str, Any]]:
+        key = "lightspeed/shop_nl/current/tickets.parquet"
+        body = here.s3.client().get_object(Bucket=BUCKET, Key=key)["Body"].read()
+        return {row["id"]: row for row in pq.read_table(io.BytesIO(body)).to_pylist()}
+
+    first = run()
+    assert first["inserted"] == first["tickets"] == len(here.shop.shop.tickets())
+    ids = here.shop.shop.ids()
+    here.shop.update_ticket(ids[-1], isClosed=True, subject="It has arrived")
+    here.shop.delete_ticket(ids[-2])
+    here.shop.add_tickets(2)
+    second = run()
+    assert [second[name] for name in ("scan", "inserted", "updated", "deleted")] == ["recent", 2, 1, 1]
+    truth = here.shop.shop.tickets()
+    assert {number: (row["subject"], row["is_closed"]) for number, row in current().items()} == {
+        number: (ticket["subject"], ticket["isClosed"]) for number, ticket in truth.items()
+    }
+    loaded = _succeed(here, CHANGES[1]).tasks["load"].result
+    assert loaded == {"I": first["inserted"] + 2, "U": 1, "D": 1}
 
 
 def test_fleet_exports_each_shop(here: World) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -150,3 +151,25 @@ def test_blanks_around_an_address_are_refused(sandbox: Sandbox, argument: str, a
     with pytest.raises(LightspeedTaskFailed):
         run(operator)
     assert not sandbox.calls
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"encrypt": True}, {"ServerSideEncryption": "AES256"}),
+        ({"kms_key_id": "a-key"}, {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "a-key"}),
+        ({"acl_policy": "bucket-owner-full-control"}, {"ACL": "bucket-owner-full-control"}),
+        ({}, {}),
+    ],
+)
+def test_a_receipt_is_written_as_the_bucket_demands(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any], expected: dict[str, str]
+) -> None:
+    written: list[dict[str, Any]] = []
+    client = SimpleNamespace(put_object=lambda **options: written.append(options))
+    monkeypatch.setattr("airflow_provider_lightspeed.s3.client.connect", lambda _: client)
+    ids = sandbox.add_tickets(1, createdAt=_OLD, isClosed=False)
+    run(CloseTicketsOperator(task_id="close", ticket_ids=ids, receipt_s3_key="s3://bucket/key", **arguments))
+    # With the plan, and at the end.
+    names = {"ServerSideEncryption", "SSEKMSKeyId", "ACL"}
+    assert [{key: options[key] for key in names & options.keys()} for options in written] == [expected] * 2

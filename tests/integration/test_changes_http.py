@@ -215,7 +215,7 @@ def test_conversations_of_changed_tickets(sandbox: Sandbox, prefix: Prefix) -> N
 def test_hashed_and_excluded_fields(
     sandbox: Sandbox, prefix: Prefix, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AIRFLOW_VAR_LIGHTSPEED_HASH_KEY", "a key of enough characters")
+    monkeypatch.setenv("AIRFLOW_VAR_LIGHTSPEED_HASH_SECRET", "a key of enough characters")
     options: dict[str, Any] = {"exclude_fields": ["subject", "memo"], "hash_fields": ["customer"]}
     prefix.run(**options)
     row = next(iter(prefix.current().values()))
@@ -225,7 +225,7 @@ def test_hashed_and_excluded_fields(
     for change in ({"exclude_fields": ["memo"]}, {"hash_fields": []}, {"include_messages": "changed"}):
         with pytest.raises(LightspeedTaskFailed, match="Take another prefix"):
             prefix.run(**(options | change))
-    monkeypatch.setenv("AIRFLOW_VAR_LIGHTSPEED_HASH_KEY", "another key of enough characters")
+    monkeypatch.setenv("AIRFLOW_VAR_LIGHTSPEED_HASH_SECRET", "another key of enough characters")
     with pytest.raises(LightspeedTaskFailed, match="another key"):
         prefix.run(**options)
 
@@ -324,7 +324,7 @@ class TestCheck:
     ("arguments", "words"),
     [
         ({"s3_prefix": ""}, "s3_prefix is empty"),
-        ({"s3_prefix": "s3://bucket"}, "such as s3://bucket/key"),
+        ({"s3_prefix": "s3://bucket/"}, "needs a folder in the bucket"),
         ({"s3_prefix": "folder"}, "needs s3_bucket"),
         ({"scan": "everything"}, "scan must be"),
         ({"file_format": "csv"}, "file_format must be"),

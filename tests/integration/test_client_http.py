@@ -521,6 +521,9 @@ def test_a_proxy_of_the_environment_is_used_for_other_hosts(
     assert headers["authorization"] == given.authorization
 
 
+_PROXY_PASSWORD = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
+
+
 @pytest.mark.usefixtures("quick", "proxies_are_heeded")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
@@ -530,8 +533,11 @@ def test_a_proxy_of_the_environment_is_used_for_other_hosts(
         ("http", b"", errors.LightspeedUnknownOutcomeError, 1),
         # A tunnel that was never opened: the shop cannot have got anything.
         ("https", b"HTTP/1.1 403 Forbidden\r\n\r\n", errors.LightspeedConnectionError, retry.MAX_ATTEMPTS),
+        # A password that is missing stays so.
+        ("https", _PROXY_PASSWORD, errors.LightspeedConnectionError, 1),
+        ("http", _PROXY_PASSWORD, errors.LightspeedInvalidRequestError, 1),
     ],
-    ids=["hangs up", "refuses the tunnel"],
+    ids=["hangs up", "refuses the tunnel", "no tunnel without a password", "no call without a password"],
 )
 def test_a_creation_through_a_proxy_is_sent_once(
     kind: str,
@@ -547,6 +553,9 @@ def test_a_creation_through_a_proxy_is_sent_once(
         given = settings(shop, f"{scheme}://shop.invalid", allow_http=True)
         error, made_calls = made(kind, given, create_ticket({"subject": "Where is my order?"}))
     assert (type(error), made_calls, len(heard)) == (expected, calls, calls)
+    assert ("The proxy wants a user and a password" in str(error).replace("the proxy", "The proxy")) == (
+        answer == _PROXY_PASSWORD
+    )
     assert sum(request.startswith(b"POST") for request in heard) == (scheme == "http")
 
 

@@ -156,7 +156,7 @@ def world(kind: str, s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.Mo
     )
     with Sandbox(config) as shop:
         if kind == "multipart":
-            shop.add_tickets(6, subject="é" * 1_000_000)
+            shop.add_tickets(6, subject="x" * 2_000_000)
         connection = {**json.loads(shop.airflow_connection()), "extra": {"calls_per_second": 0}}
         monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", json.dumps(connection))
         key = "t.jsonl" if kind == "multipart" else "t.jsonl.gz"

@@ -48,7 +48,7 @@ def test_the_key_is_the_connections_or_the_named_variables(
     }
     assert customers
     wanted: dict[str, Any] = {"s3_bucket": s3_bucket, "hash_fields": ["customer"]}
-    for key, arguments in ((KEY, {}), ("the key of the other variable", {"hash_key_variable": "other"})):
+    for key, arguments in ((KEY, {}), ("the key of the other variable", {"hash_secret_variable": "other"})):
         export(new_task(), s3_key="k.jsonl.gz", replace=True, **wanted, **arguments)
         rows = {row["id"]: row["customer"] for row in read(s3_server, s3_bucket, "k.jsonl.gz")}
         assert {number: rows[number]["resource"]["id"] for number in customers} == {

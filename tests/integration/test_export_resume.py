@@ -111,6 +111,22 @@ def test_a_retry_goes_on_with_the_survey_of_a_list_in_no_order(
         assert keys(s3_server, s3_bucket) == ["t.jsonl.gz"]
 
 
+def test_a_try_that_cannot_be_interrupted_waits_for_the_quota(
+    s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export_module.Export, "can_resume", False)
+    config = ShopConfig(
+        tickets=3_000, limits=(10, 10**6, 10**6), window_seconds=(6.0, 3_600.0, 86_400.0), burst_limit=0
+    )
+    with Sandbox(config) as shop:
+        connection = json.loads(shop.airflow_connection())
+        connection["extra"] = {"allow_http": True, "max_wait": 0, "calls_per_second": 0}
+        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", json.dumps(connection))
+        result = export(new_task(), s3_bucket=s3_bucket, s3_key="t.jsonl.gz", deferrable=True)
+        assert result["tickets"] == 3_000
+        assert {call.status for call in shop.calls} == {200}
+
+
 def test_an_object_published_by_a_try_that_was_killed_is_recognised(
     sandbox: Sandbox, s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 
+from airflow_provider_lightspeed.api.errors import LightspeedServerError
 from airflow_provider_lightspeed.exceptions import LightspeedStorageError, LightspeedTaskFailed
 from airflow_provider_lightspeed.s3 import target as s3_target
+from airflow_provider_lightspeed.s3.staging import Staging
 from airflow_provider_lightspeed.sandbox import Sandbox
 from airflow_provider_lightspeed.transfers import export as export_module
 from demo.s3_server import S3Server
@@ -58,7 +61,7 @@ def bucket(server: S3Server, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(export_module, "_CALLS_AT_RISK", 1)
     monkeypatch.setattr(s3_target, "_PART_SIZE", 5 * 1024 * 1024)
     server.client().create_bucket(Bucket="exports")
-    sandbox.add_tickets(6, subject="é" * 1_000_000)
+    sandbox.add_tickets(6, subject="x" * 2_000_000)
     yield
     empty(server)
 
@@ -231,3 +234,33 @@ def test_the_answer_to_the_last_write_is_lost_and_boto_sends_it_again(
 
     watch(monkeypatch, before=send_first)
     assert_right(server, sandbox, export(new_task(), **TARGET, replace=replace))
+
+
+@pytest.mark.parametrize("call", ["put_object", "complete_multipart_upload"])
+def test_the_last_write_is_done_and_its_answer_never_comes(
+    server: S3Server, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    if call == "put_object":
+        monkeypatch.setattr(s3_target, "_PART_SIZE", 50 * 1024 * 1024)
+
+    def lose(name: str, arguments: dict[str, Any]) -> None:
+        if name == call and arguments["Key"] == TARGET["s3_key"]:
+            raise ReadTimeoutError(endpoint_url=server.endpoint)
+
+    watch(monkeypatch, after=lose)
+    assert_right(server, sandbox, export(new_task(), **TARGET))
+
+
+def test_an_error_while_cleaning_up_does_not_replace_the_first_one(
+    server: S3Server, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: export_module.Export) -> int:
+        raise LightspeedServerError(status=500, message="no", method="GET", path="tickets.json")
+
+    def fail_too(_: Staging) -> None:
+        raise EndpointConnectionError(endpoint_url=server.endpoint)
+
+    monkeypatch.setattr(export_module.Export, "run", fail)
+    monkeypatch.setattr(Staging, "remove", fail_too)
+    with pytest.raises(LightspeedServerError):
+        export({}, **TARGET)

@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import NoReturn
 
 import pytest
 
+from airflow_provider_lightspeed._airflow import AirflowNotFoundException
 from airflow_provider_lightspeed.api.errors import (
     LightspeedAuthenticationError,
     LightspeedConfigurationError,
     LightspeedIncompleteListError,
     LightspeedNotFoundError,
 )
+from airflow_provider_lightspeed.api.responses import Response
+from airflow_provider_lightspeed.api.sansio import Send
+from airflow_provider_lightspeed.api.transport import Transport
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Order, Sandbox, ShopConfig
 from tests.integration.gateways import NOT_FOUND, gateway
@@ -205,6 +211,33 @@ def test_connection_test(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> N
     assert not works
     assert "401" in told
     assert "wrong-secret" not in told
+
+
+def test_a_connection_that_is_not_visible_is_said_in_plain_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def not_found(_: LightspeedHook, conn_id: str) -> NoReturn:
+        raise AirflowNotFoundException(f"The conn_id `{conn_id}` isn't defined")
+
+    monkeypatch.setattr(LightspeedHook, "get_connection", not_found)
+    works, why = LightspeedHook("my_shop").test_connection()
+    assert not works
+    assert why.startswith("there is no connection 'my_shop', or it is not visible here")
+    assert "`airflow connections test my_shop`" in why
+    assert why.endswith("set AIRFLOW_CONN_MY_SHOP")
+
+
+def test_a_change_that_the_shop_confirms_without_the_ticket_is_read(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (ticket_id,) = sandbox.add_tickets(1)
+    send = Transport.send
+
+    def without_content(self: Transport, effect: Send) -> Response:
+        response = send(self, effect)
+        return replace(response, status=204, body=b"") if effect.method == "PUT" else response
+
+    monkeypatch.setattr(Transport, "send", without_content)
+    assert LightspeedHook().close_ticket(ticket_id)["isClosed"] is True
+    assert [call.method for call in sandbox.calls] == ["PUT", "GET"]
 
 
 def test_wrong_secret_is_tried_once(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:

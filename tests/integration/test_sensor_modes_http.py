@@ -52,7 +52,7 @@ class _Run:
     """A sensor's run, as worker, scheduler and triggerer carry it out together."""
 
     def __init__(self, mode: str, **options: Any) -> None:
-        self.shapes = {"task_id": "wait", "poke_interval": 0.05, "timeout": 20, **_MODES[mode], **options}
+        self.shapes = {"task_id": "wait", "poke_interval": 0.05, "timeout": 3_600, **_MODES[mode], **options}
         began = datetime.now(UTC)
         self.context: Any = {"ti": SimpleNamespace(get_first_reschedule_date=lambda _: began)}
 

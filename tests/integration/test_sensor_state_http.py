@@ -107,7 +107,7 @@ def test_the_very_first_run_may_start_with_the_earliest(sandbox: Sandbox) -> Non
 
 
 def test_runs_that_overlap_do_not_share_a_ticket(sandbox: Sandbox) -> None:
-    one, two = _sensor(deferrable=True, timeout=10), _sensor(deferrable=True, timeout=10)
+    one, two = _sensor(deferrable=True, timeout=3_600), _sensor(deferrable=True, timeout=3_600)
     waiting = [_defer(one, sensor_context(1)), _defer(two, sensor_context(2))]
     first = sandbox.add_tickets(1)
     events = [_event(trigger) for trigger in waiting]
@@ -145,7 +145,7 @@ def test_a_try_that_was_believed_dead_hands_over_what_the_next_one_did(sandbox: 
 
     _run(sensor_context("first"))
     sandbox.add_tickets(1)
-    assert _run(sensor_context("run"), where=overtaken, timeout=5) == next_try[0]
+    assert _run(sensor_context("run"), where=overtaken, timeout=3_600) == next_try[0]
     assert next_try[0]["count"] == 2
     assert _run(sensor_context("next")) is None
 

@@ -66,7 +66,9 @@ class Whole:
         return str(state())
 
     def said(self) -> str:
-        return self.home.log.read_text()[-5_000:]
+        """Return what the tasks have logged, or, if none has begun, Airflow."""
+        logs = sorted((self.home.directory / "logs").rglob("dag_id=*/**/*.log"))
+        return "".join(log.read_text()[-2_000:] for log in logs) or self.home.log.read_text()[-5_000:]
 
 
 @pytest.fixture(scope="module")

@@ -210,8 +210,8 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         )
         for mode in MODES:
             airflow.unpause(mode)
-        # The first look of each tells it what is new from then on: two calls.
-        wait_until(lambda: all(len(shop.calls) > 2 for shop in shops.values()))
+        # The first poll of each comes after the calls that find out what is new from then on.
+        wait_until(lambda: all(len(shop.calls) > 3 for shop in shops.values()))
         yield Story(airflow, shops, others, stack.enter_context(contextlib.ExitStack()))
 
 
@@ -243,15 +243,15 @@ def test_every_mode_hands_the_same_tickets_over(story: Story) -> None:
     refused = {mode: sum(call.status == 429 for call in shop.calls) for mode, shop in story.shops.items()}
     assert max(refused.values()) <= 2, refused
 
-    # Nothing is new: one call a poke.
+    # Nothing is new: one call a poll, or two while it looks back for late tickets.
     story.everywhere(lambda shop: shop.reset_calls())
     rescheduled, started = story.rescheduled(), time.monotonic()
     time.sleep(4 * INTERVAL)
-    looks = {mode: len(shop.calls) for mode, shop in story.shops.items()}
+    calls = {mode: len(shop.calls) for mode, shop in story.shops.items()}
     rescheduled = story.rescheduled() - rescheduled
     most = (time.monotonic() - started) / INTERVAL + 1
-    assert all(1 <= number <= most for number in looks.values()), looks
-    assert abs(looks["reschedule"] - rescheduled) <= 1, (looks, rescheduled)
+    assert all(1 <= number <= 2 * most for number in calls.values()), calls
+    assert rescheduled - 1 <= calls["reschedule"] <= 2 * (rescheduled + 1), (calls, rescheduled)
 
     # However often it was deferred again: the time that was left.
     def comes_and_goes() -> bool:
@@ -266,7 +266,7 @@ def test_runs_of_every_kind_that_overlap(story: Story, mode: str) -> None:
     dag_id, shop = f"runs_{mode}", story.others[f"runs_{mode}"]
     # A scheduled one; as the first, it says from where on tickets are new.
     story.airflow.unpause(dag_id)
-    wait_until(lambda: len(shop.calls) > 2)
+    wait_until(lambda: len(shop.calls) > 3)
     for _ in range(2 * ROUNDS):
         story.airflow.start(dag_id)
     story.airflow.backfill(dag_id, "2026-02-01", "2026-02-02")
@@ -318,9 +318,9 @@ def test_whatever_is_killed(story: Story) -> None:
     shop.reset_calls()
     story.start("scheduler", "triggerer")
     story.all_hand_over_the_same()
-    # Its time was up: the sensor has looked once more, and the trigger has not.
+    # Its time was up: the sensor has polled once more, and the trigger has not.
     wait_until(lambda: story.timed_is(timed, "skipped"))
-    assert shop.count_calls() <= 1
+    assert shop.count_calls() <= 2
 
     # While tickets, events and results are on their way.
     for _ in range(ROUNDS):

@@ -59,7 +59,7 @@ class S3InMemory:
                 raise _error("NoSuchKey", 404)
             if given["IfMatch"] != _etag(there[0]):
                 raise _error("PreconditionFailed", 412)
-        if "/changes/" in key:
+        if f"{PREFIX}/changes/" in key:
             assert there is None, f"a committed file was replaced: {key}"
             seq = int(metadata["seq"])
             suffix = key[key.index(".") :]
@@ -89,7 +89,7 @@ class S3InMemory:
 
     def delete_object(self, **given: Any) -> None:
         self._before("delete", given["Key"])
-        assert "/changes/" not in given["Key"]
+        assert f"{PREFIX}/changes/" not in given["Key"]
         self.objects.pop(given["Key"], None)
 
     def delete_objects(self, **given: Any) -> Any:
@@ -166,6 +166,7 @@ class Shop:
     asked: list[str] = field(default_factory=list)
     seconds: int = 0
     next_id: int = 101
+    proves_gone: bool = True
     change: Callable[[dict[str, Any]], dict[str, Any]] = lambda one: one
 
     def now(self) -> datetime:
@@ -224,7 +225,8 @@ class Shop:
         self.disturb("get")
         ticket_id = int(request.path.removeprefix("tickets/").removesuffix(".json"))
         if ticket_id not in self.tickets:
-            raise LightspeedNotFoundError(status=404, message="gone", method="GET", path=request.path)
+            details = {"status": 404, "message": "gone", "method": "GET", "path": request.path}
+            raise LightspeedNotFoundError(gone=self.proves_gone, **details)
         return self.change(self.tickets[ticket_id])
 
 
@@ -258,7 +260,7 @@ class World:
             self.shop,
             Options(**{"identity": IDENTITY, "recent": timedelta(seconds=40), **options}),
             row=self.columns.row,
-            parts=lambda name: Staging(client, "bucket", f"{PREFIX}/changes.parts", "", name, {}),
+            parts=lambda name: Staging(client, "bucket", f"{PREFIX}/changes", "", name, {}),
             save=save,
             now=self.shop.now,
         )

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import lru_cache
+from itertools import islice
+from math import ceil
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from airflow_provider_lightspeed.api.paging import Cursor, Page, walk
+import msgspec
+
+from airflow_provider_lightspeed.api.errors import LightspeedInvalidRequestError
+from airflow_provider_lightspeed.api.paging import Page, walk
 from airflow_provider_lightspeed.api.tickets import Request, TicketFilter
 from tests.plain_json import plain_json
 
@@ -42,11 +48,30 @@ class Row:
     updated: int | None
     email: str
     rank: float
+    hidden: bool = False
+    twice: bool = False
+    visible_from: int = 0
 
 
 @dataclass
 class World:
-    """Everything that is not known of a shop, and what others do to it between two calls."""
+    """Everything that is not known of a shop, what others do to it between two calls, and how it lies.
+
+    :param page_cap: most rows of a page, whatever ``limit`` says.
+    :param cap_skips: pages of a capped shop start at multiples of the ``limit`` asked for.
+    :param hidden: share of tickets that are left out of pages after the limit was applied.
+    :param twice: share of tickets that are in their page twice.
+    :param twice_counts: rows that are there twice count for the limit.
+    :param count_cap: most that a count says.
+    :param count_off: by how much a count is wrong (below zero: it lags).
+    :param empty_at: the list response that is wrongly empty.
+    :param replica: share of responses that come from a replica.
+    :param replica_lag: calls that the replica lags behind.
+    :param replica_lacks: newest tickets that the replica lacks.
+    :param late: share of new tickets that become visible some calls later than tickets with higher ids.
+    :param deepest: rows after which pages are ...
+    :param deep: ... refused, emptied or cut.
+    """
 
     order: str = "newest"
     filter_zone: str = "UTC"
@@ -58,6 +83,21 @@ class World:
     count_reads_email: bool = False
     null_is_lowest: bool = False
     ignores: frozenset[str] = frozenset()
+    page_cap: int = 250
+    cap_skips: bool = False
+    hidden: float = 0.0
+    twice: float = 0.0
+    twice_counts: bool = True
+    count_cap: int | None = None
+    count_off: int = 0
+    count_sees_hidden: bool = True
+    empty_at: int | None = None
+    replica: float = 0.0
+    replica_lag: int = 0
+    replica_lacks: int = 0
+    late: float = 0.0
+    deepest: int | None = None
+    deep: str = "refuse"
     inserts: float = 0.0
     changes: float = 0.0
     deletes: float = 0.0
@@ -70,6 +110,12 @@ class World:
         self.now = 0
         self.last_id = 0
         self.gap = 1
+        self.lists = 0
+        self.filled = False
+        self.history: deque[dict[int, Row]] = deque(maxlen=self.replica_lag + 1)
+        # What all responses so far could see; None: not asked yet.
+        self.always: set[int] | None = None
+        self.all: dict[int, Row] = {}
 
     def fill(
         self, created: Iterable[int], *, gap: int = 1, changed: float = 0.0, null: bool = False
@@ -82,12 +128,26 @@ class World:
                 updated = second + self.chance.randrange(1, 500_000)
             self.add(second, updated)
         self.now = max([self.now + 1, *((row.updated or 0) for row in self.rows.values())])
+        self.filled = True
+        if self.hidden:
+            # So long a run of rows left out that it fills half a page would look like the end of the list.
+            hidden_at = -3
+            for index, row in enumerate(sorted(self.rows.values(), key=self._key())):
+                row.hidden = row.hidden and index - hidden_at > 2
+                hidden_at = index if row.hidden else hidden_at
         return self
 
     def add(self, created: int, updated: int | None) -> None:
         self.last_id += self.chance.randint(1, self.gap)
         email = self.chance.choice(["a@example.com", "b@example.com"])
-        self.rows[self.last_id] = Row(self.last_id, created, updated, email, self.chance.random())
+        row = self.rows[self.last_id] = self.all[self.last_id] = Row(
+            self.last_id, created, updated, email, self.chance.random()
+        )
+        if self.hidden or self.twice or self.late:
+            row.hidden = not self.filled and self.chance.random() < self.hidden
+            row.twice = self.chance.random() < self.twice
+            if self.filled and self.chance.random() < self.late:
+                row.visible_from = self.calls + self.chance.randint(1, 8)
 
     def churn(self) -> None:
         self.now += self.chance.choice([0, 0, 1, 60])
@@ -105,34 +165,84 @@ class World:
 
     def _change(self) -> None:
         if self.rows:
-            row = self.rows[self.chance.choice(list(self.rows))]
-            row.updated = self.now
+            self.rows[self._any()].updated = self.now
+
+    def _any(self) -> int:
+        ids = list(self.rows)
+        return self.chance.choice(ids)
 
     def _delete(self) -> None:
         if self.rows:
-            del self.rows[self.chance.choice(list(self.rows))]
+            del self.rows[self._any()]
 
     # What the API does
 
     def answer(self, request: Request) -> Any:
+        """Answer a call; an exception is what the client raises for the response."""
         self.calls += 1
         query = dict(request.query)
+        state = self._state()
         if request.path == "tickets/count.json":
             if not self.count_reads_email:
                 query.pop("email", None)
-            found: Any = len(self._matching(query))
-        else:
-            assert request.path == "tickets.json"
-            limit, page = query.get("limit", 50), query.get("page", 1)
-            assert isinstance(limit, int)
-            assert isinstance(page, int)
-            assert 1 <= limit <= 250
-            page = 1 if "page" in self.ignores else page
-            rows = sorted(self._matching(query), key=self._key())
-            found = [self._document(row) for row in rows[(page - 1) * limit : page * limit]]
+            found = self._matching(state, query)
+            count = sum(not row.hidden for row in found) if not self.count_sees_hidden else len(found)
+            count = max(0, count + self.count_off) if count else 0
+            return count if self.count_cap is None else min(count, self.count_cap)
+        assert request.path == "tickets.json"
+        self.lists += 1
+        if self.lists == self.empty_at:
+            return []
+        if self.always is None:
+            self.always = set(state)
+        elif self.replica or self.late:
+            self.always &= state.keys()
+        limit, page = query.get("limit", 50), query.get("page", 1)
+        assert isinstance(limit, int)
+        assert isinstance(page, int)
+        assert 1 <= limit <= 250
+        page = 1 if "page" in self.ignores else page
+        held = min(limit, self.page_cap)
+        start = (page - 1) * (limit if self.cap_skips else held)
+        end = start + held
+        if self.deepest is not None and end > self.deepest and page > 1:
+            if self.deep == "refuse":
+                return LightspeedInvalidRequestError(
+                    status=400, message="Page is too deep.", method="GET", path="/tickets.json"
+                )
+            end = min(end, self.deepest) if self.deep == "cut" else start
+        rows = self._in_order(state, query, start, end)
+        return [self._document(row) for row in rows if not row.hidden]
+
+    def _state(self) -> dict[int, Row]:
+        """Return what this response can see, and take note of what all could."""
+        state = self.rows
+        if self.replica:
+            self.history.append({row.id: replace(row) for row in self.rows.values()})
+            if self.chance.random() < self.replica:
+                state = self.history[0]
+                if self.replica_lacks:
+                    newest = sorted(state)[-self.replica_lacks :]
+                    state = {key: row for key, row in state.items() if key not in newest}
+        if self.late:
+            state = {key: row for key, row in state.items() if row.visible_from <= self.calls}
+        return state
+
+    def _in_order(self, state: dict[int, Row], query: dict[str, Any], start: int, end: int) -> list[Row]:
+        plain = not query.keys() & {"since_id", "email", "created_at_min", "created_at_max"}
+        if plain and self.order in {"oldest", "newest"} and not self.twice:
+            # Rows are kept in the order of their ids.
+            rows = reversed(state.values()) if self.order == "newest" else iter(state.values())
+            return [*islice(rows, start, max(start, end))]
+        found = sorted(self._matching(state, query), key=self._key())
+        if self.twice and self.twice_counts:
+            found = [row for row in found for _ in range(1 + row.twice)]
+        found = found[start:end] if end > start else []
+        if self.twice and not self.twice_counts:
+            found = [row for row in found for _ in range(1 + row.twice)]
         return found
 
-    def _matching(self, query: dict[str, Any]) -> list[Row]:
+    def _matching(self, state: dict[int, Row], query: dict[str, Any]) -> list[Row]:
         tests: list[Callable[[Row], bool]] = []
         if "since_id" in query and "since_id" not in self.ignores:
             lowest = int(query["since_id"]) + (0 if self.since_id_inclusive else 1)
@@ -145,7 +255,7 @@ class World:
         if "created_at_max" in query and not self.ignores & {"dates", "created_at_max"}:
             high = self._read(query["created_at_max"]) - (0 if self.max_inclusive else 1)
             tests.append(lambda row: self._clock(row.created) <= high)
-        return [row for row in self.rows.values() if all(test(row) for test in tests)]
+        return [row for row in state.values() if all(test(row) for test in tests)]
 
     def _read(self, text: str) -> int:
         assert len(text) == len("YYYY-MM-DD HH:MM:SS")
@@ -173,16 +283,20 @@ class World:
 
     # The truth
 
+    def must_and_may(self, wanted: TicketFilter) -> tuple[set[int], set[int]]:
+        """Return the ids that a walk must yield, as all its responses could see them, and those that it may yield."""
+        matching = {row.id for row in self.all.values() if matches(row, wanted) and not row.hidden}
+        return matching & (self.always or set()) & self.rows.keys(), matching
+
     def expected(self, wanted: TicketFilter) -> set[int]:
-        low = wanted.created_from.timestamp() if wanted.created_from else 0
-        high = wanted.created_to.timestamp() if wanted.created_to else 1 << 40
-        return {
-            row.id
-            for row in self.rows.values()
-            if low <= row.created < high
-            and row.id > (wanted.since_id or 0)
-            and wanted.email in {None, row.email}
-        }
+        """Return the ids of the tickets of now that match."""
+        return {row.id for row in self.rows.values() if matches(row, wanted)}
+
+
+def matches(row: Row, wanted: TicketFilter) -> bool:
+    low = wanted.created_from.timestamp() if wanted.created_from else 0
+    high = wanted.created_to.timestamp() if wanted.created_to else 1 << 40
+    return low <= row.created < high and row.id > (wanted.since_id or 0) and wanted.email in {None, row.email}
 
 
 class EndlessError(AssertionError):
@@ -221,7 +335,7 @@ def run(
     *,
     filter_timezone: str | None = None,
     page_size: int = 250,
-    cursor: Cursor | None = None,
+    cursor: Any = None,
     stop_after: tuple[int, ...] = (),
     most_calls: int = 3_000,
     trace: bool = False,
@@ -235,9 +349,8 @@ def run(
     """
     yielded: list[int] = []
     pages: list[Page] = []
-    must: set[int] | None = None
-    may: set[int] = set()
     before = world.calls
+    world.always = None
     stops = [*stop_after, None]
     for stop in stops:
         steps = walk(wanted, filter_timezone, cursor, page_size=page_size)
@@ -245,9 +358,9 @@ def run(
         reply: Any = None
         while True:
             try:
-                step = steps.send(reply)
+                step = steps.throw(reply) if isinstance(reply, Exception) else steps.send(reply)
             except StopIteration:
-                return Outcome(yielded, must or set(), may, world.calls - before, pages)
+                return Outcome(yielded, *world.must_and_may(wanted), world.calls - before, pages)
             if isinstance(step, Page):
                 reply = None
                 yielded += [ticket["id"] for ticket in step.tickets]
@@ -257,30 +370,23 @@ def run(
                 if step.cursor is not None:
                     resumable += 1
                     if stop is not None and resumable > stop:
-                        cursor = plain_json(step.cursor)
+                        cursor = plain_json(msgspec.to_builtins(step.cursor))
                         break
                 continue
-            first = must is None
-            if must is not None:
+            first = world.calls == before
+            if not first:
                 world.churn()
-            now = world.expected(wanted)
-            must = now if must is None else must & now
-            may |= now
             reply = world.answer(step)
             if (
                 world.order == "unordered"
                 and first
                 and isinstance(reply, list)
-                and accidental(reply, page_size)
+                and accidental(reply, min(page_size, world.page_cap))
             ):
                 return None
             if trace:
-                print(
-                    dict(step.query),
-                    step.path,
-                    "->",
-                    [row["id"] for row in reply] if isinstance(reply, list) else reply,
-                )
+                shown = [row["id"] for row in reply] if isinstance(reply, list) else reply
+                print(dict(step.query), step.path, "->", shown)
             if world.calls - before > most_calls:
                 raise EndlessError(f"more than {most_calls} calls")
     raise AssertionError("unreachable")
@@ -289,6 +395,13 @@ def run(
 # For tests with small pages, where lists of many pages cost little
 
 SMALL_PAGE = 10
+
+
+def pages(size: int) -> int:
+    """Return how many small pages a list takes. Pages overlap, which costs a tenth at full size, and much more here."""
+    return ceil(size / 6)
+
+
 CLOCK_CHANGES = [
     ("Europe/Amsterdam", (2025, 3, 30, 1)),
     ("Europe/Amsterdam", (2025, 10, 26, 1)),

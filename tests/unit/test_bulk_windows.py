@@ -223,6 +223,23 @@ def test_a_job_that_gets_nowhere_fails(
         return response
 
     monkeypatch.setattr(shop, "answer", greedy)
-    with pytest.raises(LightspeedConfigurationError, match=r"got nowhere in 5 windows .*45 tickets remain"):
+    with pytest.raises(LightspeedConfigurationError, match=r"got nowhere in 100 windows .*45 tickets remain"):
         run(shop, change(ticket_ids=list(shop.tickets)), max_wait=60, clock=clock)
     assert not shop.puts
+
+
+def test_a_change_that_always_has_to_wait_fails(
+    clock: Callable[[Shop], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = Shop(range(1, 4), 10_000)
+    real = Client.call
+
+    def call(client: Client, request: Any, **options: Any) -> Any:
+        if request.method == "PUT" and request.path == "tickets/2.json":
+            shop.now += 60  # the shop refuses it for a minute each time
+        return real(client, request, **options)
+
+    monkeypatch.setattr(Client, "call", call)
+    job, _ = run(shop, change(ticket_ids=[1, 2, 3]), max_wait=inf, clock=clock)
+    assert (job.ids_with(Status.DONE), job.ids_with(Status.FAILED)) == ([1, 3], [2])
+    assert "had to wait for too long" in job.failed()["2"]

@@ -279,10 +279,10 @@ class TestGone:
         assert world.scan(scan="full").inserted == 1
         assert _rows(world, "I") == [110]
 
-    def test_an_answer_that_proves_nothing_fails_the_try(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_answer_that_proves_nothing_fails_the_try(self) -> None:
         world = _world()
         world.shop.delete(110)
-        monkeypatch.setattr(LightspeedNotFoundError, "gone", False)
+        world.shop.proves_gone = False
         with pytest.raises(LightspeedNotFoundError):
             world.scan(scan="full")
         assert len(world.files()) == 1
@@ -480,6 +480,23 @@ class TestWriters:
         result = world.scan(scan="full")
         assert (result.seq, result.updated) == (3, 1)
         assert [row["id"] for row in world.files()[-1]] == [101]
+
+    def test_current_does_not_go_back_when_the_other_one_is_faster(self) -> None:
+        world = _world()
+        world.shop.put(110)
+        done = []
+
+        def before_current_is_read(request: str) -> None:
+            if request.startswith("before get") and "/current/" in request and not done:
+                done.append(True)
+                world.s3.disturb = lambda _: None
+                world.shop.put(111)
+                world.scan(scan="full")
+
+        world.s3.disturb = before_current_is_read
+        assert world.scan(scan="full").seq == 2
+        assert done
+        assert world.current()[0] == 3
 
 
 class TestEmptyShop:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import BotoCoreError
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -246,3 +247,4 @@ class Crashes(RuleBasedStateMachine):
 
 
 TestCrashes = Crashes.TestCase
+TestCrashes.settings = settings(stateful_step_count=25)

@@ -177,10 +177,11 @@ def test_what_is_imported_is_in_the_reference() -> None:
     imported = {
         f"{module}.{name.strip()}"
         for text in shown
-        for module, names in re.findall(
-            r"^ *from (airflow_provider_lightspeed[\w.]*) import (.+)$", text, re.M
+        for module, in_brackets, names in re.findall(
+            r"^ *from (airflow_provider_lightspeed[\w.]*) import (?:\(([^)]+)\)|(.+))$", text, re.M
         )
-        for name in names.split(",")
+        for name in (in_brackets or names).split(",")
+        if name.strip()
     }
     assert imported <= known
 

@@ -88,7 +88,7 @@ def test_a_key_that_renders_to_nothing_names_no_object() -> None:
 
 
 @pytest.mark.parametrize(
-    "option", ["kms_key_id", "acl_policy", "hash_key_variable", "since_id", "customer_email"]
+    "option", ["kms_key_id", "acl_policy", "hash_secret_variable", "since_id", "customer_email"]
 )
 @pytest.mark.parametrize("rendered", ["", "None", None])
 def test_an_option_that_renders_to_nothing_is_not_left_out(option: str, rendered: str | None) -> None:

@@ -20,6 +20,7 @@ from airflow_provider_lightspeed.operators.tickets import (
     UpdateTicketsOperator,
 )
 from airflow_provider_lightspeed.sensors.tickets import NewTicketSensor
+from airflow_provider_lightspeed.transfers.ticket_changes_to_s3 import LightspeedTicketChangesToS3Operator
 from airflow_provider_lightspeed.transfers.tickets_to_s3 import LightspeedTicketsToS3Operator
 
 _INSTANT = "2026-01-31T00:00:00+00:00"
@@ -46,7 +47,15 @@ _EXPORT = {
     "customer_email": "ada@example.com",
     "exclude_fields": ["memo"],
     "hash_fields": ["subject"],
-    "hash_key_variable": "key",
+    "hash_secret_variable": "key",
+    "encrypt": True,
+    "kms_key_id": "key",
+    "acl_policy": "private",
+    "lightspeed_conn_id": "shop",
+}
+_CHANGES = {
+    "exclude_fields": ["memo"],
+    "hash_secret_variable": "key",
     "encrypt": True,
     "kms_key_id": "key",
     "acl_policy": "private",
@@ -65,6 +74,7 @@ _OPERATORS: list[tuple[type[BaseOperator], dict[str, Any], dict[str, Any]]] = [
     (CloseTicketsOperator, {"created_before": _INSTANT}, {"ticket_ids": [7]}),
     (LightspeedTicketsToS3Operator, {"s3_key": "s3://bucket/key"}, _EXPORT),
     (LightspeedTicketsToS3Operator, {"s3_key": "key", "s3_bucket": "bucket"}, {"s3_bucket": "bucket"}),
+    (LightspeedTicketChangesToS3Operator, {"s3_prefix": "s3://bucket/prefix"}, _CHANGES),
     (NewTicketSensor, {"since_id": 0}, {"since_id": 7, "customer_email": "ada@example.com", "where": bool}),
     (CreateTicketOperator, {"subject": "Late", "customer_id": 7}, {"subject": "Late", "customer_id": 7}),
     (ReplyToTicketOperator, {"ticket_id": 7, "message": "Hello"}, {"ticket_id": 7, "message": "Hello"}),
@@ -110,11 +120,17 @@ def execute(operator: Any) -> None:
     operator.execute({})
 
 
+def _other(name: str) -> dict[str, str]:
+    """Another argument, which is mapped."""
+    return {"aws_conn_id" if name == "lightspeed_conn_id" else "lightspeed_conn_id": "other"}
+
+
 def _by_partial(operator: Any, arguments: dict[str, Any], name: str) -> BaseOperator:
-    mapped = {"pool": ["default_pool"]}
     with dag():
-        task = operator.partial(task_id="task", **arguments, **{name: None}).expand(**mapped)
-    return task.unmap({key: values[0] for key, values in mapped.items()})  # type: ignore[no-any-return]
+        task = operator.partial(task_id="task", **arguments, **{name: None}).expand(**{
+            key: [value] for key, value in _other(name).items()
+        })
+    return task.unmap(_other(name))  # type: ignore[no-any-return]
 
 
 def _by_expand(operator: Any, arguments: dict[str, Any], name: str) -> BaseOperator:
@@ -131,8 +147,10 @@ def _by_expand_kwargs(operator: Any, arguments: dict[str, Any], name: str) -> Ba
 
 def _by_default_args(operator: Any, arguments: dict[str, Any], name: str) -> BaseOperator:
     with dag(default_args={name: None}):
-        task = operator.partial(task_id="task", **arguments).expand(pool=["default_pool"])
-    return task.unmap({"pool": "default_pool"})  # type: ignore[no-any-return]
+        task = operator.partial(task_id="task", **arguments).expand(**{
+            key: [value] for key, value in _other(name).items()
+        })
+    return task.unmap(_other(name))  # type: ignore[no-any-return]
 
 
 _MAPPED = [_by_partial, _by_expand, _by_expand_kwargs, _by_default_args]

@@ -14,7 +14,6 @@ from airflow_provider_lightspeed.api.errors import (
 from airflow_provider_lightspeed.new_tickets import (
     Cursor,
     FailedEvent,
-    Poll,
     PollEvent,
     PollSchedule,
     Seen,
@@ -54,11 +53,22 @@ def test_a_look_back_closes_after_fifteen_minutes_and_one_more_poll() -> None:
     assert cursor.settled(_seen(12, 13, 14), 1e9) == cursor
 
 
-@pytest.mark.parametrize(("page_size", "known"), [(250, 100), (50, 25), (20, 10)])
+@pytest.mark.parametrize(("page_size", "known"), [(250, 100), (50, 25), (20, 10), (3, 10)])
 def test_a_look_back_fits_half_a_page(page_size: int, known: int) -> None:
     _, after = Cursor(0).deliver(_seen(*range(1, 501)), 10_000, page_size)
     assert after.since_id == 500 - known
     assert after.known == tuple(range(500 - known + 1, 501))
+
+
+def test_a_short_page_that_held_everything_is_not_the_size_of_a_page() -> None:
+    _, after = Cursor(0).deliver(_seen(*range(1, 60)), 10_000, 59)
+    assert after.known == tuple(range(1, 60))
+
+
+def test_the_size_of_a_page_is_remembered() -> None:
+    _, after = Cursor(0).deliver(_seen(*range(1, 121)), 10_000, 50)
+    _, after = after.deliver(_seen(121), 10_000, 26)
+    assert after.known == tuple(range(97, 122))
 
 
 def test_a_limit_leaves_the_rest_for_the_next_run() -> None:
@@ -81,33 +91,12 @@ def test_a_limit_that_cuts_within_the_look_back_keeps_it_open() -> None:
     assert after.settled(_seen(*after.known), 1e9).since_id == 7
 
 
-@pytest.mark.parametrize(
-    ("known", "newest", "pages", "proves"),
-    [
-        (9, None, [[]], True),
-        (9, None, [[7, 8, 9], [5, 6]], True),  # nothing new, however many pages
-        (9, None, [[9, 10, 11]], True),  # one response
-        (9, None, [[9, 10], [11]], False),
-        (9, None, [list(range(10, 20))], False),  # perhaps a whole page
-        (9, 30, [[10, 11], [12]], True),
-    ],
-)
-def test_what_a_poll_proves(known: int, newest: int | None, pages: list[list[int]], proves: bool) -> None:
-    poll = Poll(known, newest)
-    answers = [poll.add([_ticket(ticket_id) for ticket_id in page]) for page in pages]
-    assert answers[-1] == proves
-
-
-def test_a_poll_leaves_what_it_does_not_prove_to_the_next() -> None:
-    poll = Poll(9, 2203)
-    poll.add([_ticket(2204), _ticket(2202)])
-    assert list(poll.tickets) == [2202]
-
-
 def test_an_unreadable_creation_time_is_no_witness() -> None:
-    poll = Poll(0)
-    poll.add([{**_ticket(1), "createdAt": None}, {**_ticket(2), "createdAt": "-0001-11-30T00:00:00+00:00"}])  # type: ignore[list-item]
-    result, after = Cursor(0).deliver(poll.tickets, 9)
+    tickets: list[Any] = [
+        {**_ticket(1), "createdAt": None},
+        {**_ticket(2), "createdAt": "-0001-11-30T00:00:00+00:00"},
+    ]
+    result, after = Cursor(0).deliver({ticket["id"]: Seen.of(ticket) for ticket in tickets}, 9)
     assert result.ticket_ids == [1, 2]
     assert after.witnesses == ()
 

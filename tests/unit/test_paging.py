@@ -46,10 +46,11 @@ ORDERS = [*ORDERED, "unordered", "last_change", "last_change_asc"]
 SPACINGS = [(0,), (1,), (0, 0, 0, 1), (60,), (0, 1, 60), (900,), (3_600,), (0, 0, 1, 20_000), (86_400,)]
 
 zones = st.one_of(st.sampled_from(IANA), st.integers(-48, 56).map(lambda quarters: str(15 * quarters)))
+LIES = ["cap", "left out", "twice", "count", "empty", "replica", "late", "deep"]
 rates = st.sampled_from([0.0, 0.0, 0.1, 0.3, 1.0])
-#: With fewer than 7, every limit from a half to a whole page divides some place in the list, and no two
+#: With fewer, every limit from a half to a whole page divides some place in the list, and no two
 #: answers overlap there.
-page_sizes = st.integers(7, 10)
+page_sizes = st.integers(8, 12)
 
 
 def examples(share: float) -> int:
@@ -57,7 +58,45 @@ def examples(share: float) -> int:
 
 
 @st.composite
-def worlds(draw: st.DrawFn, orders: list[str] = ORDERS, churn: bool = True, **fixed: Any) -> Any:
+def lies(draw: st.DrawFn) -> dict[str, Any]:
+    """Draw how a shop lies: mostly in one way, sometimes in several."""
+    drawn: dict[str, Any] = {}
+    for kind in draw(st.lists(st.sampled_from(LIES), min_size=1, max_size=3, unique=True)):
+        match kind:
+            case "cap":
+                drawn |= {"page_cap": draw(st.sampled_from([6, 7, 8])), "cap_skips": draw(st.booleans())}
+            case "left out":
+                drawn["hidden"] = draw(st.sampled_from([0.02, 0.1]))
+            case "twice":
+                drawn |= {"twice": draw(st.sampled_from([0.05, 0.3])), "twice_counts": draw(st.booleans())}
+            case "count":
+                drawn |= {
+                    "count_cap": draw(st.sampled_from([None, 5, 20, 50])),
+                    "count_off": draw(st.sampled_from([-3, -1, 0, 1, 7])),
+                    "count_sees_hidden": draw(st.booleans()),
+                }
+            case "empty":
+                drawn["empty_at"] = draw(st.integers(1, 12))
+            case "replica":
+                drawn |= {
+                    "replica": draw(st.sampled_from([0.1, 0.5])),
+                    "replica_lag": draw(st.integers(0, 3)),
+                    "replica_lacks": draw(st.sampled_from([0, 1, 3])),
+                }
+            case "late":
+                drawn["late"] = draw(st.sampled_from([0.2, 0.7]))
+            case "deep":
+                drawn |= {
+                    "deepest": draw(st.integers(80, 160)),
+                    "deep": draw(st.sampled_from(["refuse", "empty", "cut"])),
+                }
+    return drawn
+
+
+@st.composite
+def worlds(
+    draw: st.DrawFn, orders: list[str] = ORDERS, churn: bool = True, lying: bool = False, **fixed: Any
+) -> Any:
     seed = draw(st.integers(0, 1 << 32))
     world = World(
         order=draw(st.sampled_from(orders)),
@@ -74,6 +113,7 @@ def worlds(draw: st.DrawFn, orders: list[str] = ORDERS, churn: bool = True, **fi
         deletes=draw(rates) if churn else 0.0,
         seed=seed,
         **fixed,
+        **(draw(lies()) if lying else {}),
     )
     chance = random.Random(seed)
     size = draw(st.one_of(st.integers(0, 30), st.integers(0, 200)))
@@ -188,6 +228,21 @@ def test_resumed(data: st.DataObject) -> None:
         stop_after=tuple(data.draw(st.lists(st.integers(0, 6), min_size=1, max_size=3))),
     )
     assert not failed or world.order not in ORDERED or hard or crowded(world)
+
+
+@settings(max_examples=examples(20))
+@given(st.data())
+def test_a_shop_that_lies(data: st.DataObject) -> None:
+    """Whatever a shop shows, a walk is complete or fails."""
+    world = data.draw(worlds(lying=True))
+    wanted = data.draw(filters(world))
+    check(
+        world,
+        wanted,
+        filter_timezone=timezone_of(data.draw, world),
+        page_size=data.draw(page_sizes),
+        stop_after=tuple(data.draw(st.lists(st.integers(0, 6), max_size=2))),
+    )
 
 
 @settings(max_examples=examples(2))

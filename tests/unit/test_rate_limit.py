@@ -120,6 +120,11 @@ def test_retry_after_in_both_forms() -> None:
     assert retry_after({"retry-after": "Sun, 01 Mar 2026 14:00:45 +0200"}, now) == 45
     assert retry_after({"retry-after": "Sun, 01 Mar 2026 12:00:45 -0000"}, now) == 45  # an unknown zone: UTC
     assert retry_after({"retry-after": "9" * 500}, now) == 86400
+    # The clock of this machine is an hour slow, or an hour fast.
+    for off in (timedelta(hours=1), timedelta(hours=-1)):
+        dates = {"date": now + off, "retry-after": now + off + timedelta(seconds=45)}
+        assert retry_after({name: format_datetime(at, usegmt=True) for name, at in dates.items()}, now) == 45
+    assert retry_after({"date": "soon", "retry-after": "Sun, 01 Mar 2026 12:00:45 GMT"}, now) == 45
     assert retry_after({"retry-after": "Sun, 01 Mar 2099 12:00:00 GMT"}, now) == 86400
     for none in ("", "soon", "-1", "1.5", "٣"):
         assert retry_after({"retry-after": none}, now) is None

@@ -317,8 +317,7 @@ def test_the_largest_and_the_smallest_that_make_sense_are_taken() -> None:
         (
             401,
             error("No."),
-            "No. The shop does not accept the API key and secret of the connection. Check both, and the cluster: a key is "
-            "valid on one only.",
+            "No. Check the API key and secret of the connection, and its cluster: the shop does not know them.",
         ),
         (
             403,

@@ -54,7 +54,13 @@ def test_a_creation_fails_for_good_only_where_it_surely_did_not_happen() -> None
 def test_only_the_api_itself_refuses_a_call_for_good(
     kind: type[errors.LightspeedAPIError], explained: bool, failure: Failure
 ) -> None:
-    assert classify(kind(status=400, explained=explained, **ANSWER)) is failure
+    status = 401 if kind is errors.LightspeedAuthenticationError else 400
+    assert classify(kind(status=status, explained=explained, **ANSWER)) is failure
+
+
+def test_a_proxy_that_wants_a_password_has_passed_nothing_on() -> None:
+    error = errors.LightspeedInvalidRequestError(status=407, explained=False, **ANSWER)
+    assert classify(error) is Failure.REFUSED
 
 
 def test_classify_knows_every_error() -> None:

@@ -19,7 +19,8 @@ A walk is a generator: it yields a `Request` and is sent the data, or it yields 
 drives it does the calling.
 """
 
-from airflow_provider_lightspeed.api.paging.reader import Cursor, Page
+from airflow_provider_lightspeed.api.paging.cursors import Cursor, read_cursor
+from airflow_provider_lightspeed.api.paging.reader import Page
 from airflow_provider_lightspeed.api.paging.walk import walk
 
-__all__ = ["Cursor", "Page", "walk"]
+__all__ = ["Cursor", "Page", "read_cursor", "walk"]

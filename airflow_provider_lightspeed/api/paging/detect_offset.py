@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 from datetime import timedelta
 from typing import Any
 
-from airflow_provider_lightspeed.api.paging.reader import ListReader
+from airflow_provider_lightspeed.api.paging.reader import ListReader, second_of
 from airflow_provider_lightspeed.api.paging.timezone import HIGHEST, LOWEST, TICK, local_time
 from airflow_provider_lightspeed.api.tickets import Request, Ticket, created_at
 
@@ -22,6 +22,9 @@ def detect_offset(
     prove: first the likeliest ones, then what halving the 105 possible ones points to. If
     the proof fails (the ticket may be gone meanwhile) nothing is known, and the caller asks widely.
     """
+    rows = [row for row in rows if second_of(row) is not None]
+    if not rows:
+        return None
     probe = max(rows, key=lambda row: row["id"])
     created = created_at(probe)
 
@@ -33,7 +36,7 @@ def detect_offset(
                 "created_at_max": local_time(created, highest),
             },
         )
-        return [row["id"] for row in found]
+        return found.ids
 
     def is_offset(offset: timedelta) -> Generator[Any, Any, bool]:
         found = yield from shown(offset - TICK, offset + TICK)

@@ -1,235 +1,159 @@
-"""The walk over a list with the highest ids first.
+"""The walk over a list with the highest ids first, by page number.
 
-Each answer shows neighbours of the list, so it *covers* all ids from its first to its last: a ticket
-between them that is not in it does not exist. A walk by page leaves holes between the last id of
-one page and the first of the next; a ticket falls into one when another, further up, is deleted
-between the two calls. Answers that overlap leave no holes, but bring less that is new, since the only
-places where an answer can begin are multiples of its length.
+Each response shows neighbours of the list at one moment. Tickets that come or go between two calls move all
+others, so a page alone leaves a gap. Therefore each page starts inside what was read: the *chain*, from the
+highest id to the lowest one so far. What a response shows below the chain follows it without a gap, whatever
+happened between the two calls, and whichever moment the response is from. No count, page length or date is
+part of this proof.
+
+The end is a response that starts in the chain and had room for more. A shop may cut the list at some depth,
+so a question by date confirms it: nothing is older than the last ticket.
+
+All that was read may fit a list by last change too, where a changed ticket moves to the top. Such a list is
+read at its top again, down to a ticket that has not moved; and as many must have been read as the shop counted.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
-from math import inf
+from itertools import takewhile
+from math import ceil
 
+from airflow_provider_lightspeed.api.errors import LightspeedMalformedResponseError
+from airflow_provider_lightspeed.api.paging.cursors import NewestFirstCursor, ReaderState
+from airflow_provider_lightspeed.api.paging.detect_offset import detect_offset
 from airflow_provider_lightspeed.api.paging.reader import (
-    Cursor,
     ListReader,
     NotInOrder,
     Page,
+    Section,
     Walk,
     descending,
+    overlapping,
 )
-from airflow_provider_lightspeed.api.tickets import Ticket
+from airflow_provider_lightspeed.api.paging.timezone import LOWEST, TICK, local_time
+from airflow_provider_lightspeed.api.tickets import Ticket, created_at
 
-#: Lowest id, highest id, tickets between them.
-Span = list[int]
-
-#: Calls that may pass without any progress before the walk gives up.
-_MAX_IDLE_CALLS = 40
-
-#: From this page on a list that nothing is added to is looked at for deletions, too.
-_LONG = 40
+#: Calls without a new ticket, one after another, after which the list is read in another way.
+_MAX_IDLE_CALLS = 16
+#: How fast a measured drift is forgotten: it is some calls old when it is needed.
+_FORGET = 0.9
 
 
-class Coverage:
-    """Which ids are covered, as spans, and how many tickets each span holds.
+def newest_first(
+    reader: ListReader, first: Section | None, cursor: NewestFirstCursor | None = None
+) -> Walk[None]:
+    """Go down by page number; each page starts in the chain.
 
-    :param spans: (lowest id, highest id, tickets), apart from each other, lowest first.
+    :param first: the first page; None with a cursor.
+    :raises NotInOrder: if the list turns out not to be in order, or its deep pages can't be read.
     """
+    last: Ticket | None = None
+    count: int | None = None
+    if first is not None:
+        last = first.rows[-1]
+        top, bottom, depth, drift = first.ids[0], last["id"], first.size, 0.0
+    elif cursor is not None:
+        top, bottom, depth, drift = cursor.top, cursor.bottom, cursor.depth, cursor.drift
 
-    def __init__(self, spans: list[Span]) -> None:
-        self.spans = spans
+    def page_of(rows: list[Ticket]) -> Page:
+        state = None if reader.maybe_ordered_by_update else position
+        return reader.emit(rows, state)
 
-    def __contains__(self, ticket_id: int) -> bool:
-        place = bisect_right(self.spans, [ticket_id, inf]) - 1
-        return place >= 0 and ticket_id <= self.spans[place][1]
+    def position(state: ReaderState) -> NewestFirstCursor:
+        return NewestFirstCursor(state, top, bottom, depth, drift)
 
-    @property
-    def tickets(self) -> int:
-        """How many tickets were read."""
-        return sum(tickets for _, _, tickets in self.spans)
-
-    @property
-    def bottom(self) -> int:
-        """Lowest id of the span that reaches up to the top."""
-        return self.spans[-1][0]
-
-    @property
-    def at_top(self) -> int:
-        """How many tickets the span that reaches up to the top holds."""
-        return self.spans[-1][2]
-
-    @property
-    def reaches_end(self) -> bool:
-        """Whether the end of the list was read."""
-        return self.spans[0][0] == 0
-
-    @property
-    def whole(self) -> bool:
-        """Whether there is no hole from the top to the end."""
-        return len(self.spans) == 1 and self.reaches_end
-
-    def add(self, low: int, high: int, tickets: int) -> None:
-        """Cover a span in which so many tickets were new; spans that touch become one."""
-        joined = [low, high, tickets]
-        apart = []
-        for span in self.spans:
-            if span[0] <= joined[1] + 1 and joined[0] <= span[1] + 1:
-                joined = [min(span[0], joined[0]), max(span[1], joined[1]), span[2] + joined[2]]
-            else:
-                apart.append(span)
-        insort(apart, joined)
-        self.spans = apart
-
-
-def newest_first(reader: ListReader, rows: list[Ticket], cursor: Cursor | None = None) -> Walk[None]:
-    """Go down by page; then, unless the count proves that the holes are empty, bridge them.
-
-    All that is read after the count, up to the highest id that was seen before it, was there to be
-    counted. So where as many were read as were counted, no ticket is missing, whatever the order.
-    Once tickets are known to be deleted meanwhile, that number will hardly be reached, and the way by
-    page would only leave more holes: bridges go on from there. They hold only in a list by id, so not
-    where all that was read fits a list by last change too.
-
-    :param rows: the first page; empty with a cursor. Only its order and its highest id are relied on.
-    :raises NotInOrder: if the list turns out not to be in order.
-    """
-    if cursor is None:
-        top = rows[0]["id"]
-        reader.track_updated_at(rows, newest_first=True)
-        yield reader.emit(rows, None)
-        # Nothing above the top matters: it came later.
-        state: Cursor = {"top": top, "page": 0, "spans": [[top + 1, top + 1, 0]]}
-        state["yielded"] = [row["id"] for row in rows]
-        state["count"] = yield from reader.count_if_exact()
-        state["by_page"] = state["count"] is not None
-        state["added"], state["counted_at"] = 0, 1
-    else:
-        state = cursor
-        reader.resume(cursor)
-    descent = _NewestFirstWalk(reader, state)
-    yield from descent.by_page()
-    if descent.count_reached:
-        return
-    if state["count"] is None or not reader.maybe_ordered_by_update:
-        yield from descent.close_gaps()
-    if reader.maybe_ordered_by_update:
-        raise NotInOrder
-
-
-class _NewestFirstWalk:
-    """The way down from the top."""
-
-    def __init__(self, reader: ListReader, state: Cursor) -> None:
-        self._coverage = Coverage(state["spans"])
-        self._reader = reader
-        self._top: int = state["top"]
-        self._count: int | None = state["count"]
-        self._page: int = state["page"]
-        self._by_page: bool = state["by_page"]
-        # How many tickets were seen to be added since the count, and the page at which was counted last.
-        self._added: int = state["added"]
-        self._counted_at: int = state["counted_at"]
-        self._yielded = frozenset(state["yielded"])
-
-    @property
-    def count_reached(self) -> bool:
-        """Whether as many were read as were counted."""
-        return self._coverage.tickets == self._count
-
-    def by_page(self) -> Walk[None]:
-        """Read page after page, to the end, or until as many were read as were counted, or deletions are known of."""
-        reader, coverage, idle = self._reader, self._coverage, 0
-        while self._by_page and not coverage.reaches_end and not self.count_reached:
-            if idle == 0 and self._recount_is_due:
-                yield from self._recount()
-                continue
-            self._page += 1
-            rows = yield from reader.list(page=self._page)
-            before = coverage.tickets
-            yield self._take(rows, from_top=self._page == 1, full=len(rows) >= reader.page_size)
-            idle = 0 if coverage.tickets > before else idle + 1
-            if idle > _MAX_IDLE_CALLS:
-                raise reader.incomplete(
-                    "page after page brought nothing new: the shop may ignore the page number", self._count
-                )
-
-    @property
-    def _recount_is_due(self) -> bool:
-        """Whether a count may pay: in a list that moves or is long, and the less often the longer none told anything."""
-        may_pay = self._added > 0 or self._page >= _LONG
-        return may_pay and self._page >= 4 * self._counted_at and not self._reader.maybe_ordered_by_update
-
-    def _recount(self) -> Walk[None]:
-        """Leave the way by page if there are fewer tickets than were counted and added since."""
-        count = yield from self._reader.count()
-        self._by_page = self._count is not None and count >= self._count + self._added
-        self._counted_at = self._page
-
-    def close_gaps(self) -> Walk[None]:
-        """Close the holes from the top down: each answer must begin at or above what is covered to the top."""
-        reader, coverage = self._reader, self._coverage
-        shift, overlap, idle = 0, 1, 0
-        while not coverage.whole and not self.count_reached:
-            start, page, limit = _overlapping(coverage.at_top + shift - overlap, reader.page_size)
-            rows = yield from reader.list(page=page, limit=limit)
-            bottom = coverage.bottom
-            if start and (not rows or rows[0]["id"] < bottom):
-                overlap *= 2  # tickets above were deleted: look further up
-            else:
-                above = sum(row["id"] >= bottom for row in rows)
-                shift = start + above - coverage.at_top
-                overlap = max(1, overlap // 2)
-                yield self._take(rows, from_top=start == 0, full=len(rows) >= limit)
-            idle = 0 if coverage.whole or coverage.bottom < bottom else idle + 1
-            if idle > _MAX_IDLE_CALLS:
-                raise reader.incomplete(
-                    "the list changes faster than it can be read, or the shop ignores the page number",
-                    self._count,
-                )
-
-    def _take(self, rows: list[Ticket], *, from_top: bool, full: bool) -> Page:
-        """Cover what an answer shows, and return a page of those of its tickets not covered before.
-
-        :param from_top: whether the answer begins with the list.
-        :param full: whether the list may go on after it.
-        """
-        ids = [row["id"] for row in rows]
-        if not descending(ids):
+    if first is not None:
+        yield page_of(first.rows)
+        if reader.counts_exactly and reader.maybe_ordered_by_update:
+            count = yield from reader.count()
+    in_first, margin, idle = reader.seen, ceil(drift), 0
+    while True:
+        page, limit = overlapping(depth - 1 - margin, reader.limit)
+        section = yield from reader.list(page=page, limit=limit if page > 1 else reader.page_size)
+        if not descending(section.ids):
             raise NotInOrder
-        self._reader.track_updated_at(rows, newest_first=True)
-        fresh = [row for row in rows if row["id"] <= self._top and row["id"] not in self._coverage]
-        high = max([*ids[:1], self._top if from_top else 0])
-        self._coverage.add(ids[-1] if full else 0, high, len(fresh))
+        reader.track_updated_at(section.rows, newest_first=True)
+        fresh = [row for row in section.rows if row["id"] < bottom]
+        known = len(section.rows) - len(fresh)
+        in_chain = known > 0 or page == 1
+        idle = 0 if fresh and in_chain else idle + 1
+        if idle >= _MAX_IDLE_CALLS:
+            raise NotInOrder
+        if not in_chain:
+            # Deletions have moved the chain up, out of this page.
+            margin = 2 * max(margin, depth - section.start)
+            continue
+        if page > 1:
+            # So many rows fewer than expected are above the chain's lowest one.
+            drift = max(_FORGET * drift, depth - section.start - known)
+            margin = ceil(drift)
+        if section.rows and section.ids[-1] > bottom:
+            # New tickets have moved the chain down: its lowest one is further down than this page.
+            depth = max(depth, section.start + len(section.rows)) + 1
+        else:
+            depth = section.start + len(section.rows)
+            if section.rows:
+                last, bottom = section.rows[-1], section.ids[-1]
         if fresh:
-            # What is seen again by page was pushed down by tickets that were added above it.
-            self._added += len(rows) - len(fresh)
-        state: Cursor = {
-            "order": "newest",
-            "top": self._top,
-            "count": self._count,
-            "page": self._page,
-            "by_page": self._by_page,
-            "added": self._added,
-            "counted_at": self._counted_at,
-            "spans": self._coverage.spans,
-            "yielded": sorted(self._yielded),
-        }
-        return self._reader.emit(
-            [row for row in fresh if row["id"] not in self._yielded],
-            None if self._reader.maybe_ordered_by_update else state,
-        )
+            if reader.counted is None and reader.counts_exactly and first is not None:
+                yield from reader.count()  # an estimate for the caller
+            yield page_of(fresh)
+        if not section.room:
+            continue
+        shows_end = section.half_empty and not fresh
+        # A list of one page needs no date: what follows its last row was just asked for.
+        is_short = first is not None and reader.seen == in_first and page > 1
+        older = None if is_short or last is None else (yield from _has_older(reader, last))
+        if older is False or (older is None and shows_end):
+            break
+        if shows_end:
+            raise NotInOrder  # there are older tickets, but no page shows them
+        if not fresh:
+            # Rows are left out of this page, so the chain's lowest one is further down.
+            depth += (section.limit - section.size + 1) // 2
+    if reader.maybe_ordered_by_update and first is not None:
+        yield from _read_top(reader, first, count, reader.seen - in_first)
 
 
-def _overlapping(highest_start: int, page_size: int) -> tuple[int, int, int]:
-    """Choose page and limit such that the answer begins at most at this place and reaches furthest.
+def _has_older(reader: ListReader, last: Ticket) -> Walk[bool | None]:
+    """Ask by date whether a ticket follows the last one; None: neither dates nor a count contradict that none does.
 
-    :return: the place at which it begins, the page, the limit.
+    The likeliest offset of the filters shows the last ticket, and none after it. If it is not the right one, the
+    lowest offset hides the last ticket. If the shop counts more than were read, the offset is detected.
     """
-    if highest_start <= 0:
-        return 0, 1, page_size
-    limits = range(page_size // 2, page_size + 1)
-    limit = max(limits, key=lambda limit: highest_start // limit * limit + limit)
-    before = highest_start // limit
-    return before * limit, before + 1, limit
+    try:
+        created = created_at(last)
+    except LightspeedMalformedResponseError:
+        return None
+    for offset in (reader.zone.guess(created), LOWEST):
+        section = yield from reader.list(bounds={"created_at_max": local_time(created, offset + TICK)})
+        if any(ticket_id < last["id"] for ticket_id in section.ids):
+            return True
+        if section.room and last["id"] in section.ids:
+            return False
+    if not reader.counts_exactly or (yield from reader.count()) <= reader.seen:
+        return None
+    detected = yield from detect_offset(reader, [last])
+    if detected is None:
+        return None
+    section = yield from reader.list(bounds={"created_at_max": local_time(created, detected + TICK)})
+    return any(ticket_id < last["id"] for ticket_id in section.ids)
+
+
+def _read_top(reader: ListReader, first: Section, count: int | None, below: int) -> Walk[None]:
+    """Read the first page again, down to a ticket that has not moved.
+
+    :param first: the first page as it was.
+    :param count: taken after it.
+    :param below: tickets read after the count.
+    :raises NotInOrder: if a ticket has moved to the top, or another number was counted.
+    """
+    if count is None:
+        raise NotInOrder
+    top = yield from reader.list()
+    before = {row["id"]: row.get("updatedAt") for row in first.rows}
+    new = list(takewhile(lambda row: before.get(row["id"], reader) != row.get("updatedAt"), top.rows))
+    there = sum(ticket_id in before for ticket_id in top.ids)
+    moved = not descending(top.ids) or any(row["id"] <= first.ids[0] for row in new)
+    if moved or len(new) == len(top.rows) or below + there != count:
+        raise NotInOrder

@@ -1,114 +1,84 @@
-"""The walk over a list with the lowest ids first."""
+"""The walk over a list with the lowest ids first, by ``since_id``.
+
+Each response shows the lowest ids above the last one. No insert or delete can shift that, and no page
+number is needed. The end is seen: a question that starts one ticket lower shows the last ticket, and nothing
+after it.
+
+All that was read may fit a list by last change too. There, ``since_id`` hides tickets that moved to the end.
+So the end of such a list is read by page number as well: it must show the same tickets, and the list must be as
+long as the shop counted at the beginning, and as long as what was read.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from airflow_provider_lightspeed.api.paging.cursors import OldestFirstCursor, ReaderState
 from airflow_provider_lightspeed.api.paging.reader import (
-    Cursor,
     ListReader,
     NotInOrder,
-    Page,
+    Section,
     Walk,
     ascending,
 )
 from airflow_provider_lightspeed.api.tickets import Ticket
 
-#: Looks for the end of a list before it is given up, because it moves too fast.
-_TRIES = 5
 
-
-@dataclass(frozen=True)
-class _End:
-    """The end of the list, and how many tickets the whole list held at that moment.
-
-    :param first_id: all tickets with lower ids that are read later were there at that moment.
-    """
-
-    rows: list[Ticket]
-    size: int
-    first_id: int
-
-
-def oldest_first(reader: ListReader, rows: list[Ticket], cursor: Cursor | None = None) -> Walk[None]:
+def oldest_first(
+    reader: ListReader, first: Section | None, cursor: OldestFirstCursor | None = None
+) -> Walk[None]:
     """Go up by ``since_id``.
 
-    Where all that was read fits a list by last change too, ``since_id`` may hide tickets that moved to
-    the end. So before going up, one answer tells the list's end and its size. All that is read later,
-    and is below that end, was there; where it adds up to the size, no ticket is missing, whatever the
-    order. Where a change shows on the way that the list is in order, going up to that end is enough.
-
-    :param rows: the first page; empty with a cursor.
+    :param first: the first page; None with a cursor.
     :raises NotInOrder: if the list turns out not to be in order.
     """
-    last, inclusive, below = 0, False, 0
-    end: _End | None = None
-    yielded: set[int] = set()
+    last, inclusive = (cursor.last, cursor.inclusive) if cursor else (0, False)
+    tail: list[Ticket] = []
 
-    def page(rows: list[Ticket]) -> Page:
-        state: Cursor = {"order": "oldest", "last": last, "inclusive": inclusive}
-        fresh = [row for row in rows if row["id"] not in yielded]
-        return reader.emit(fresh, None if reader.maybe_ordered_by_update else state)
+    def position(state: ReaderState) -> OldestFirstCursor:
+        return OldestFirstCursor(state, last, inclusive)
 
-    if cursor is not None:
-        last, inclusive = cursor["last"], cursor["inclusive"]
-        reader.resume(cursor)
-        rows = yield from reader.list(since_id=last + inclusive)
-    else:
-        reader.track_updated_at(rows, newest_first=False)
-        if reader.maybe_ordered_by_update:
-            yield reader.emit(rows, None)
-            yielded = {row["id"] for row in rows}
-            end = yield from _read_end(reader, rows)
-            # Read the first page again: only what is read after the end can be held against its size.
-            rows = yield from reader.list()
+    lower = empty = False
+    count: int | None = None
+    section = first or (yield from reader.list(since_id=last + inclusive))
     while True:
-        full = len(rows) >= reader.page_size
-        reader.track_updated_at(rows, newest_first=False)
-        if rows and rows[0]["id"] == last:
-            inclusive = True
-            rows = rows[1:]
-        ids = [row["id"] for row in rows]
-        if not ascending(ids) or (ids and ids[0] <= last):
+        reader.track_updated_at(section.rows, newest_first=False)
+        ids, asked = section.ids, last - lower
+        if not ascending(ids) or (ids and ids[0] < asked):
             raise NotInOrder
-        last = ids[-1] if ids else last
-        yield page(rows)
-        if end is not None:
-            below += sum(ticket_id < end.first_id for ticket_id in ids)
-            yielded.update(ticket_id for ticket_id in ids if ticket_id >= end.first_id)
-            full = full and last < end.first_id and below + len(end.rows) != end.size
-        if not full:
-            break
+        inclusive = inclusive or ids[:1] == [asked]
+        fresh = [row for row in section.rows if row["id"] > last]
+        if fresh:
+            # The first page, and one that is not full, may be the last: the next question starts one ticket lower.
+            lower = section.room or (section is first and not reader.maybe_ordered_by_update)
+            empty = False
+            last = reader.boundary = fresh[-1]["id"]
+            tail = [*tail, *fresh][-reader.page_size :]
+            yield reader.emit(fresh, None if reader.maybe_ordered_by_update else position)
+        elif empty or (lower and last in ids and section.room):
+            break  # after the last ticket there is none; or it is gone, and questions of both shapes show none
+        else:
+            lower, empty = not lower, True
+        if reader.maybe_ordered_by_update:
+            if count is None:
+                count = yield from reader.count()
+            if lower or empty or reader.seen >= count:
+                yield from _read_end(reader, tail, count)
+                break
         # An inclusive since_id would show the last ticket again, on every page.
-        rows = yield from reader.list(since_id=last + inclusive)
-    if reader.maybe_ordered_by_update and (end is None or below + len(end.rows) != end.size):
+        section = yield from reader.list(since_id=last - lower + inclusive)
+
+
+def _read_end(reader: ListReader, tail: list[Ticket], count: int) -> Walk[None]:
+    """Read the end of the list by page number: it must show the last tickets as they were read, and no others.
+
+    :param tail: the last tickets read.
+    :param count: taken after the first page. As many must have been read, and be in the list.
+    :raises NotInOrder: if not.
+    """
+    # The page that shows most of the end, and has room for more.
+    limit = max(range(reader.limit // 2 + 1, reader.limit + 1), key=lambda size: reader.seen % size)
+    end = yield from reader.list(page=reader.seen // limit + 1, limit=limit)
+    last = [(row["id"], row.get("updatedAt")) for row in tail[-len(end.rows) :]]
+    shown = [(row["id"], row.get("updatedAt")) for row in end.rows]
+    size = end.start + len(end.rows)
+    if not (reader.counts_exactly and end.room and shown == last and reader.seen == size == count):
         raise NotInOrder
-    if end is not None:
-        last = max([last, *(row["id"] for row in end.rows)])
-        yield page(end.rows)
-
-
-def _read_end(reader: ListReader, first_page: list[Ticket]) -> Walk[_End | None]:
-    """Read the last tickets and the size of the list in one answer; None where they can't be found."""
-    for _ in range(_TRIES):
-        size = yield from reader.count_if_exact()
-        if size is None:
-            return None
-        if size == len(first_page):
-            return _End([], size, first_page[-1]["id"] + 1)
-        page, limit = _end_of(size, reader.page_size)
-        rows = yield from reader.list(page=page, limit=limit)
-        # A full page would not tell that it is the last.
-        if 0 < len(rows) < limit:
-            if not ascending([row["id"] for row in rows]):
-                raise NotInOrder
-            reader.track_updated_at(rows, newest_first=False)
-            return _End(rows, (page - 1) * limit + len(rows), rows[0]["id"])
-    return None
-
-
-def _end_of(size: int, page_size: int) -> tuple[int, int]:
-    """Choose page and limit such that the answer ends with the list, is not full, and shows most."""
-    limits = range(page_size // 2 + 1, page_size + 1)
-    limit = max(limits, key=lambda limit: size % limit)
-    return size // limit + 1, limit

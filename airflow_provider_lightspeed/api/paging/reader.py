@@ -1,31 +1,45 @@
-"""What all walks share: asking for a page within the filter, and remembering which ids were read."""
+"""What all walks share: ask for a page of the filtered list, learn what a page holds, remember the ids."""
 
 from __future__ import annotations
 
-import zlib
+import re
 from array import array
 from bisect import bisect_left
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
-from typing import Any, TypeVar
+from itertools import pairwise
+from typing import Any, TypeVar, cast
 
-from airflow_provider_lightspeed.api.errors import LightspeedIncompleteListError
+from airflow_provider_lightspeed.api.errors import (
+    LightspeedIncompleteListError,
+    LightspeedInvalidRequestError,
+    LightspeedMalformedResponseError,
+    LightspeedNotFoundError,
+    LightspeedResponseTooLargeError,
+    LightspeedServerError,
+)
+from airflow_provider_lightspeed.api.paging.cursors import Cursor, ReaderState
 from airflow_provider_lightspeed.api.paging.timezone import FilterZone
 from airflow_provider_lightspeed.api.tickets import (
     PAGE_SIZE,
+    RejectedTicket,
     Request,
     Ticket,
     TicketFilter,
     changed_at,
     count_tickets,
+    created_at,
     list_tickets,
 )
 
-#: Where a walk can go on; plain JSON values.
-Cursor = dict[str, Any]
+#: Every shop shows at least so many tickets on a page.
+SMALLEST_PAGE = 5
+#: How a shop refuses a page that is too deep for it.
+_REFUSALS = (LightspeedInvalidRequestError, LightspeedNotFoundError, LightspeedServerError)
 
-#: Wall clocks for ``created_at_min`` and ``created_at_max``.
+_CREATED_AT = re.compile(rb'"createdAt"\s*:\s*"([^"\\]*)"')
+
+#: Local times for ``created_at_min`` and ``created_at_max``.
 Bounds = dict[str, str]
 
 T = TypeVar("T")
@@ -35,23 +49,60 @@ T = TypeVar("T")
 class Page:
     """Tickets that match, next in the walk, none of them yielded before.
 
-    :param cursor: where to go on after this page; None where the walk can only begin again.
-    :param seen: tickets read so far, those that did not match included.
-    :param counted: how many the shop says there are, where the walk has asked: a good estimate, no promise.
+    :param cursor: where to resume after this page; None if the walk can only start over.
+    :param seen: tickets read so far, including those that do not match.
+    :param counted: the shop's own count, if the walk has asked for it: an estimate.
+    :param boundary: once the walk has ended, no ticket with an id up to this one is missing. Tickets with
+        a higher id came during the walk, and others may have come between them.
+    :param rejected: rows that are no readable ticket, each once. One without a readable id has no place in
+        the list: the walk proves that none of the others is missing.
     """
 
     tickets: list[Ticket]
     cursor: Cursor | None
     seen: int
     counted: int | None
+    boundary: int
+    rejected: list[RejectedTicket]
 
 
 #: A walk, or a part of one that returns T.
-Walk = Generator[Request | Page, Any, T]
+Walk = Generator[Request[Any] | Page, Any, T]
 
 
-class NotInOrder(Exception):  # ruff: ignore[error-suffix-on-exception-name] - a finding, no failure: the walk goes on by time slices
-    """The list is not in the order that its first page seemed to show."""
+class NotInOrder(Exception):  # ruff: ignore[error-suffix-on-exception-name] - a finding, no failure: the walk continues by time slices
+    """This walk can't prove the list complete: it is in another order, or can't be read by page number."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """One response: neighbours in the list at one moment.
+
+    :param rows: its tickets, each once.
+    :param start: position of the first one in the list.
+    :param size: rows of the response, repeated ones included.
+    :param limit: rows that the response may have had.
+    """
+
+    rows: list[Ticket]
+    start: int
+    size: int
+    limit: int
+
+    @property
+    def room(self) -> bool:
+        """Whether more rows would have fit: a longer response was seen."""
+        return self.size < self.limit
+
+    @property
+    def half_empty(self) -> bool:
+        """Whether so many more would have fit that rows left out of it can't be the reason."""
+        return self.size <= self.limit // 2
+
+    @property
+    def ids(self) -> list[int]:
+        """Ids of its tickets, in its order."""
+        return [row["id"] for row in self.rows]
 
 
 class ListReader:
@@ -60,13 +111,24 @@ class ListReader:
     :param filter: the caller's filter.
     :param zone: what is known of the zone of date filters.
     :param page_size: tickets to ask for at once.
+    :param keep_malformed: whether rows that are no readable ticket are kept, as rejected.
     """
 
-    def __init__(self, filter: TicketFilter, zone: FilterZone, page_size: int = PAGE_SIZE) -> None:
+    def __init__(
+        self,
+        filter: TicketFilter,
+        zone: FilterZone,
+        page_size: int = PAGE_SIZE,
+        *,
+        keep_malformed: bool = False,
+    ) -> None:
         self.filter = filter
         self.zone = zone
         self.page_size = page_size
+        self.keep_malformed = keep_malformed
+        self.longest = 0
         self.seen = 0
+        self.boundary = 0
         self.counted: int | None = None
         self._bounds: Bounds = {}
         if filter.created_from:
@@ -74,9 +136,29 @@ class ListReader:
         if filter.created_to:
             self._bounds["created_at_max"] = zone.latest_local_time(filter.created_to)
         # Looked into only if a walk turns out not to be in order.
-        self._read = IdLog()
+        self._ids = array("q")
+        # Rejected rows of which the id is known, and those without one that are not yet yielded.
+        self._rejected: dict[int, RejectedTicket] = {}
+        self._without_id: list[RejectedTicket] = []
+        self._seen_without_id: set[bytes] = set()
+        self._yielded_rejected: set[int] = set()
         # Whether the order seen so far may as well be that of the last change.
         self.maybe_ordered_by_update = True
+
+    @classmethod
+    def resumed(
+        cls, filter: TicketFilter, state: ReaderState, page_size: int, *, keep_malformed: bool
+    ) -> ListReader:
+        """Return a reader that knows what an earlier one had learned. It gave a cursor, so it was sure of the order."""
+        reader = cls(filter, state.zone, page_size, keep_malformed=keep_malformed)
+        reader.seen, reader.longest, reader.boundary = state.seen, state.longest, state.boundary
+        reader.maybe_ordered_by_update = False
+        return reader
+
+    @property
+    def state(self) -> ReaderState:
+        """What was learned so far."""
+        return ReaderState(self.zone, self.seen, self.longest, self.boundary)
 
     @property
     def zone_matters(self) -> bool:
@@ -89,6 +171,11 @@ class ListReader:
         """Whether the shop surely counts by the filter: ``email`` is not among those of its count."""
         return self.filter.email is None
 
+    @property
+    def limit(self) -> int:
+        """What a page surely holds. With a greater limit, a shop of small pages may skip tickets."""
+        return min(self.page_size, max(self.longest, SMALLEST_PAGE))
+
     def list(
         self,
         *,
@@ -96,56 +183,97 @@ class ListReader:
         limit: int | None = None,
         since_id: int | None = None,
         bounds: Bounds | None = None,
-    ) -> Walk[list[Ticket]]:
-        """Ask for a page of the filtered list; ``bounds`` replace the filter's own."""
-        request = list_tickets(
-            page=page,
-            limit=limit or self.page_size,
-            since_id=self.filter.since_id if since_id is None else since_id,
-            email=self.filter.email,
-            keep_malformed=False,
-            **(self._bounds | (bounds or {})),
-        )
-        rows: list[Ticket] = yield request
-        return rows
+    ) -> Walk[Section]:
+        """Ask for a page of the filtered list.
+
+        :param bounds: replace the filter's own, unless those are narrower.
+        :raises NotInOrder: if the shop refuses a page for being too deep.
+        """
+        limit = limit or (self.page_size if page == 1 else self.limit)
+        while True:
+            request = list_tickets(
+                page=page,
+                limit=limit,
+                since_id=self.filter.since_id if since_id is None else since_id,
+                email=self.filter.email,
+                keep_malformed=self.keep_malformed,
+                **self._narrowed(bounds),
+            )
+            try:
+                rows: list[Ticket | RejectedTicket] = yield request
+                break
+            except LightspeedResponseTooLargeError:
+                if limit == 1:
+                    raise
+                # A page of half the size starts at the same row, or a few rows before it.
+                page, limit = 2 * page - 1, limit // 2
+                self.page_size = min(self.page_size, limit)
+            except _REFUSALS as error:
+                if page == 1:
+                    raise
+                raise NotInOrder from error
+        once: dict[int, Ticket] = {}
+        for row in rows:
+            ticket = self._readable(row) if isinstance(row, RejectedTicket) else row
+            if ticket is not None:
+                once.setdefault(ticket["id"], ticket)
+        # A repeated row may have been added to a full page.
+        self.longest = max(self.longest, min(len(once), limit))
+        return Section([*once.values()], (page - 1) * limit, len(rows), min(limit, self.limit))
 
     def count(self, bounds: Bounds | None = None) -> Walk[int]:
-        """Ask how many tickets the filtered list holds."""
+        """Ask how many tickets the filtered list holds. A count proves nothing by itself."""
         request = count_tickets(
-            since_id=self.filter.since_id, email=self.filter.email, **(self._bounds | (bounds or {}))
+            since_id=self.filter.since_id, email=self.filter.email, **self._narrowed(bounds)
         )
         count: int = yield request
         if bounds is None:
             self.counted = count
         return count
 
-    def count_if_exact(self) -> Walk[int | None]:
-        """Ask how many tickets the filtered list holds; None where the shop may not count by the filter."""
-        if not self.counts_exactly:
-            return None
-        count = yield from self.count()
-        return count
+    def emit(self, rows: Sequence[Ticket], cursor: Callable[[ReaderState], Cursor] | None = None) -> Page:
+        """Take note of rows not read before, and return those that match.
 
-    def resume(self, cursor: Cursor) -> None:
-        """Take over what an earlier walk knew. It gave a cursor, so it was sure of the order."""
-        self.seen = cursor["seen"]
-        self.maybe_ordered_by_update = False
-
-    def emit(self, rows: Sequence[Ticket], cursor: Cursor | None) -> Page:
-        """Take note of rows not read before, and hand on those that match.
-
-        :param cursor: where to go on, or None.
+        :param cursor: makes the cursor for this page; None: there is none.
         """
         self.seen += len(rows)
-        self._read.extend([row["id"] for row in rows])
-        if cursor is not None:
-            cursor |= {"zone": self.zone.to_json(), "seen": self.seen}
-        return Page([row for row in rows if self.filter.matches(row)], cursor, self.seen, self.counted)
+        self._ids.extend(row["id"] for row in rows)
+        rejected, self._without_id = self._without_id, []
+        matching: list[Ticket] = []
+        for row in rows:
+            bad = self._rejected.get(row["id"])
+            if bad is None:
+                matches = self.filter.matches(row)
+            else:
+                # One with an unreadable createdAt is reported whatever the window is.
+                matches = "createdAt" not in row or self.filter.matches(row)
+            if matches and bad is None:
+                matching.append(row)
+            elif matches and bad is not None and row["id"] not in self._yielded_rejected:
+                self._yielded_rejected.add(row["id"])
+                rejected.append(bad)
+        position = cursor(self.state) if cursor else None
+        return Page(matching, position, self.seen, self.counted, self.boundary, rejected)
+
+    def _readable(self, row: RejectedTicket) -> Ticket | None:
+        """Return what stands for a rejected row in the list: its id, and its ``createdAt`` if that can be read."""
+        if row.id is None:
+            if row.raw not in self._seen_without_id:
+                self._seen_without_id.add(row.raw)
+                self._without_id.append(row)
+            return None
+        self._rejected.setdefault(row.id, row)
+        known: dict[str, Any] = {"id": row.id}
+        for text in _CREATED_AT.findall(row.raw)[:1]:
+            created = {"createdAt": text.decode("ascii", "replace")}
+            if second_of(cast("Ticket", known | created)) is not None:
+                known |= created
+        return cast("Ticket", known)
 
     def track_updated_at(self, rows: Sequence[Ticket], *, newest_first: bool) -> None:
-        """See whether the order of ids might in truth be the order of the last change.
+        """Find out whether the order of ids may in truth be the order of the last change.
 
-        Tickets without a legible ``updatedAt`` prove nothing: where such a list would put them is not known.
+        Tickets with an unreadable ``updatedAt`` are skipped: it is not known where such a list would put them.
         """
         if self.maybe_ordered_by_update:
             changes = [changed_at(row) for row in rows]
@@ -155,29 +283,19 @@ class ListReader:
 
     def sorted_ids(self) -> IdSet:
         """Return the ids read so far, for looking up."""
-        return IdSet(self._read)
+        return IdSet(self._ids)
 
     def incomplete(self, why: str, expected: int | None = None) -> LightspeedIncompleteListError:
-        """Build the exception that says how far this reader came."""
+        """Build the exception that says how far this walk came."""
         return LightspeedIncompleteListError(why, seen=self.seen, expected=expected)
 
-
-class IdLog:
-    """Ids in the order in which they were read, packed: neighbours differ by little, so a million take a few hundred kB."""
-
-    def __init__(self) -> None:
-        self._pages: list[bytes] = []
-
-    def extend(self, ids: Sequence[int]) -> None:
-        """Add the ids of a page."""
-        steps = array("q", [second - first for first, second in pairwise([0, *ids])])
-        self._pages.append(zlib.compress(steps.tobytes(), 1))
-
-    def __iter__(self) -> Iterator[int]:
-        for packed in self._pages:
-            steps = array("q")
-            steps.frombytes(zlib.decompress(packed))
-            yield from accumulate(steps)
+    def _narrowed(self, bounds: Bounds | None) -> Bounds:
+        narrowed = self._bounds | (bounds or {})
+        # Local times sort as text.
+        for name, narrower in (("created_at_min", max), ("created_at_max", min)):
+            if bounds and name in bounds and name in self._bounds:
+                narrowed[name] = narrower(bounds[name], self._bounds[name])
+        return narrowed
 
 
 class IdSet:
@@ -194,11 +312,31 @@ class IdSet:
         return len(self._ids)
 
 
+def second_of(row: Ticket) -> int | None:
+    """Return when a ticket was created, in seconds since 1970; None if that can't be read."""
+    try:
+        return int(created_at(row).timestamp())
+    except LightspeedMalformedResponseError:
+        return None
+
+
+def overlapping(highest_start: int, limit: int) -> tuple[int, int]:
+    """Choose page and limit such that the page starts at this position or before, and reaches furthest.
+
+    :return: page and limit.
+    """
+    if highest_start <= 0:
+        return 1, limit
+    limits = range(max(1, limit // 2), limit + 1)
+    best = max(limits, key=lambda size: highest_start // size * size + size)
+    return highest_start // best + 1, best
+
+
 def ascending(ids: Sequence[int]) -> bool:
-    """Say whether ids strictly rise."""
+    """Return whether ids strictly rise."""
     return all(first < second for first, second in pairwise(ids))
 
 
 def descending(ids: Sequence[int]) -> bool:
-    """Say whether ids strictly fall."""
+    """Return whether ids strictly fall."""
     return all(first > second for first, second in pairwise(ids))

@@ -1,18 +1,20 @@
-"""The walk over a list in no order, or in one that changes while we read.
+"""The walk over a list in no order, or in one that changes while it is read.
 
-A walk by page is worth nothing there: a ticket that is changed may move from a page not yet read to
-one that was. But when a ticket was created never changes. So the list is read in slices of creation
-time, each so narrow that it fits on one page; one answer is one moment, and holds its slice whole.
+A walk by page proves nothing there: a ticket that is changed may move from a page not yet read to one that
+was. But the creation time of a ticket never changes. So the list is read in slices of creation time, each so
+narrow that one response shows it whole; one response is one moment.
 
-Where to cut is planned from a survey, a plain walk by page that may well be wrong. A slice that is
-fuller than planned is cut again. A second with more tickets than a page holds can't be cut; it is
-settled by two walks with a count between them (`_confirm_by_second_pass`).
+Where to cut is planned from a sample, a plain walk by page that may miss tickets. A slice that is fuller than
+planned is cut again. A response is taken for its whole slice if it had room for more, and shows as many
+tickets as the sample did; else the next page must be empty. If pages of the sample were not full, rows are
+left out of them, and slices are planned half as long.
 
-Neighbouring slices overlap by two seconds. Where that would be most of them, or where they are narrow
-and the filters' zone is not known, a list is settled whole if nobody changes it meanwhile: the survey,
-a count and the same walk again (`_read_twice`).
+A second with more tickets than a page holds can't be cut: it is read page by page until two passes, and a
+count between them, agree (`_confirm_by_second_pass`). Neighbouring slices overlap by two seconds. If that would
+be most of them, or if they are narrow and the filters' zone is not known, the whole list is read that way
+(`_read_twice`).
 
-Slices are cut in the wall clock of the filters. Together they cover all of it whatever its zone is.
+Slices are cut in the local time of the filters. Together they cover all of it whatever its zone is.
 """
 
 from __future__ import annotations
@@ -23,15 +25,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
+from typing import Any
 
+from airflow_provider_lightspeed.api.paging.cursors import (
+    PlannedSlice,
+    ReaderState,
+    SampleCursor,
+    SliceCursor,
+)
 from airflow_provider_lightspeed.api.paging.detect_offset import detect_offset
-from airflow_provider_lightspeed.api.paging.reader import Bounds, Cursor, IdSet, ListReader, Walk
+from airflow_provider_lightspeed.api.paging.reader import (
+    Bounds,
+    IdSet,
+    ListReader,
+    NotInOrder,
+    Walk,
+    ascending,
+    descending,
+    overlapping,
+    second_of,
+)
 from airflow_provider_lightspeed.api.paging.timezone import local_time_from_seconds
 from airflow_provider_lightspeed.api.tickets import Ticket, created_at
 
-#: How often a crowded second is tried while its tickets are being deleted.
+#: How often a crowded second is read while its tickets are being deleted.
 _TRIES = 20
-#: No filter's wall clock is further from UTC, in seconds.
+#: No filter's local time is further from UTC, in seconds.
 _FURTHEST = 15 * 3600
 #: Clocks change at full quarters of an hour, by three hours at most.
 _QUARTER, _CLOCK_CHANGE = 900, 3 * 3600
@@ -39,176 +58,280 @@ _QUARTER, _CLOCK_CHANGE = 900, 3 * 3600
 _NARROWEST = 3
 #: Slices that cost more calls than this, for each page of the list, are not worth it.
 _WORTH_A_PAGE = 1.3
-#: What it takes to find out that a slice is too full, and to settle it, for each page that it holds.
+#: What it takes to find out that a slice is too full, and to read it, for each page that it holds.
 _CALLS_TO_SETTLE_A_PAGE = 4
 #: With narrower slices it matters how far the zone of the filters is off.
 _WIDE = 4 * 3600
-#: Pages of a survey that are read again at most, after it was stopped.
+#: Pages of a sample that are read again at most, after it was stopped.
 _PAGES_AT_RISK = 5
 #: Moments that its cursor holds at most: some 30 kB.
 _SAMPLE = 2048
-#: It takes up to ten calls to find the zone: too many for a list of fewer pages.
+#: It takes up to ten calls to detect the zone: too many for a list of fewer pages.
 _PAGES_WORTH_A_ZONE = 8
+#: Pages in a row that show nothing new (the shop ignores the page number), or only the end of the list.
+_MAX_IDLE_PAGES = 4
+
+
+class _Pass:
+    """Reads a list page by page, in whatever order it is; each page starts at the last row of the one before.
+
+    :ivar ids: what was read, in the order of the list.
+    :ivar unbroken: whether each page has shown that row, so that nothing can be missing between two pages.
+    :ivar ended: whether the end was seen: the last row, and room for more.
+    :ivar regular: whether all pages were full but the last, without repeated rows.
+    """
+
+    def __init__(self, reader: ListReader, bounds: Bounds | None = None, depth: int = 0) -> None:
+        self.ids = array("q")
+        self.depth = depth
+        self.unbroken = depth == 0
+        self.ended = False
+        self.regular = True
+        self._reader = reader
+        self._bounds = bounds
+        self._known: set[int] = set()
+        self._idle = 0
+        self._short = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether the list was read whole, if nothing in it has moved meanwhile."""
+        return self.unbroken and self.ended
+
+    def read(self) -> Walk[list[Ticket] | None]:
+        """Return the rows of the next page that follow those read; None after the last page."""
+        if self.ended or self._idle >= _MAX_IDLE_PAGES:
+            return None
+        page, limit = overlapping(self.depth - 1, self._reader.limit)
+        try:
+            section = yield from self._reader.list(page=page, limit=limit, bounds=self._bounds)
+        except NotInOrder:
+            self.unbroken = False
+            return None
+        ids, rows = section.ids, section.rows
+        if not rows:
+            self._idle += 1  # one empty response proves nothing
+            return rows
+        shows_last = bool(self.ids) and self.ids[-1] in ids
+        if shows_last:
+            rows = rows[ids.index(self.ids[-1]) + 1 :]
+        elif self.ids or page > 1:
+            self.unbroken = False
+        rows = [row for row in rows if row["id"] not in self._known]
+        self.depth = section.start + len(section.rows)
+        if not rows:
+            # Rows are left out of this page: the last one is further down.
+            self.depth += (section.limit - section.size) // 2 + 1
+        self.ids.extend(row["id"] for row in rows)
+        self._known.update(row["id"] for row in rows)
+        near_end = section.half_empty and shows_last
+        # Tickets may come as fast as the end is read: it is not read forever.
+        self._idle = 0 if rows and not near_end else self._idle + 1
+        self.ended = near_end and not rows
+        if rows and self._short:
+            self.regular = False  # that page was not the last
+        self._short = section.size < limit
+        self.regular = self.regular and len(section.rows) == section.size
+        return rows
 
 
 @dataclass(frozen=True)
-class _Survey:
-    """What a plain walk by page saw.
+class _Sample:
+    """What a plain walk by page has seen.
 
     :param count: how many tickets the shop counted before.
-    :param newest: the newest ticket of its first page.
-    :param ids: what it saw; None if it was taken up in its middle.
-    :param seconds: when tickets were created, in order.
+    :param newest: id and ``createdAt`` of the newest ticket of its first page.
+    :param order: the pass itself; None if it was resumed.
+    :param seconds: when tickets were created, ascending.
+    :param regular: whether all pages were full.
     """
 
     count: int
-    newest: list[Ticket]
-    ids: IdSet | None
+    newest: dict[str, Any] | None
+    order: _Pass | None
     seconds: array[int]
+    regular: bool
 
 
-def time_slices(reader: ListReader, cursor: Cursor | None = None) -> Walk[None]:
-    """Read slice by slice. All times here are whole seconds, cuts in UTC, the rest in wall clock.
+def time_slices(reader: ListReader, cursor: SampleCursor | SliceCursor | None = None) -> Walk[None]:
+    """Read slice by slice. All times here are whole seconds, cuts in UTC, the rest in local time.
 
-    :param cursor: of an earlier walk, in its survey or at a slice.
-    :raises LightspeedIncompleteListError: if a crowded second can't be settled, or the shop ignores
+    :param cursor: of an earlier walk, in its sample or at a slice.
+    :raises LightspeedIncompleteListError: if a crowded second can't be read, or the shop ignores
         the page number or the date filters.
     """
     already = reader.sorted_ids()
-    if cursor is None or cursor["order"] == "survey":
-        survey = yield from _sample_pages(reader, cursor, resumable=len(already) == 0)
-        cuts = _plan(survey.seconds, reader.page_size)
-        pages = -(-len(survey.seconds) // reader.page_size)
-        crowded = _cost(survey.seconds, cuts, reader.page_size) > _WORTH_A_PAGE * pages + 1
+    if isinstance(cursor, SliceCursor):
+        slices, start, offset, regular = list(cursor.slices), cursor.start, cursor.offset, cursor.regular
+        recent = {pair[0]: pair[1] for pair in cursor.recent}
+    else:
+        sample = yield from _sample_pages(reader, cursor, resumable=len(already) == 0)
+        seconds, regular = sample.seconds, sample.regular
+        slices = _plan(seconds, reader.limit if regular else reader.limit // 2)
+        ends = [planned.end for planned in slices if planned.end is not None]
+        pages = -(-len(seconds) // reader.limit)
+        crowded = _cost(seconds, ends, reader.limit) > _WORTH_A_PAGE * pages + 1
         lost = not reader.zone.known and any(
-            last - first < _WIDE for first, last in pairwise([*survey.seconds[:1], *cuts])
+            last - first < _WIDE for first, last in pairwise([*seconds[:1], *ends])
         )
-        counts = reader.counts_exactly or survey.count == len(survey.seconds)
-        if survey.ids is not None and counts and (crowded or (lost and pages < _PAGES_WORTH_A_ZONE)):
-            if (yield from _read_twice(reader, survey.ids, already)):
+        if sample.order is not None and (crowded or (lost and pages < _PAGES_WORTH_A_ZONE)):
+            if (yield from _read_twice(reader, sample.order, already)):
                 return
             already = reader.sorted_ids()
-        start: int | None = None
-        first = datetime.fromtimestamp(cuts[0] if cuts else 0, UTC)
-        found = (yield from detect_offset(reader, survey.newest)) if lost else None
-        offset = int((reader.zone.guess(first) if found is None else found).total_seconds())
-        recent: dict[int, int] = {}
-    else:
-        cuts, start, offset = list(cursor["cuts"]), cursor["start"], cursor["offset"]
-        recent = dict(cursor["recent"])
-        reader.seen = cursor["seen"]
-    cuts_in_vain = 0
-    while True:
-        end = _avoid_dst_boundary(cuts[0] + offset) if cuts else None
+        start, recent = None, {}
+        first = datetime.fromtimestamp(ends[0] if ends else 0, UTC)
+        detected = None
+        if lost and sample.newest is not None:
+            detected = yield from detect_offset(reader, [sample.newest])  # type: ignore[list-item]  # id and createdAt are enough
+        offset = int((reader.zone.guess(first) if detected is None else detected).total_seconds())
+    useless_cuts = 0
+    while slices:
+        planned = slices.pop(0)
+        end = None if planned.end is None else _avoid_dst_boundary(planned.end + offset)
         if end is not None and start is not None and end < start:
-            del cuts[0]
             continue
         bounds = _bounds(start, end)
-        rows = yield from reader.list(bounds=bounds)
-        created = {row["id"]: int(created_at(row).timestamp()) for row in rows}
+        section = yield from reader.list(bounds=bounds)
+        if not section.rows:
+            # One empty response proves nothing.
+            section = yield from reader.list(bounds=bounds, limit=reader.page_size - 1)
+        rows = section.rows
+        created = _seconds(reader, rows)
         moments = sorted(created.values())
         forgotten = max(recent.values(), default=0) - _CLOCK_CHANGE
         offset = _corrected_offset(reader, offset, start, end, moments, forgotten)
-        if len(rows) >= reader.page_size:
-            cut = _cut(start, end, [moment + offset for moment in moments], cuts_in_vain)
-            if cut is not None:
-                cuts.insert(0, cut - offset)
-                cuts_in_vain += 1
+        is_full = not section.room
+        is_short = not regular or len(created.keys() - recent.keys()) < planned.tickets
+        if section.room and not section.half_empty and is_short:
+            # Rows may be left out of the response, and others behind it.
+            more = yield from reader.list(page=2, limit=reader.limit, bounds=bounds)
+            is_full = any(ticket_id not in created for ticket_id in more.ids)
+        if is_full:
+            local = [moment + offset for moment in moments]
+            first_end = _cut(start, end, local, _denser_end(section.ids), useless_cuts)
+            if first_end is not None:
+                slices[:0] = [PlannedSlice(first_end - offset, 0), PlannedSlice(planned.end, 0)]
+                useless_cuts += 1
                 continue
             rows = yield from _confirm_by_second_pass(reader, bounds)
-            created = {row["id"]: int(created_at(row).timestamp()) for row in rows}
+            created = _seconds(reader, rows)
         fresh = [row for row in rows if row["id"] not in recent and row["id"] not in already]
-        cuts_in_vain = 0 if fresh else cuts_in_vain
+        useless_cuts = 0 if fresh else useless_cuts
         # Slices overlap by a second; where a clock is set forward, by all that it skipped.
         recent |= created
         latest = max(recent.values(), default=0)
         recent = {number: moment for number, moment in recent.items() if moment > latest - _CLOCK_CHANGE}
-        start = end + 1 if end is not None else None
-        cuts = cuts[1:]
-        # Lists of lists: a cursor is plain JSON, and Airflow's state store refuses a tuple.
-        pairs = [list(pair) for pair in recent.items()]
-        rest = {"cuts": cuts, "start": start, "offset": offset, "recent": pairs}
-        resumable = len(already) == 0 and end is not None
-        yield reader.emit(fresh, {"order": "none", **rest} if resumable else None)
-        if end is None:
-            return
+        start = None if end is None else end + 1
+
+        def position(
+            state: ReaderState,
+            start: int | None = start,
+            offset: int = offset,
+            recent: dict[int, int] = recent,
+        ) -> SliceCursor:
+            return SliceCursor(
+                state, regular, [*slices], start, offset, [list(pair) for pair in recent.items()]
+            )
+
+        yield reader.emit(fresh, position if slices and not len(already) else None)
 
 
-def _sample_pages(reader: ListReader, cursor: Cursor | None, *, resumable: bool) -> Walk[_Survey]:
+def _seconds(reader: ListReader, rows: Sequence[Ticket]) -> dict[int, int]:
+    """Return when tickets were created, by id, without rejected ones that do not say so."""
+    if not reader.keep_malformed:
+        return {row["id"]: int(created_at(row).timestamp()) for row in rows}
+    return {row["id"]: second for row in rows if (second := second_of(row)) is not None}
+
+
+def _sample_pages(reader: ListReader, cursor: SampleCursor | None, *, resumable: bool) -> Walk[_Sample]:
     """Read page by page, yielding no ticket.
 
-    :param cursor: where an earlier survey was stopped.
+    :param cursor: where an earlier sampling was stopped.
     """
-    newest: list[Ticket] = []
-    ids = array("q")
     if cursor is None:
-        count, read, seconds = (yield from reader.count()), 0, array("q")
+        count = yield from reader.count()
+        order, newest, seconds, regular = _Pass(reader), None, array("q"), True
     else:
-        count, read, newest = cursor["count"], cursor["page"], cursor["newest"]
-        seconds = _interpolate(cursor["seconds"], cursor["read"])
-    for page in range(read + 1, -(-count // reader.page_size) + 1):
-        rows = yield from reader.list(page=page)
-        newest = newest or sorted(rows, key=lambda row: row["id"])[-1:]
-        ids.extend(row["id"] for row in rows)
-        seconds.extend(int(created_at(row).timestamp()) for row in rows)
-        if len(rows) < reader.page_size:
-            break
-        if resumable and page % _PAGES_AT_RISK == 0:
-            told = [{"id": row["id"], "createdAt": row["createdAt"]} for row in newest]
-            some = sorted(seconds)[:: -(-len(seconds) // _SAMPLE)]
-            at = {"page": page, "count": count, "newest": told, "seconds": some, "read": len(seconds)}
-            yield reader.emit([], {"order": "survey", **at})
-    surveyed = None if read else IdSet(ids)
-    return _Survey(count, newest, surveyed, array("q", sorted(seconds)))
+        count, newest, regular = cursor.count, cursor.newest, cursor.regular
+        order, seconds = _Pass(reader, depth=cursor.depth), _interpolate(cursor.seconds, cursor.depth)
+    pages = 0
+    while (rows := (yield from order.read())) is not None:
+        pages += 1
+        created = _seconds(reader, rows)
+        seconds.extend(created.values())
+        if created:
+            highest = max(created)
+            told = next(row["createdAt"] for row in rows if row["id"] == highest)
+            newest = newest or {"id": highest, "createdAt": told}
+            # All that follows is read after this ticket was there.
+            reader.boundary = max(reader.boundary, highest)
+        if resumable and pages % _PAGES_AT_RISK == 0:
+            some = sorted(seconds)[:: -(-len(seconds) // _SAMPLE) or 1]
+
+            def position(
+                state: ReaderState, newest: dict[str, Any] | None = newest, some: list[int] = some
+            ) -> SampleCursor:
+                return SampleCursor(state, count, order.depth, newest, some, regular and order.regular)
+
+            yield reader.emit([], position)
+    unbroken = order if cursor is None else None
+    return _Sample(
+        count, newest, unbroken, array("q", sorted(seconds)), regular and order.regular and order.ended
+    )
 
 
 def _interpolate(seconds: Sequence[int], count: int) -> array[int]:
     """Return as many moments, evenly between those of a sample."""
     moments = array("q")
-    for place in range(count):
-        whole, part = divmod(place * (len(seconds) - 1) / max(1, count - 1), 1)
+    for number in range(count if seconds else 0):
+        whole, part = divmod(number * (len(seconds) - 1) / max(1, count - 1), 1)
         before, after = seconds[int(whole)], seconds[min(int(whole) + 1, len(seconds) - 1)]
         moments.append(int(before + part * (after - before)))
     return moments
 
 
-def _read_twice(reader: ListReader, surveyed: IdSet, already: IdSet) -> Walk[bool]:
-    """Walk by page once more, after a count, and say whether that proves the list complete.
-
-    What both walks saw existed at the count. If it is as many as were counted, it is all there was.
+def _read_twice(reader: ListReader, earlier: _Pass, already: IdSet) -> Walk[bool]:
+    """Read the whole list by page once more, after a count, and return whether that proves it complete.
 
     :param already: ids that were yielded before.
     """
     count = yield from reader.count()
-    seen: set[int] = set()
-    in_both, page, full, grown = 0, 0, True, True
-    while full and grown and in_both != count:
-        page += 1
-        rows = yield from reader.list(page=page)
-        full = len(rows) >= reader.page_size
-        fresh = [row for row in rows if row["id"] not in seen]
-        grown = bool(fresh)
-        seen.update(row["id"] for row in fresh)
-        in_both += sum(row["id"] in surveyed for row in fresh)
-        yield reader.emit([row for row in fresh if row["id"] not in already], None)
-    return in_both == count
+    later = _Pass(reader)
+    yielded: set[int] = set()
+    while (rows := (yield from later.read())) is not None:
+        fresh = [row for row in rows if row["id"] not in already and row["id"] not in yielded]
+        yielded.update(row["id"] for row in fresh)
+        yield reader.emit(fresh)
+    return _agree(earlier, later, count, reader.limit) and set(earlier.ids) <= set(later.ids)
 
 
-def _plan(seconds: Sequence[int], page_size: int) -> list[int]:
+def _agree(earlier: _Pass, later: _Pass, count: int, limit: int) -> bool:
+    """Return whether two passes prove a list complete.
+
+    What both have seen existed between them. If as many were counted then, it is all there was. A count
+    that lags may say less, if nothing has moved. If it says more, there may be tickets that no page shows.
+    """
+    if not (earlier.whole and later.whole):
+        return False
+    both = len(set(earlier.ids) & set(later.ids))
+    return count == both or (earlier.ids == later.ids and count < both < count + limit)
+
+
+def _plan(seconds: Sequence[int], page_size: int) -> list[PlannedSlice]:
     """Cut a list into slices that should fit on a page each."""
     # Below a page, so that a few new tickets do not spill a slice.
-    planned = page_size * 24 // 25
-    cuts: list[int] = []
-    place = 0
-    while place + planned < len(seconds):
+    planned = max(1, page_size * 24 // 25)
+    slices: list[PlannedSlice] = []
+    cut, index = seconds[0] - 2 if seconds else 0, 0
+    while index + planned < len(seconds):
         # The ticket after the planned ones must lie outside, by the second that bounds are off.
-        second = seconds[place + planned]
-        cut = second - 2
-        if cut <= (cuts[-1] if cuts else seconds[0] - 2):
-            cut = second + 1  # a crowded second is a slice by itself
-        cuts.append(cut)
-        place = bisect_left(seconds, cut)
-    return cuts
+        second = seconds[index + planned]
+        # A crowded second is a slice by itself.
+        cut = second - 2 if second - 2 > cut else second + 1
+        following = bisect_left(seconds, cut)
+        slices.append(PlannedSlice(cut, following - index))
+        index = following
+    return [*slices, PlannedSlice(None, len(seconds) - index)]
 
 
 def _cost(seconds: Sequence[int], cuts: Sequence[int], page_size: int) -> int:
@@ -263,16 +386,20 @@ def _corrected_offset(
     return offset
 
 
-def _cut(start: int | None, end: int | None, moments: Sequence[int], cuts_in_vain: int) -> int | None:
-    """Choose where to end a slice that does not fit on a page; None where it can't be cut.
+def _cut(
+    start: int | None, end: int | None, moments: Sequence[int], share: float, useless_cuts: int
+) -> int | None:
+    """Choose where to end a slice that does not fit on a page; None if it can't be cut.
 
-    The best place is before the middle ticket's second, or behind it. If that did not help (around a
-    clock change wall clocks don't tell where tickets are), halve the slice.
+    The best place is before a ticket's second, or behind it. If that did not help (around a clock change
+    local times don't tell where tickets are), halve the slice.
+
+    :param share: part of the tickets shown that the first slice should hold.
     """
     if start is not None and end is not None and end - start < _NARROWEST:
         return None
-    middle = moments[len(moments) // 2]
-    candidates = [middle - 2, middle + 1] if cuts_in_vain < 2 else []
+    middle = moments[int(len(moments) * share)]
+    candidates = [middle - 2, middle + 1] if useless_cuts < 2 else []
     if start is not None and end is not None:
         candidates.append((start + end) // 2)
     elif start is not None:
@@ -285,19 +412,21 @@ def _cut(start: int | None, end: int | None, moments: Sequence[int], cuts_in_vai
     return None
 
 
-def _confirm_by_second_pass(reader: ListReader, bounds: Bounds) -> Walk[list[Ticket]]:
-    """Read a slice that no page holds: two walks, and a count between them.
+def _denser_end(ids: Sequence[int]) -> float:
+    """Return where to cut a slice that is too full: what its first page shows of it is one end, by the order of ids."""
+    return 1 / 8 if descending(ids) else 7 / 8 if ascending(ids) else 1 / 2
 
-    What both walks saw existed at the count. If it is as many as were counted, it is all there was.
-    """
-    earlier = yield from _all_pages(reader, bounds)
-    count = -1
+
+def _confirm_by_second_pass(reader: ListReader, bounds: Bounds) -> Walk[list[Ticket]]:
+    """Read a slice that no page holds, until two passes agree."""
+    earlier, rows = yield from _all_pages(reader, bounds)
+    count = 0
     for _ in range(_TRIES):
         count = yield from reader.count(bounds)
-        later = yield from _all_pages(reader, bounds)
-        if count == len(earlier.keys() & later.keys()):
-            return list(later.values())
-        earlier = later
+        later, more = yield from _all_pages(reader, bounds)
+        if _agree(earlier, later, count, reader.limit):
+            return [*(rows | more).values()]
+        earlier, rows = later, more
     raise reader.incomplete(
         f"between {bounds.get('created_at_min', 'the beginning')} and {bounds.get('created_at_max', 'now')} more "
         f"tickets were created than a page holds, and they can't be counted and read to the same number",
@@ -305,14 +434,9 @@ def _confirm_by_second_pass(reader: ListReader, bounds: Bounds) -> Walk[list[Tic
     )
 
 
-def _all_pages(reader: ListReader, bounds: Bounds) -> Walk[dict[int, Ticket]]:
+def _all_pages(reader: ListReader, bounds: Bounds) -> Walk[tuple[_Pass, dict[int, Ticket]]]:
     found: dict[int, Ticket] = {}
-    page, full, grown = 0, True, True
-    while full and grown:
-        page += 1
-        rows = yield from reader.list(page=page, bounds=bounds)
-        full = len(rows) >= reader.page_size
-        before = len(found)
+    order = _Pass(reader, bounds)
+    while (rows := (yield from order.read())) is not None:
         found |= {row["id"]: row for row in rows}
-        grown = len(found) > before
-    return found
+    return order, found

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from zoneinfo import ZoneInfo
 
 #: Offsets in use in the world.
@@ -59,16 +58,6 @@ class FilterZone:
         around = min(max(created, _FIRST), _LAST)
         named = [around.astimezone(ZoneInfo(self.named)).utcoffset()] if self.named else []
         return list(dict.fromkeys(offset or timedelta(0) for offset in (*named, created.utcoffset(), None)))
-
-    def to_json(self) -> list[Any]:
-        """Return plain values for a checkpoint."""
-        return [None if self.offset is None else self.offset.total_seconds(), self.named]
-
-    @classmethod
-    def from_json(cls, value: list[Any]) -> FilterZone:
-        """Read what `to_json` wrote."""
-        seconds, named = value
-        return cls(None if seconds is None else timedelta(seconds=seconds), named)
 
     def _offsets(self) -> list[timedelta]:
         """Return the offsets that may be in force."""

@@ -2,81 +2,139 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from airflow_provider_lightspeed.api.errors import LightspeedIncompleteListError
+from airflow_provider_lightspeed.api.paging.cursors import (
+    Cursor,
+    NewestFirstCursor,
+    OldestFirstCursor,
+    read_cursor,
+)
 from airflow_provider_lightspeed.api.paging.detect_offset import detect_offset
 from airflow_provider_lightspeed.api.paging.newest_first import newest_first
 from airflow_provider_lightspeed.api.paging.oldest_first import oldest_first
 from airflow_provider_lightspeed.api.paging.reader import (
-    Cursor,
+    SMALLEST_PAGE,
     ListReader,
     NotInOrder,
+    Section,
     Walk,
     ascending,
     descending,
+    overlapping,
 )
 from airflow_provider_lightspeed.api.paging.time_slices import time_slices
 from airflow_provider_lightspeed.api.paging.timezone import FilterZone
-from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Ticket, TicketFilter
+from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, TicketFilter
+
+#: Page sizes that shops have are multiples of this.
+_ROUND = 5
 
 
 def walk(
     filter: TicketFilter,
     filter_timezone: str | None = None,
-    cursor: Cursor | None = None,
+    cursor: Cursor | Mapping[str, Any] | None = None,
     *,
     page_size: int = PAGE_SIZE,
+    keep_malformed: bool = False,
 ) -> Walk[None]:
     """Read every ticket that matches and exists from the first call to the last, each exactly once.
 
-    :param filter_timezone: zone in which the shop likely reads date filters. It is found out if that saves
+    :param filter_timezone: zone in which the shop likely reads date filters. It is detected if that saves
         calls; else the dates are asked for so widely that any zone is right.
-    :param cursor: of a page of an earlier walk with the same filter; goes on after that page.
+    :param cursor: of a page of an earlier walk with the same filter; the walk resumes after that page. With
+        one that can't be read it starts over.
     :param page_size: tickets to ask for at once; for tests.
-    :raises LightspeedIncompleteListError: if completeness can't be established.
+    :param keep_malformed: yield rows that are no readable ticket as rejected; else they are an error.
+    :raises LightspeedIncompleteListError: if completeness can't be proven.
     """
+    if isinstance(cursor, Mapping):
+        cursor = read_cursor(cursor)
     if cursor is not None:
-        yield from _resume(ListReader(filter, FilterZone.from_json(cursor["zone"]), page_size), cursor)
+        yield from _resume(
+            ListReader.resumed(filter, cursor.reader, page_size, keep_malformed=keep_malformed), cursor
+        )
         return
-    reader = ListReader(filter, FilterZone(named=filter_timezone), page_size)
-    rows = yield from reader.list()
-    in_order = _guess_order(rows)
-    # Slices need no zone: without order it is worth its calls only where it is named.
-    if len(rows) >= page_size and reader.zone_matters and (in_order or filter_timezone):
-        offset = yield from detect_offset(reader, rows)
+    reader = ListReader(filter, FilterZone(named=filter_timezone), page_size, keep_malformed=keep_malformed)
+    first = yield from _first_page(reader)
+    in_order = _guess_order(first)
+    # Slices need no zone: without order it is worth its calls only if it is named.
+    if first.size >= page_size and reader.zone_matters and (in_order or filter_timezone):
+        offset = yield from detect_offset(reader, first.rows)
         if offset is not None:
-            reader = ListReader(filter, FilterZone(offset, filter_timezone), page_size)
-            if in_order is oldest_first:
-                rows = yield from reader.list()
-    if len(rows) < page_size:
-        yield reader.emit(rows, None)
+            longest = reader.longest
+            reader = ListReader(
+                filter, FilterZone(offset, filter_timezone), page_size, keep_malformed=keep_malformed
+            )
+            reader.longest = longest
+            first = yield from _first_page(reader)
+            in_order = _guess_order(first)
+    if not first.rows:
+        yield reader.emit([])
+        return
+    reader.boundary = max(first.ids, default=0)
+    reader.track_updated_at(first.rows, newest_first=in_order is newest_first)
+    ordered_by_id = in_order is not None and not reader.maybe_ordered_by_update
+    is_tiny = first.size < SMALLEST_PAGE
+    if (is_tiny or (first.size < page_size and not ordered_by_id)) and (yield from _is_whole(reader, first)):
+        yield reader.emit(first.rows)
         return
     if in_order is not None:
         try:
-            yield from in_order(reader, rows)
+            yield from in_order(reader, first)
         except NotInOrder:
             pass
         else:
             return
-    yield from time_slices(reader)
+    try:
+        yield from time_slices(reader)
+    except NotInOrder:
+        raise reader.incomplete("the list is in no order, and the shop refuses its pages") from None
 
 
-def _guess_order(rows: Sequence[Ticket]) -> Callable[[ListReader, list[Ticket]], Walk[None]] | None:
-    ids = [row["id"] for row in rows]
-    return oldest_first if ascending(ids) else newest_first if descending(ids) else None
+def _first_page(reader: ListReader) -> Walk[Section]:
+    section = yield from reader.list()
+    if not section.rows:
+        # One empty response proves nothing. Another limit is another question, for caches too.
+        section = yield from reader.list(limit=reader.page_size - 1)
+    return section
+
+
+def _guess_order(first: Section) -> Callable[[ListReader, Section], Walk[None]] | None:
+    return oldest_first if ascending(first.ids) else newest_first if descending(first.ids) else None
+
+
+def _is_whole(reader: ListReader, first: Section) -> Walk[bool]:
+    """Return whether the first page shows the whole list, in any order.
+
+    The next question starts at its last row: it must show that row, alone, and have room for more.
+    If the page is as long as pages of some shops are, the list must not have moved meanwhile either.
+    """
+    if first.size < SMALLEST_PAGE:
+        behind = yield from reader.list(page=2, limit=SMALLEST_PAGE)
+        return not behind.rows
+    page, limit = overlapping(first.size - 1, reader.limit)
+    end = yield from reader.list(page=page, limit=limit)
+    if not end.room or end.rows != first.rows[-1:]:
+        return False
+    if first.size % _ROUND == 0:
+        again = yield from reader.list()
+        return again.rows == first.rows
+    return True
 
 
 def _resume(reader: ListReader, cursor: Cursor) -> Walk[None]:
-    if cursor["order"] in {"none", "survey"}:
-        yield from time_slices(reader, cursor)
-        return
-    ordered = oldest_first if cursor["order"] == "oldest" else newest_first
     try:
-        yield from ordered(reader, [], cursor)
+        if isinstance(cursor, OldestFirstCursor):
+            yield from oldest_first(reader, None, cursor)
+        elif isinstance(cursor, NewestFirstCursor):
+            yield from newest_first(reader, None, cursor)
+        else:
+            yield from time_slices(reader, cursor)
     except NotInOrder:
-        raise LightspeedIncompleteListError(
+        raise reader.incomplete(
             "the list is not in the order in which its first pages came, and what the earlier try "
-            "read can't be told apart any more; start again from the beginning",
-            seen=cursor["seen"],
+            "read can't be told apart any more; start over"
         ) from None

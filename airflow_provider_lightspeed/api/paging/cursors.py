@@ -1,0 +1,116 @@
+"""Where a walk can resume: one kind of cursor for each kind of walk.
+
+A cursor is a value. `msgspec.to_builtins` makes plain JSON of it, `msgspec.convert` reads it back.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from airflow_provider_lightspeed.api.paging.timezone import FilterZone
+
+
+class ReaderState(msgspec.Struct, frozen=True):
+    """What a reader has learned, whatever the kind of walk.
+
+    :param zone: zone of the date filters.
+    :param seen: tickets read so far.
+    :param longest: rows of the longest response: what a page of this shop holds.
+    :param boundary: the walk proves all tickets up to this id.
+    """
+
+    zone: FilterZone
+    seen: int
+    longest: int
+    boundary: int
+
+
+class OldestFirstCursor(msgspec.Struct, frozen=True, tag="oldest_first"):
+    """Resume above the last ticket.
+
+    :param inclusive: whether ``since_id`` shows the ticket that it names.
+    """
+
+    reader: ReaderState
+    last: int
+    inclusive: bool
+
+
+class NewestFirstCursor(msgspec.Struct, frozen=True, tag="newest_first"):
+    """Resume below the chain of tickets without a gap.
+
+    :param top: highest id of the chain.
+    :param bottom: lowest id of the chain.
+    :param depth: position of its last row in the list, from 1.
+    :param drift: rows by which deletions move the list up from one call to the next.
+    """
+
+    reader: ReaderState
+    top: int
+    bottom: int
+    depth: int
+    drift: float
+
+
+class SampleCursor(msgspec.Struct, frozen=True, tag="sample"):
+    """Resume the sampling of creation times that comes before slices.
+
+    :param count: tickets that the shop counted.
+    :param depth: rows read.
+    :param newest: id and ``createdAt`` of the newest ticket.
+    :param seconds: a selection of the creation times, ascending.
+    :param regular: whether all pages were full.
+    """
+
+    reader: ReaderState
+    count: int
+    depth: int
+    newest: dict[str, Any] | None
+    seconds: list[int]
+    regular: bool
+
+
+class PlannedSlice(msgspec.Struct, frozen=True, array_like=True):
+    """A slice of creation time.
+
+    :param end: where it ends, in seconds; None: never.
+    :param tickets: how many the sample shows in it; 0: not known.
+    """
+
+    end: int | None
+    tickets: int
+
+
+class SliceCursor(msgspec.Struct, frozen=True, tag="slices"):
+    """Resume at a slice of creation time.
+
+    :param regular: whether all pages of the sample were full.
+    :param slices: those to come.
+    :param start: local time at which the next slice starts.
+    :param offset: seconds by which the filters' local time is ahead of UTC, as assumed.
+    :param recent: ids and creation times of the last tickets.
+    """
+
+    reader: ReaderState
+    regular: bool
+    slices: list[PlannedSlice]
+    start: int | None
+    offset: int
+    recent: list[list[int]]
+
+
+Cursor = OldestFirstCursor | NewestFirstCursor | SampleCursor | SliceCursor
+
+
+def read_cursor(value: Any) -> Cursor | None:
+    """Read a cursor from plain JSON; None for what can't be read.
+
+    Then the walk has to start over, and with it what was made of the earlier pages.
+    """
+    try:
+        cursor: Cursor = msgspec.convert(value, Cursor)
+    except (msgspec.ValidationError, ValueError, OverflowError):
+        return None
+    return cursor

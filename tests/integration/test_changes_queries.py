@@ -1,0 +1,71 @@
+"""The queries for DuckDB in docs/current-state.md, run on a log of changes."""
+
+from __future__ import annotations
+
+import re
+from itertools import count
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from airflow_provider_lightspeed.sandbox import Sandbox
+from airflow_provider_lightspeed.transfers.ticket_changes_to_s3 import LightspeedTicketChangesToS3Operator
+from demo.s3_server import S3Server
+from tests.integration.exporting import Instance, keys, new_task
+
+_PAGE = (Path(__file__).parents[2] / "docs" / "current-state.md").read_text(encoding="utf-8")
+_DUCKDB = _PAGE.partition("### DuckDB\n")[2].partition("\n### ")[0]
+MERGE, HISTORY = re.findall(r"```sql\n(.+?)```", _DUCKDB, re.S)
+(DURATIONS,) = re.findall(r"```text\n(SELECT id,.+?)```", _PAGE, re.S)
+
+
+@pytest.mark.usefixtures("aws")
+def test_duckdb(sandbox: Sandbox, s3_server: S3Server, s3_bucket: str, tmp_path: Path) -> None:
+    prefix = f"s3://{s3_bucket}/lightspeed/shop_nl/"
+
+    runs = count(1)
+
+    def run() -> None:
+        context = {**new_task(), "ti": Instance(f"run {next(runs)}")}
+        LightspeedTicketChangesToS3Operator(task_id="sync", s3_prefix=prefix, scan="full").execute(context)  # type: ignore[arg-type]
+        for key in keys(s3_server, s3_bucket):
+            (tmp_path / key).parent.mkdir(parents=True, exist_ok=True)
+            s3_server.client().download_file(s3_bucket, key, str(tmp_path / key))
+
+    def sql(text: str) -> list[tuple[object, ...]]:
+        return base.sql(text.replace("s3://my-warehouse", str(tmp_path))).fetchall()
+
+    def merge() -> None:
+        for statement in MERGE.split(";\n\n"):
+            base.execute(statement.replace("s3://my-warehouse", str(tmp_path)))
+
+    base = duckdb.connect()
+    run()
+    merge()
+    ids = sandbox.shop.ids()
+    (new,) = sandbox.add_tickets(1, subject="New", isAnswered=False, isClosed=False)
+    sandbox.update_ticket(ids[5], subject="Once")
+    sandbox.delete_ticket(ids[7])
+    run()
+    sandbox.update_ticket(ids[5], subject="Twice")
+    sandbox.update_ticket(new, isAnswered=True)
+    run()
+    for _ in range(2):  # loading again changes nothing
+        merge()
+        truth = {number: ticket["subject"] for number, ticket in sandbox.shop.tickets().items()}
+        assert dict(sql("SELECT id, subject FROM tickets WHERE NOT _deleted")) == truth  # type: ignore[arg-type]
+        assert sql("SELECT id FROM tickets WHERE _deleted") == [(ids[7],)]
+    sql_history = HISTORY.replace("s3://my-warehouse", str(tmp_path))
+    base.execute(sql_history)
+    subjects = sql(
+        f"SELECT subject, valid_to IS NULL FROM ticket_history WHERE id = {ids[5]} ORDER BY valid_from"
+    )
+    assert [subject for subject, _ in subjects][1:] == ["Once", "Twice"]
+    assert [is_last for _, is_last in subjects] == [False, False, True]
+    assert sql("SELECT count(*) FROM ticket_history WHERE valid_to < valid_from") == [(0,)]
+    ((number, at_least, at_most, closed, _),) = sql(DURATIONS)
+    assert number == new
+    assert at_least is not None
+    assert at_least < at_most  # type: ignore[operator]
+    assert closed is None
