@@ -82,7 +82,7 @@ FIGURES: dict[str, list[Step]] = {
             "Rate limit, attempts; an unknown outcome is an error", "api/sansio.py, retry.py", "PUT or DELETE"
         ),
         Step("The response is compared with the request", "api/responses.py", "Result"),
-        Step("Checkpoint, receipt, result", "_checkpoint.py, bulk/job.py, bulk/receipt.py"),
+        Step("Checkpoint, receipt, result", "_checkpoint.py, bulk/job.py, bulk/change.py"),
     ],
     "way-of-a-poll": [
         Step("The sensor reads its state, or defers", "sensors/tickets.py, sensors/state.py", "since_id"),
