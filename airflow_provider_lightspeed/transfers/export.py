@@ -283,7 +283,7 @@ class Export:
 def _loaded_is_kept() -> Generator[None]:
     """Leave what is loaded out of garbage collection: Airflow is large, and tickets by the thousand make it run often."""
     if gc.get_freeze_count():
-        yield  # somebody else's
+        yield  # another task's
         return
     gc.freeze()
     try:

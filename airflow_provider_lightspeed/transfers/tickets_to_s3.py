@@ -97,7 +97,7 @@ class LightspeedTicketsToS3Operator(BaseOperator):
     :param encrypt: whether S3 encrypts the object with its own key.
     :param kms_key_id: KMS key with which S3 encrypts the object (templated).
     :param acl_policy: canned ACL of the object (templated).
-    :param deferrable: whether the worker is let go of when the quota needs longer than the connection's
+    :param deferrable: whether the task frees its worker slot when the quota needs longer than the connection's
         ``max_wait`` (default: ``[operators] default_deferrable``). If not, the task waits.
     :param lightspeed_conn_id: connection to the shop (templated).
     :param aws_conn_id: connection to S3 (templated). It needs the rights to put, get, list and delete below the

@@ -66,7 +66,7 @@ _WIDE = 4 * 3600
 _PAGES_AT_RISK = 5
 #: Moments that its cursor holds at most: some 30 kB.
 _SAMPLE = 2048
-#: It takes up to ten calls to detect the zone: too many for a list of fewer pages.
+#: Detecting the zone costs up to ten calls: too many for a list of fewer pages.
 _PAGES_WORTH_A_ZONE = 8
 #: Pages in a row that show nothing new (the shop ignores the page number), or only the end of the list.
 _MAX_IDLE_PAGES = 4
