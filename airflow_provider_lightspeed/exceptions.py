@@ -64,7 +64,7 @@ class LightspeedTaskFailed(AirflowFailException):
 
 
 class LightspeedTicketsFailed(AirflowException):
-    """Some tickets could not be changed; the others were. A retry takes up only what is left.
+    """Some tickets could not be changed; the others were. A retry changes only the rest.
 
     :param failed: the reason for each ticket id.
     """

@@ -47,7 +47,7 @@ def serving(port: int) -> dict[str, str]:
     """Return the settings of an Airflow with an API server, beside which others may run on this machine."""
     worker_logs, triggerer_logs = free_ports(2)
     return {
-        # It asks nobody for a password, so that nobody else may reach it.
+        # It asks for no password, so it must be reachable from this machine only.
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": str(port),

@@ -106,7 +106,7 @@ def _descendants(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    # The group bears the leader's id, and the kernel gives that id to nobody else while a member lives.
+    # The group bears the leader's id, and the kernel gives that id to no other process while a member lives.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, number)
 

@@ -168,7 +168,7 @@ class S3Server:
             "-s3.autoCreateBucket=false",  # as in the cloud: a missing bucket is an error
             "-s3.port.iceberg=0",  # these two have fixed ports otherwise
             "-s3.port.lance=0",
-            "-master.telemetry=false",  # nobody is called home from a stranger's machine
+            "-master.telemetry=false",  # no call home from a stranger's machine
             "-master.electionTimeout=1s",  # else a server started again needs 20 seconds
             "-master.volumeSizeLimitMB=64",
             "-volume.max=64",

@@ -26,7 +26,7 @@ MAX_A_RUN = 100
 
 
 def stale_tickets(tickets: Iterator[Ticket], idle_since: datetime) -> Iterator[int]:
-    """Pick the ids of tickets that wait for nobody: answered, open, no to-do, unchanged for long."""
+    """Pick the ids of open tickets that are answered, no to-do, and unchanged for long."""
     for ticket in tickets:
         # A ticket that was never changed may have no time of change.
         changed = datetime.fromisoformat(ticket.get("updatedAt") or ticket["createdAt"])

@@ -18,13 +18,15 @@ from airflow_provider_lightspeed.transfers.tickets_to_s3 import LightspeedTicket
 SHOPS = os.environ.get("LIGHTSPEED_FLEET", "shop_nl shop_be shop_de").split()
 S3_BUCKET = os.environ.get("LIGHTSPEED_S3_BUCKET", "my-support-data")
 AWS_CONN_ID = os.environ.get("LIGHTSPEED_AWS_CONN_ID", "aws_default")
+# The zone in which your day begins: for the schedule, and for the day in the key.
+ZONE = os.environ.get("LIGHTSPEED_TIMEZONE", "UTC")
 
 
 @dag(
     # A plain cron schedule gives runs of Airflow 3 an empty interval (start == end). This one gives each run
-    # the day before it. Set the zone in which your day begins, in the key too: `ds` alone is the day in UTC, and
-    # `data_interval_start.in_timezone('Europe/Amsterdam') | ds` is the one in Amsterdam.
-    schedule=CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),
+    # the day before it.
+    schedule=CronDataIntervalTimetable("0 0 * * *", timezone=ZONE),
+    user_defined_macros={"zone": ZONE},
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     # Nights that overlap would share the keys' quotas.
@@ -38,10 +40,10 @@ def example_lightspeed_fleet() -> None:
     LightspeedTicketsToS3Operator.partial(
         task_id="export_tickets",
         s3_bucket=S3_BUCKET,
-        s3_key="tickets/date={{ data_interval_start | ds }}/shop={{ task.lightspeed_conn_id }}/tickets.jsonl.gz",
+        s3_key="tickets/date={{ data_interval_start.in_timezone(zone) | ds }}/shop={{ task.lightspeed_conn_id }}/tickets.jsonl.gz",
         created_from="{{ data_interval_start }}",
         created_to="{{ data_interval_end }}",
-        # A shop whose quota is used up lets go of the worker, and the others go on.
+        # A shop whose quota is used up frees its worker slot, and the others continue.
         deferrable=True,
         replace=True,
         aws_conn_id=AWS_CONN_ID,

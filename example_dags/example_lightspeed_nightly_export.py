@@ -14,18 +14,20 @@ except ImportError:  # Airflow 2.11
 
 from airflow_provider_lightspeed.transfers.tickets_to_s3 import LightspeedTicketsToS3Operator
 
-# What differs between deployments, in one place. The environment rather than Airflow Variables: this file is
-# parsed every few seconds, and a Variable read here would ask the database each time.
+# Settings of this deployment. From the environment, not from Airflow Variables: Airflow parses this file every
+# few seconds, and a Variable would query the database each time.
 S3_BUCKET = os.environ.get("LIGHTSPEED_S3_BUCKET", "my-support-data")
 LIGHTSPEED_CONN_ID = os.environ.get("LIGHTSPEED_CONN_ID", "lightspeed_default")
 AWS_CONN_ID = os.environ.get("LIGHTSPEED_AWS_CONN_ID", "aws_default")
+# The zone in which your day begins: for the schedule, and for the day in the key.
+ZONE = os.environ.get("LIGHTSPEED_TIMEZONE", "UTC")
 
 
 @dag(
     # A plain cron schedule gives runs of Airflow 3 an empty interval (start == end). This one gives each run
-    # the day before it. Set the zone in which your day begins, in the key too: `ds` alone is the day in UTC, and
-    # `data_interval_start.in_timezone('Europe/Amsterdam') | ds` is the one in Amsterdam.
-    schedule=CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),
+    # the day before it.
+    schedule=CronDataIntervalTimetable("0 0 * * *", timezone=ZONE),
+    user_defined_macros={"zone": ZONE},
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     default_args={"retries": 3},
@@ -37,7 +39,7 @@ def example_lightspeed_nightly_export() -> None:
     LightspeedTicketsToS3Operator(
         task_id="export_tickets",
         s3_bucket=S3_BUCKET,
-        s3_key="tickets/date={{ data_interval_start | ds }}/tickets.jsonl.gz",
+        s3_key="tickets/date={{ data_interval_start.in_timezone(zone) | ds }}/tickets.jsonl.gz",
         created_from="{{ data_interval_start }}",
         created_to="{{ data_interval_end }}",
         # One object a day: clearing the run exports the day again, into the same object.

@@ -22,8 +22,8 @@ POLL_SECONDS = float(os.environ.get("LIGHTSPEED_POLL_SECONDS", "60"))
 
 @dag(
     # Each run waits until shortly before the next one. "@continuous" would react a little sooner, and start a new
-    # run every second while, say, the secret is wrong. No ticket is missed between two runs: the sensor goes on
-    # after the last one that it has handed over.
+    # run every second while, say, the secret is wrong. No ticket is missed between two runs: the sensor
+    # continues after the last one that it delivered.
     schedule="*/5 * * * *",
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,

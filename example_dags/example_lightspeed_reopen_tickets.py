@@ -1,7 +1,6 @@
-"""Undo a bulk close: reopen the tickets that its receipt says it has closed. Start it by hand.
+"""Undo a bulk close: reopen the tickets that its receipt lists as closed. Start it manually.
 
-Tickets that were closed already when the bulk close came by stay closed, and a ticket that somebody has changed
-since is left alone.
+Tickets that were closed before the bulk close stay closed. So do tickets that were changed since.
 """
 
 from __future__ import annotations

@@ -35,13 +35,13 @@ def asks_for_a_parcel(subject: str) -> bool:
 
 
 @dag(
-    # Each run waits until shortly before the next one. No ticket is missed between two runs: the sensor goes on
-    # after the last one that it has handed over.
+    # Each run waits until shortly before the next one. No ticket is missed between two runs: the sensor
+    # continues after the last one that it delivered.
     schedule="*/5 * * * *",
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
-    # What the sensor has handed over, no later run sees again.
+    # A ticket that the sensor has delivered comes in no later run.
     default_args={"retries": 3},
     description="Answer or sort new tickets as they come",
     tags=["lightspeed", "new-tickets"],

@@ -1,4 +1,4 @@
-"""Does the DAG close the tickets that wait for nobody, and only those?"""
+"""Does the DAG close stale tickets, and no others?"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Draw the figures of docs/architecture.md: `python -m tools.figures` writes them to docs/images/.
+"""Draw the figures of the docs: `python -m tools.figures` writes them to docs/images/.
 
-Each figure is a chain of steps, each with the file that holds its rule, so that a moved rule is one line to change.
+Each figure is a chain of steps. Those of docs/architecture.md name the file that holds each rule, so that a moved
+rule is one line to change.
 """
 
 from __future__ import annotations
@@ -39,7 +40,59 @@ class Step(NamedTuple):
 
 
 #: The figures, by the name of their file.
-FIGURES: dict[str, list[Step]] = {}
+FIGURES: dict[str, list[Step]] = {
+    "what-it-does": [
+        Step("Your Lightspeed eCom shop", "tickets, messages", "complete lists, within the quota"),
+        Step(
+            "Airflow with this provider", "one connection, one task", "one commit for each run, visible whole"
+        ),
+        Step("S3: every change, and the tickets as they are now", "changes/  current/", "SQL to copy"),
+        Step("Your warehouse equals the shop", "DuckDB, Athena, Snowflake, Spark, BigQuery, Redshift"),
+    ],
+    "way-of-a-ticket": [
+        Step("Arguments, templates, one lazy import", "transfers/tickets_to_s3.py", "ExportJob"),
+        Step(
+            "One try: resume or start, check the store, publish, clean up",
+            "transfers/attempt.py",
+            "filter, cursor",
+        ),
+        Step("Pages of tickets become bytes; progress is saved", "transfers/export.py", "which page next?"),
+        Step("The complete list: what to ask for, and when it is proven", "api/paging/", "Request"),
+        Step("Rate limit, attempts, waiting", "api/sansio.py, rate_limit.py, retry.py", "Send"),
+        Step("The HTTP request leaves the machine", "api/transport.py", "status, headers, body"),
+        Step("The response becomes tickets, or the right exception", "api/responses.py", "tickets"),
+        Step("Fields are dropped or hashed", "transfers/redaction.py", "tickets"),
+        Step("Rows, columns, compression", "formats/", "bytes"),
+        Step("Staged parts, then one object that appears whole", "s3/staging.py, s3/target.py"),
+    ],
+    "way-of-a-change": [
+        Step(
+            "Arguments, templates, one lazy import",
+            "operators/tickets.py, operators/bulk.py",
+            "Criteria or ids",
+        ),
+        Step("The plan: which tickets, and the caps", "bulk/plan.py, bulk/targets.py", "Job"),
+        Step("The tickets are read again just before", "bulk/refresh.py", "Snapshot"),
+        Step(
+            "Each ticket once: already done, changed meanwhile, or write",
+            "bulk/run.py, bulk/actions.py",
+            "Request",
+        ),
+        Step(
+            "Rate limit, attempts; an unknown outcome is an error", "api/sansio.py, retry.py", "PUT or DELETE"
+        ),
+        Step("The response is compared with the request", "api/responses.py", "Result"),
+        Step("Checkpoint, receipt, result", "_checkpoint.py, bulk/job.py, bulk/change.py"),
+    ],
+    "way-of-a-poll": [
+        Step("The sensor reads its state, or defers", "sensors/tickets.py, sensors/state.py", "since_id"),
+        Step("The trigger subscribes", "triggers/tickets.py", "PollKey"),
+        Step("One poller for all that watch the same shop", "triggers/poller.py", "since_id"),
+        Step("New tickets, as far as the list is proven", "api/queries.py", "ids"),
+        Step("What counts as new, and the event", "new_tickets.py", "PollEvent"),
+        Step("The sensor delivers, and advances its state", "sensors/tickets.py, sensors/state.py"),
+    ],
+}
 
 
 def draw(steps: list[Step]) -> str:

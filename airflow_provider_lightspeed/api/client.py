@@ -96,7 +96,7 @@ class LightspeedClient(_Client):
         from airflow_provider_lightspeed.api.transport import Transport
 
         self._transport = Transport(settings.base_url)
-        #: How this client sleeps; a job that can be stopped puts a sleep that can be woken in its place.
+        #: How this client sleeps; a job that can be cancelled replaces it with a sleep that can be interrupted.
         self.sleep: Callable[[float], None] = time.sleep
         #: Called before each request; a job that can be stopped raises here.
         self.check: Callable[[], None] = lambda: None

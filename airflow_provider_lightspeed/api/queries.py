@@ -115,7 +115,7 @@ def new_tickets(
     :param is_known: whether a ticket is no news; None: all are news.
     :raises LightspeedIncompleteListError: if the list can't be proven complete.
     """
-    # Loaded here: DAG files load the hook, and read no lists.
+    # The walk is loaded with the first poll, not with the DAG file.
     from airflow_provider_lightspeed.api.paging import Page, walk
 
     steps = walk(TicketFilter(since_id, email=email))

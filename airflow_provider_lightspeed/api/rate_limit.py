@@ -18,7 +18,7 @@ from math import inf
 #: The windows in the order of the headers, with their nominal lengths in seconds.
 WINDOWS = (("5 minutes", 300.0), ("1 hour", 3600.0), ("1 day", 86400.0))
 
-#: Resets are told in whole seconds, rounded up or down.
+#: Resets come in whole seconds, rounded up or down.
 _ROUNDING = 1.0
 #: How soon to ask again when only calls under way keep the next one from starting.
 _MOMENT = 0.02
@@ -131,7 +131,7 @@ class RateLimiter:
     """Decides when the next call may start. It has no clock: the caller passes the time.
 
     A call counts at the shop at some moment between its start and its answer. So as long as it is under
-    way it takes up one call of each window and one of the calls a second; and until the first answer has
+    way it uses one call of each window and one of the calls a second; and until the first answer has
     told what is left, one call goes alone.
 
     :param reserve: the part of each window (0.0–0.9) that is left to other programs on the key.

@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 _QUIET_WAIT = 1.0
 #: Waits up to this are for the calls a second, and no reason to give up.
 _SHORT_WAIT = 1.0
-#: How many times its timeout a whole response may take, so that one that drips does not take for ever.
+#: How many times its timeout a whole response may take, so that a slow drip ends too.
 _LONGEST = 10
 _PROXY_AUTHENTICATION = 407
 _REQUIRED_HEADERS = {

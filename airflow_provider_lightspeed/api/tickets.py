@@ -216,7 +216,7 @@ def list_tickets(
 
     A row is malformed if it is not valid JSON in UTF-8, has no positive id, or a switch is neither true nor false.
 
-    :param keep_malformed: return a `RejectedTicket` for each malformed row, in its place in the list, and for each
+    :param keep_malformed: return a `RejectedTicket` for each malformed row, in the order of the list, and for each
         without a legible ``createdAt`` too. Otherwise the call fails with an error that names the first malformed one,
         and `created_at` with one that names a ticket without a legible ``createdAt``.
     """

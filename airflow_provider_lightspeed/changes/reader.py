@@ -25,7 +25,7 @@ def read_changes(
     :param after: number of the last file that was read; 0 for all.
     :param aws_conn_id: connection to S3.
     :raises LightspeedChangesLostError: (while going through) if a file is missing: retention has removed what comes after
-        the number. Begin again from ``current``.
+        the number. Start over from ``current``.
     """
     from airflow_provider_lightspeed.s3.client import connect, s3_errors
 

@@ -28,7 +28,7 @@ def read_settings(
 ) -> ClientSettings:
     """Read who asks which shop.
 
-    :param extra: the connection's extra as JSON data: on an event loop Airflow hands it over by another call.
+    :param extra: the connection's extra as JSON data: on an event loop Airflow returns it from another call.
     :param arguments: options that go before the extra's.
     :raises LightspeedConfigurationError: if one of them cannot be right. It names the connection.
     """
@@ -111,7 +111,7 @@ def _base_url(connection: Connection) -> str:
 
 
 def mask_credentials(settings: ClientSettings) -> None:
-    """Keep everything that would let somebody in out of the logs, in the form in which it is sent too."""
+    """Mask all credentials in the logs, also in the form in which they are sent."""
     for secret in (
         settings.key,
         settings.secret,

@@ -73,7 +73,7 @@ class WriteOptions:
 
     @property
     def for_staging(self) -> dict[str, Any]:
-        """boto's arguments for a staged part: an ACL that opens it to nobody but the bucket's owner."""
+        """boto's arguments for a staged part: an ACL only for the bucket's owner."""
         is_of_owner = self.acl_policy is not None and self.acl_policy.startswith("bucket-owner-")
         return self.for_objects if is_of_owner else self._encryption
 

@@ -40,6 +40,8 @@ class Staging:
         first, slash, rest = key.partition("/") if "/" in key else ("", "", key)
         self._client = client
         self._bucket = bucket
+        #: Where rows go that can't be read; a reader of the export does not look there.
+        self.rejected_key = f"{first}{slash}_rejected/{rest}.jsonl"
         self._of_owner = f"{first}{slash}_staging/{rest}/{owner or export}/"
         self.folder = f"{self._of_owner}{export}/"
         self._options = options
@@ -53,6 +55,16 @@ class Staging:
         key = self.new_key()
         self._client.put_object(Bucket=self._bucket, Key=key, Body=bytes(data), **self._options)
         return Chunk(key.removeprefix(self.folder), len(data))
+
+    def write_rejected(self, data: bytes) -> None:
+        """Write, or replace, the object with rows that can't be read."""
+        self._client.put_object(
+            Bucket=self._bucket,
+            Key=self.rejected_key,
+            Body=data,
+            ContentType="application/x-ndjson",
+            **self._options,
+        )
 
     def has(self, chunks: Iterable[Chunk]) -> bool:
         """Return whether all these parts are there."""

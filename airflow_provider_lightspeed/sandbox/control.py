@@ -26,7 +26,7 @@ class Control:
         self._gateway = gateway
 
     def answer(self, request: Request) -> Reply:
-        """Carry out a control call; mistakes come back as errors in the API's form."""
+        """Run a control call; mistakes come back as errors in the API's form."""
         try:
             content = self._dispatch(request)
         except LookupError as error:

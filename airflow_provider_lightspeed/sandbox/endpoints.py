@@ -61,7 +61,7 @@ class Endpoints:
         self._routes = [(re.compile(path), methods) for path, methods in routes.items()]
 
     def answer(self, request: Request) -> Reply:
-        """Carry out a request.
+        """Run a request.
 
         :raises ApiError: the API refuses it.
         """

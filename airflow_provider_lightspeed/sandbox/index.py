@@ -33,7 +33,7 @@ class Index:
         return len(self.keys)
 
     def add(self, number: int, rank: int) -> None:
-        """Put an id in its place."""
+        """Insert an id in order."""
         insort(self.keys, rank << _ID_BITS | number)
 
     def remove(self, number: int, rank: int) -> None:

@@ -32,6 +32,7 @@ from airflow_provider_lightspeed.s3.staging import Staging
 from airflow_provider_lightspeed.s3.target import ExportTarget
 from airflow_provider_lightspeed.transfers.export import Export
 from airflow_provider_lightspeed.transfers.progress import Progress, SavedProgress
+from airflow_provider_lightspeed.transfers.quarantine import Quarantine
 from airflow_provider_lightspeed.transfers.redaction import Redaction
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class ExportJob:
 
     :param shop: stands for the shop.
     :param skip_if_empty: whether no object is written if no ticket matches.
+    :param quarantine: whether malformed tickets are written aside.
     """
 
     shop: str
@@ -67,6 +69,7 @@ class ExportJob:
     include_messages: bool
     skip_if_empty: bool
     replace: bool
+    quarantine: bool
     options: WriteOptions
 
     @property
@@ -81,7 +84,15 @@ class ExportJob:
             "exclude": sorted(self.redaction.exclude),
             "text": sorted(self.redaction.text_columns),
         }
-        values = [self.shop, self.bucket, self.key, asdict(self.tickets), layout, self.redaction.name]
+        values = [
+            self.quarantine,
+            self.shop,
+            self.bucket,
+            self.key,
+            asdict(self.tickets),
+            layout,
+            self.redaction.name,
+        ]
         return hashlib.sha256(msgspec.json.encode(values)).hexdigest()
 
     @property
@@ -168,7 +179,7 @@ class ExportAttempt:
             self.progress = Progress.of_object(existing)
             self._staging.remove_earlier()
             return int(existing["bytes"])
-        if not self._staging.has(self.progress.chunks):
+        if not self._staging.has(self.progress.staged):
             log.warning(
                 "The staged parts of an earlier try are gone: a lifecycle rule of the bucket has removed them, or a "
                 "person. Starting over"
@@ -214,18 +225,19 @@ class ExportAttempt:
 
     def _read_list(self, max_wait: float | None) -> int:
         while True:
-            hook = self._hook(max_wait)
+            hook, redaction = self._hook(max_wait), self._job.redaction
             export = Export(
                 hook.get_conn(),
                 self._job.tickets,
                 file_format=self._job.file_format,
-                redaction=self._job.redaction,
+                redaction=redaction,
                 fetch=hook.iter_ticket_messages if self._job.include_messages else None,
                 target=self._target,
                 staging=self._staging,
                 progress=self.progress,
                 saved=self._saved,
                 skip_if_empty=self._job.skip_if_empty,
+                quarantine=Quarantine(with_raw=not any(redaction.name)) if self._job.quarantine else None,
             )
             try:
                 size = export.run()

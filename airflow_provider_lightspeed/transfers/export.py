@@ -15,7 +15,7 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedIncompleteListError,
     LightspeedQuotaExhaustedError,
 )
-from airflow_provider_lightspeed.api.paging import Page
+from airflow_provider_lightspeed.api.paging import Cursor, Page
 from airflow_provider_lightspeed.api.rate_limit import humanize
 from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Request, TicketFilter, count_tickets
 from airflow_provider_lightspeed.bulk.cancellation import Cancelled
@@ -24,6 +24,7 @@ from airflow_provider_lightspeed.s3.staging import Staging
 from airflow_provider_lightspeed.s3.target import ExportTarget
 from airflow_provider_lightspeed.transfers.messages import with_messages
 from airflow_provider_lightspeed.transfers.progress import RESTART_MARGIN, Progress, SavedProgress
+from airflow_provider_lightspeed.transfers.quarantine import Quarantine
 from airflow_provider_lightspeed.transfers.redaction import Redaction
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class Export:
     :param fetch: the messages of a ticket id, if they are part of the export.
     :param saved: keeps progress for the next try.
     :param skip_if_empty: whether no object is written if no ticket matches.
+    :param quarantine: takes malformed tickets; without one they are an error.
     :raises LightspeedQuotaExhaustedError: (from `run`) when the quota needs longer than the client waits. `progress` is
         saved and can be resumed, unless `can_resume` is false: then only from what was saved last.
     """
@@ -63,6 +65,7 @@ class Export:
         progress: Progress,
         saved: SavedProgress,
         skip_if_empty: bool = False,
+        quarantine: Quarantine | None = None,
     ) -> None:
         self.progress = progress
         self._client = client
@@ -74,6 +77,7 @@ class Export:
         self._staging = staging
         self._saved = saved
         self._skip_if_empty = skip_if_empty
+        self._quarantine = quarantine
         self._buffer = bytearray()
         self._tickets_staged = progress.tickets
         # Written before this try, and not yet seen again.
@@ -97,9 +101,11 @@ class Export:
         """Fetch what is left, publish the object and return its size."""
         self._wait_for_quota()
         self._format.resume(self.progress.format_state)
+        if self._quarantine is not None and self.progress.quarantine:
+            self._quarantine.decode(b"".join(self._staging.read([self.progress.quarantine])))
         try:
             with _loaded_is_kept():
-                for page in self._client.iter_pages(self._tickets, self.progress.cursor):
+                for page in self._pages(self.progress.cursor):
                     self._process_page(page)
             self._confirm_empty()
         except LightspeedQuotaExhaustedError:
@@ -112,7 +118,11 @@ class Export:
             raise
         finally:
             self.progress.calls = self._calls_before + self._client.calls
+        self._write_rejected()
         return 0 if self._skip_if_empty and not self.progress.tickets else self._publish()
+
+    def _pages(self, cursor: Cursor | None) -> Iterator[Page]:
+        return self._client.iter_pages(self._tickets, cursor, keep_malformed=self._quarantine is not None)
 
     def _confirm_empty(self) -> None:
         """Read an empty list again before it replaces an object with tickets: a shop that fails over may answer so."""
@@ -122,7 +132,7 @@ class Export:
         if existing is None or existing.get("tickets") == "0":
             return
         log.info("No ticket matches, but %s has some: reading the list again", self._target.uri)
-        for page in self._client.iter_pages(self._tickets):
+        for page in self._pages(None):
             if page.tickets:
                 raise LightspeedIncompleteListError(
                     f"the shop listed no ticket, and then some. {self._target.uri} stays as it is", seen=0
@@ -135,6 +145,8 @@ class Export:
             self.progress.not_before = None
 
     def _process_page(self, page: Page) -> None:
+        if self._quarantine is not None:
+            self._quarantine.add(page.rejected)
         fresh = [row for row in page.tickets if row["id"] not in self._to_skip]
         tickets = cast("list[dict[str, Any]]", fresh)
         if self._fetch:
@@ -191,6 +203,9 @@ class Export:
 
     def _stage(self) -> None:
         progress = self.progress
+        if self._quarantine is not None and len(self._quarantine) != progress.rejected:
+            progress.quarantine = self._staging.add(self._quarantine.encode())
+            progress.rejected = len(self._quarantine)
         if progress.tickets == self._tickets_staged:
             return
         self._buffer += self._format.flush()
@@ -199,9 +214,23 @@ class Export:
         self._buffer.clear()
         self._tickets_staged = progress.tickets
 
+    def _write_rejected(self) -> None:
+        if self._quarantine:
+            self.progress.rejected = len(self._quarantine)
+            self._staging.write_rejected(self._quarantine.encode())
+            log.warning(
+                "%d malformed tickets are not in the export, but in %s: %s",
+                self.progress.rejected, self._staging.rejected_key, self._quarantine.summary,
+            )  # fmt: skip
+
     def _publish(self) -> int:
         progress = self.progress
-        counts = {"tickets": progress.tickets, "min-id": progress.min_id, "max-id": progress.max_id}
+        counts = {
+            "tickets": progress.tickets,
+            "min-id": progress.min_id,
+            "max-id": progress.max_id,
+            "rejected": progress.rejected,
+        }
         metadata = {name: str(value) for name, value in counts.items() if value is not None}
         return self._target.publish(
             self._format.finish(self._chunks()),
@@ -254,7 +283,7 @@ class Export:
 def _loaded_is_kept() -> Generator[None]:
     """Leave what is loaded out of garbage collection: Airflow is large, and tickets by the thousand make it run often."""
     if gc.get_freeze_count():
-        yield  # somebody else's
+        yield  # another task's
         return
     gc.freeze()
     try:

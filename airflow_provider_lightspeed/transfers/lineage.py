@@ -1,4 +1,4 @@
-"""What OpenLineage is told of an export. It is loaded by the OpenLineage provider alone, where that is installed."""
+"""What OpenLineage gets of an export. Only the OpenLineage provider loads it, if that is installed."""
 
 from __future__ import annotations
 

@@ -25,6 +25,8 @@ class Progress(msgspec.Struct):
     :ivar seen_ids: tickets that are written, and that the list from the cursor on may show again.
     :ivar chunks: the staged parts.
     :ivar format_state: the format's state after them.
+    :ivar quarantine: the staged part with malformed tickets.
+    :ivar rejected: how many these are.
     :ivar upload: id of the multipart upload that a killed try may have left open.
     :ivar expected: about how many tickets there are; None: not asked yet; 0: unknown.
     :ivar not_before: when the quota is back.
@@ -37,6 +39,8 @@ class Progress(msgspec.Struct):
     chunks: list[Chunk] = msgspec.field(default_factory=list)
     format_state: list[int] = msgspec.field(default_factory=list)
     upload: str = ""
+    quarantine: Chunk | None = None
+    rejected: int = 0
     tickets: int = 0
     min_id: int | None = None
     max_id: int | None = None
@@ -55,10 +59,15 @@ class Progress(msgspec.Struct):
         """Return the progress of the export that published an object, from the object's metadata."""
         numbers = {
             name.replace("-", "_"): int(metadata[name])
-            for name in ("tickets", "min-id", "max-id", "calls")
+            for name in ("tickets", "min-id", "max-id", "calls", "rejected")
             if name in metadata
         }
         return cls(metadata["export"], metadata["job"], **numbers)  # type: ignore[arg-type]
+
+    @property
+    def staged(self) -> list[Chunk]:
+        """All staged parts."""
+        return [*self.chunks, *([self.quarantine] if self.quarantine else [])]
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON values."""

@@ -51,7 +51,7 @@ class Redaction:
 
     :param exclude: fields to drop.
     :param hashed: fields to replace by a keyed SHA-256 (HMAC): the same customer has the same hash in every export
-        with the same key, and without the key nobody can find the customer by trying all ids.
+        with the same key, and without the key the customer can't be found by trying all ids.
     :param key: the key; needed to hash.
     :raises LightspeedConfigurationError: if a field is unknown or can't be hashed, or the key is missing or short.
     """

@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import datetime
 from functools import cached_property
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_lightspeed._airflow import (
     AirflowSkipException,
@@ -86,6 +86,8 @@ class LightspeedTicketsToS3Operator(BaseOperator):
     :param replace: whether an object that is there may be replaced. If not, the task fails, and of two runs at
         once only one wins.
     :param skip_if_empty: whether the task is skipped, and no object written, when no ticket matches.
+    :param on_malformed: ``fail``: a ticket that can't be read fails the task. ``quarantine``: it is left out, counted
+        in the result as ``rejected``, and written to ``_rejected/`` below the first folder of the key.
     :param include_messages: whether each ticket carries its conversation: one call more for each ticket.
     :param exclude_fields: fields that are left out; ``messages.message`` is the text of each message (templated).
     :param hash_fields: fields that are replaced by a keyed SHA-256, so that the same person stays joinable:
@@ -95,7 +97,7 @@ class LightspeedTicketsToS3Operator(BaseOperator):
     :param encrypt: whether S3 encrypts the object with its own key.
     :param kms_key_id: KMS key with which S3 encrypts the object (templated).
     :param acl_policy: canned ACL of the object (templated).
-    :param deferrable: whether the worker is let go of when the quota needs longer than the connection's
+    :param deferrable: whether the task frees its worker slot when the quota needs longer than the connection's
         ``max_wait`` (default: ``[operators] default_deferrable``). If not, the task waits.
     :param lightspeed_conn_id: connection to the shop (templated).
     :param aws_conn_id: connection to S3 (templated). It needs the rights to put, get, list and delete below the
@@ -142,6 +144,7 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         csv_bom: bool = False,
         replace: bool = False,
         skip_if_empty: bool = False,
+        on_malformed: Literal["fail", "quarantine"] = "fail",
         include_messages: bool = False,
         exclude_fields: Sequence[str] = (),
         hash_fields: Sequence[str] = (),
@@ -168,6 +171,7 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         self.csv_bom = csv_bom
         self.replace = replace
         self.skip_if_empty = skip_if_empty
+        self.on_malformed = on_malformed
         self.include_messages = include_messages
         self.exclude_fields = exclude_fields
         self.hash_fields = hash_fields
@@ -255,6 +259,8 @@ class LightspeedTicketsToS3Operator(BaseOperator):
             "bytes": size,
             "calls": progress.calls,
         }
+        if self.on_malformed == "quarantine":
+            result["rejected"] = progress.rejected
         events: Any = context.get("outlet_events")
         for outlet in self.outlets if events is not None else ():
             # Lineage entities (File, Table, …) have no events.
@@ -284,6 +290,7 @@ class LightspeedTicketsToS3Operator(BaseOperator):
             include_messages=self.include_messages,
             skip_if_empty=self.skip_if_empty,
             replace=self.replace,
+            quarantine=self.on_malformed == "quarantine",
             options=WriteOptions(self.encrypt, self.kms_key_id, self.acl_policy),
         )
 
@@ -340,6 +347,10 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         require_rendered(self, "s3_key", "lightspeed_conn_id")
         require_rendered(self, "created_from", "created_to", hint=NO_DATA_INTERVAL)
         require_rendered(self, *_OPTIONS, hint="leave it out if it is not wanted")
+        if self.on_malformed not in {"fail", "quarantine"}:
+            raise LightspeedConfigurationError(
+                f"on_malformed must be fail or quarantine, got {self.on_malformed!r}"
+            )
 
 
 def _owner(context: Context) -> str:

@@ -157,7 +157,7 @@ def test_wrong_credentials_are_said_in_plain_words(
     monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", wrong)
     assert main([]) == 1
     complaint = capsys.readouterr().err
-    assert "does not accept the API key and secret of the connection" in complaint
+    assert "Check the API key and secret of the connection" in complaint
     assert "not-the-secret" not in complaint
     with pytest.raises(LightspeedAuthenticationError):
         LightspeedHook().probe()

@@ -55,7 +55,7 @@ _EXPORT = {
 }
 _CHANGES = {
     "exclude_fields": ["memo"],
-    "hash_key_variable": "key",
+    "hash_secret_variable": "key",
     "encrypt": True,
     "kms_key_id": "key",
     "acl_policy": "private",

@@ -66,9 +66,9 @@ _WIDE = 4 * 3600
 _PAGES_AT_RISK = 5
 #: Moments that its cursor holds at most: some 30 kB.
 _SAMPLE = 2048
-#: It takes up to ten calls to detect the zone: too many for a list of fewer pages.
+#: Detecting the zone costs up to ten calls: too many for a list of fewer pages.
 _PAGES_WORTH_A_ZONE = 8
-#: Pages in a row that show nothing new: the shop ignores the page number.
+#: Pages in a row that show nothing new (the shop ignores the page number), or only the end of the list.
 _MAX_IDLE_PAGES = 4
 
 
@@ -77,7 +77,7 @@ class _Pass:
 
     :ivar ids: what was read, in the order of the list.
     :ivar unbroken: whether each page has shown that row, so that nothing can be missing between two pages.
-    :ivar ended: whether the end was seen: a page that starts with rows read before, and is half empty.
+    :ivar ended: whether the end was seen: the last row, and a page half empty after it.
     :ivar regular: whether all pages were full but the last, without repeated rows.
     """
 
@@ -124,8 +124,10 @@ class _Pass:
             self.depth += (section.limit - section.size) // 2 + 1
         self.ids.extend(row["id"] for row in rows)
         self._known.update(row["id"] for row in rows)
-        self._idle = 0 if rows else self._idle + 1
-        self.ended = section.half_empty and shows_last
+        near_end = section.half_empty and shows_last
+        # Tickets may come as fast as the end is read: it is not read forever.
+        self._idle = 0 if rows and not near_end else self._idle + 1
+        self.ended = near_end and not rows
         if rows and self._short:
             self.regular = False  # that page was not the last
         self._short = section.size < limit

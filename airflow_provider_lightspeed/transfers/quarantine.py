@@ -1,0 +1,65 @@
+"""Malformed tickets, kept aside so that one of them does not stop an export."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable
+
+import msgspec
+
+from airflow_provider_lightspeed.api.errors import LightspeedMalformedResponseError
+from airflow_provider_lightspeed.api.tickets import RejectedTicket
+
+#: More than this is no exception any more: the shop answers in another way than this version knows.
+_MOST = 1000
+_SHOWN = 5
+
+
+class Quarantine:
+    """The malformed tickets of one export, each once.
+
+    :param with_raw: whether their bytes are kept; not if fields are to be left out or hashed, since in what can't
+        be read they can't be.
+    """
+
+    def __init__(self, *, with_raw: bool) -> None:
+        self._with_raw = with_raw
+        self._lines: dict[str, bytes] = {}
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def add(self, tickets: Iterable[RejectedTicket]) -> None:
+        """Add tickets; one that is there already (a page that was read twice) is there once.
+
+        :raises LightspeedMalformedResponseError: if there are too many.
+        """
+        for ticket in tickets:
+            row = hashlib.sha256(ticket.raw).hexdigest()[:16]
+            line = {"id": ticket.id, "reason": ticket.reason, "row": row}
+            if self._with_raw:
+                line["raw_base64"] = base64.b64encode(ticket.raw).decode()
+            self._lines.setdefault(row if ticket.id is None else str(ticket.id), msgspec.json.encode(line))
+        if len(self._lines) > _MOST:
+            raise LightspeedMalformedResponseError(
+                f"more than {_MOST} tickets of the shop are malformed, such as {self.summary}. No object was written"
+            )
+
+    def encode(self) -> bytes:
+        """Return a line of JSON for each ticket."""
+        return b"".join(line + b"\n" for line in self._lines.values())
+
+    def decode(self, data: bytes) -> None:
+        """Take over what `encode` returned in an earlier try."""
+        for line in data.splitlines():
+            ticket = msgspec.json.decode(line)
+            key = ticket["row"] if ticket["id"] is None else str(ticket["id"])
+            self._lines[key] = line
+
+    @property
+    def summary(self) -> str:
+        """The first few, by id, with what is wrong with them."""
+        tickets = [msgspec.json.decode(line) for line in list(self._lines.values())[:_SHOWN]]
+        shown = "; ".join(f"{ticket['id'] or 'one without id'}, {ticket['reason']}" for ticket in tickets)
+        return shown + ("; …" if len(self._lines) > _SHOWN else "")

@@ -1,0 +1,137 @@
+"""Shops with tickets that can't be read, and shops that answer once with an empty list."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from airflow_provider_lightspeed.api.errors import (
+    LightspeedIncompleteListError,
+    LightspeedMalformedResponseError,
+)
+from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed
+from airflow_provider_lightspeed.sandbox import NO_LIMITS, Sandbox, ShopConfig
+from airflow_provider_lightspeed.transfers import export as export_module
+from demo.s3_server import S3Server
+from tests.integration.exporting import export, keys, new_task, read
+from tests.integration.gateways import proxy
+
+pytestmark = pytest.mark.usefixtures("aws")
+
+BAD = {2600: "surrogate", 2700: "bytes", 2800: "no-date", 2900: "zero-date"}
+TARGET = {"s3_key": "a/b/t.jsonl.gz"}
+
+
+@pytest.fixture
+def shop(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    config = ShopConfig(
+        tickets=600,
+        first_id=2500,
+        end=datetime(2026, 6, 1, tzinfo=UTC),
+        days=60,
+        limits=NO_LIMITS,
+        burst_limit=0,
+        id_step=1,
+        unreadable=BAD,
+    )
+    with Sandbox(config) as shop:
+        assert set(BAD) <= set(shop.shop.ids())
+        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", shop.airflow_connection())
+        yield shop
+
+
+def rejected(server: S3Server, bucket: str) -> dict[int, dict[str, Any]]:
+    data = server.client().get_object(Bucket=bucket, Key="a/_rejected/b/t.jsonl.gz.jsonl")["Body"].read()
+    lines = [json.loads(line) for line in data.splitlines()]
+    assert len({line["id"] for line in lines}) == len(lines)
+    return {line["id"]: line for line in lines}
+
+
+def test_they_fail_the_export_unless_asked_for(shop: Sandbox, s3_server: S3Server, s3_bucket: str) -> None:
+    with pytest.raises(LightspeedMalformedResponseError, match=r"ticket 2[6789]00"):
+        export(new_task(), s3_bucket=s3_bucket, **TARGET)
+    assert "a/b/t.jsonl.gz" not in keys(s3_server, s3_bucket)
+    with pytest.raises(LightspeedTaskFailed, match="on_malformed must be fail or quarantine"):
+        export(new_task(), s3_bucket=s3_bucket, **TARGET, on_malformed="skip")
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_they_are_written_aside_and_counted(
+    shop: Sandbox,
+    s3_server: S3Server,
+    s3_bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
+    killed: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(export_module, "_CALLS_AT_RISK", 1)
+    context = new_task()
+    arguments: dict[str, Any] = {"s3_bucket": s3_bucket, **TARGET, "on_malformed": "quarantine"}
+    if killed:
+        calls = iter((False, True))
+
+        def break_at_the_second(*_: Any) -> None:
+            if next(calls):
+                raise OSError("no memory left on this worker")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(export_module.Export, "_report", break_at_the_second)
+            with pytest.raises(OSError, match="worker"):
+                export(context, **arguments)
+    result = export(context, **arguments)
+    assert (result["tickets"], result["rejected"]) == (596, 4)
+    assert {row["id"] for row in read(s3_server, s3_bucket, "a/b/t.jsonl.gz")} == set(shop.shop.ids()) - set(
+        BAD
+    )
+    lines = rejected(s3_server, s3_bucket)
+    assert lines.keys() == BAD.keys()
+    assert b"caf\xe9" in base64.b64decode(lines[2700]["raw_base64"])
+    assert "createdAt" in lines[2800]["reason"]
+    assert keys(s3_server, s3_bucket) == ["a/_rejected/b/t.jsonl.gz.jsonl", "a/b/t.jsonl.gz"]
+    head = s3_server.client().head_object(Bucket=s3_bucket, Key="a/b/t.jsonl.gz")
+    assert head["Metadata"]["rejected"] == "4"
+    assert "4 malformed tickets are not in the export" in caplog.text
+    assert "caf" not in caplog.text
+
+
+def test_where_fields_are_to_stay_in_the_shop_so_do_the_bytes(
+    shop: Sandbox, s3_server: S3Server, s3_bucket: str
+) -> None:
+    export({}, s3_bucket=s3_bucket, **TARGET, on_malformed="quarantine", exclude_fields=["subject"])
+    for line in rejected(s3_server, s3_bucket).values():
+        assert line.keys() == {"id", "reason", "row"}
+
+
+@pytest.mark.parametrize("empty_for", [1, 100])
+def test_one_empty_answer_replaces_nothing(
+    sandbox: Sandbox, s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch, empty_for: int
+) -> None:
+    target = {"s3_bucket": s3_bucket, "s3_key": "a/t.jsonl"}
+    export({}, **target)
+    lists = 0
+
+    def fail_over(_method: str, path: str, _: Any) -> tuple[int, bytes] | None:
+        nonlocal lists
+        if "/tickets.json" not in path:
+            return None
+        lists += 1
+        return (200, b'{"tickets":[]}') if lists <= empty_for else None
+
+    connection = json.loads(sandbox.airflow_connection())
+    with proxy(sandbox.url, fail_over) as address:
+        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", json.dumps({**connection, "host": address}))
+        if empty_for == 1:
+            try:
+                result = export(new_task(), **target, replace=True)
+            except LightspeedIncompleteListError:
+                result = {"tickets": 600}
+            assert result["tickets"] == 600 == len(read(s3_server, s3_bucket, "a/t.jsonl"))
+        else:
+            assert export(new_task(), **target, replace=True)["tickets"] == 0
+            assert lists >= 2
+            assert read(s3_server, s3_bucket, "a/t.jsonl") == []
