@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import wraps
+from inspect import Parameter, signature
 from typing import Any, ParamSpec, TypeVar
 
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
@@ -28,6 +29,12 @@ def record_passed(init: Callable[P, None]) -> Callable[P, None]:
 
     An attribute alone does not show that: a native template, or an XCom that a mapped task gets, may be None.
     """
+    # Where None is the default it may mean "not passed"; where it is not, it can only be a value that is missing.
+    never_none = {
+        name
+        for name, parameter in signature(init).parameters.items()
+        if parameter.kind is Parameter.KEYWORD_ONLY and parameter.default is not None
+    }
 
     @wraps(init)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -36,7 +43,9 @@ def record_passed(init: Callable[P, None]) -> Callable[P, None]:
         # A mapped operator is constructed when it runs. None is then the value of an XCom, not a choice of the author.
         # The attribute is Airflow's; if it is ever gone, None is refused everywhere.
         is_mapped = getattr(operator, "_BaseOperator__from_mapped", True)
-        passed = {name for name, value in kwargs.items() if value is not None or is_mapped}
+        passed = {
+            name for name, value in kwargs.items() if value is not None or is_mapped or name in never_none
+        }
         operator._passed_names = getattr(operator, "_passed_names", frozenset()) | passed
 
     return wrapper
@@ -45,7 +54,7 @@ def record_passed(init: Callable[P, None]) -> Callable[P, None]:
 def passed_names(operator: object, *names: str) -> tuple[str, ...]:
     """Return those of the names that the operator was passed: as arguments, by default_args or by mapping.
 
-    A plain None means "not passed", but not in a mapped task.
+    A plain None means "not passed" where it is the default, but not in a mapped task.
     """
     passed: frozenset[str] = operator._passed_names  # type: ignore[attr-defined] # set by record_passed
     return tuple(name for name in names if name in passed)

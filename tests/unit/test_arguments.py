@@ -12,6 +12,8 @@ from airflow_provider_lightspeed._arguments import (
     parse_instant,
     parse_ticket_filter,
     parse_ticket_ids,
+    record_passed,
+    require_rendered,
 )
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 
@@ -108,3 +110,25 @@ def test_ticket_ids(value: Any, ids: list[int]) -> None:
 def test_no_ticket_ids(value: Any) -> None:
     with pytest.raises(LightspeedConfigurationError):
         parse_ticket_ids(value)
+
+
+class _Operator:
+    _BaseOperator__from_mapped = False
+
+    @record_passed
+    def __init__(self, *, message: Any, memo: Any = "", email: Any = None) -> None:
+        self.message, self.memo, self.email = message, memo, email
+
+
+def test_none_is_no_value_of_an_argument_that_is_required_or_has_another_default() -> None:
+    names = ("message", "memo", "email")
+    require_rendered(_Operator(message="m", email=None), *names)
+    for wrong in ({"message": None}, {"message": "m", "memo": None}, {"message": "m", "email": "None"}):
+        with pytest.raises(LightspeedConfigurationError, match=f"{list(wrong)[-1]} is empty after rendering"):
+            require_rendered(_Operator(**wrong), *names)
+
+
+def test_none_is_a_missing_value_in_a_mapped_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_Operator, "_BaseOperator__from_mapped", True)
+    with pytest.raises(LightspeedConfigurationError, match="email is empty after rendering"):
+        require_rendered(_Operator(message="m", email=None), "email")

@@ -6,6 +6,7 @@ import base64
 import gzip
 import json
 import zlib
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,6 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
+from airflow_provider_lightspeed.api.paging import Cursor
+from airflow_provider_lightspeed.api.paging.cursors import (
+    OldestFirstCursor,
+    PlannedSlice,
+    ReaderState,
+    SliceCursor,
+)
+from airflow_provider_lightspeed.api.paging.timezone import FilterZone
 from airflow_provider_lightspeed.bulk.cancellation import Cancelled, CancelToken
 from airflow_provider_lightspeed.bulk.job import Job, Result, Status
 from airflow_provider_lightspeed.bulk.targets import parse_lines, read_targets
@@ -20,6 +29,11 @@ from airflow_provider_lightspeed.bulk.targets import parse_lines, read_targets
 _IDS = st.integers(1, 10**9)
 _CHANGES = st.none() | st.just("") | st.just("2026-01-02T03:04:05+00:00")
 _RESULTS = st.builds(Result, st.sampled_from(Status), _CHANGES, st.text(max_size=5))
+_READER = ReaderState(FilterZone(timedelta(hours=2), "Europe/Amsterdam"), seen=7, longest=250, boundary=7)
+_CURSORS: list[Cursor] = [
+    OldestFirstCursor(_READER, last=7, inclusive=False),
+    SliceCursor(_READER, True, [PlannedSlice(9, 3), PlannedSlice(None, 0)], 5, 7200, [[7, 5]]),
+]
 
 
 @st.composite
@@ -29,7 +43,7 @@ def jobs(draw: st.DrawFn) -> Job:
     ids = st.sampled_from(sorted(plan))
     results = draw(st.dictionaries(ids, _RESULTS, max_size=20))
     in_flight = dict.fromkeys(draw(st.sets(ids)) - results.keys(), "a b")
-    cursor = draw(st.none() | st.just({"order": "oldest", "after": 7}))
+    cursor = draw(st.none() | st.sampled_from(_CURSORS))
     return Job(
         request_hash="x",
         plan=plan,

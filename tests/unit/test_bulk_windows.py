@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from math import inf
@@ -17,6 +18,8 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedQuotaExhaustedError,
     LightspeedTooLateError,
 )
+from airflow_provider_lightspeed.api.paging.cursors import OldestFirstCursor, ReaderState
+from airflow_provider_lightspeed.api.paging.timezone import FilterZone
 from airflow_provider_lightspeed.bulk import refresh
 from airflow_provider_lightspeed.bulk.cancellation import CancelToken
 from airflow_provider_lightspeed.bulk.change import BulkChange
@@ -109,13 +112,18 @@ class Client:
 
     def iter_pages(self, tickets: Any, cursor: Any = None, *, max_wait: float | None = None) -> Iterator[Any]:
         ids = sorted(key for key in self.shop.tickets if key > (tickets.since_id or 0))
-        first = cursor["done"] if cursor else 0
+        first = bisect_right(ids, cursor.last) if cursor else 0
         for start in range(first, len(ids) + 1, _PAGE):
             self.call(SimpleNamespace(method="GET", path="tickets/count.json"), max_wait=max_wait)
             page = [dict(self.shop.tickets[key]) for key in ids[start : start + _PAGE]]
-            yield SimpleNamespace(
-                tickets=page, cursor={"done": start + _PAGE} if self.shop.resumable else None
-            )
+            last = max(ids[: start + _PAGE], default=0)
+            yield SimpleNamespace(tickets=page, cursor=cursor_after(last) if self.shop.resumable else None)
+
+
+def cursor_after(last: int) -> OldestFirstCursor:
+    """Resume a walk above a ticket."""
+    reader = ReaderState(zone=FilterZone(), seen=0, longest=_PAGE, boundary=last)
+    return OldestFirstCursor(reader, last, inclusive=False)
 
 
 def change(**arguments: Any) -> BulkChange:
