@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
@@ -131,10 +131,14 @@ class World:
         self.filled = True
         if self.hidden:
             # So long a run of rows left out that it fills half a page would look like the end of the list.
-            hidden_at = -3
-            for index, row in enumerate(sorted(self.rows.values(), key=self._key())):
-                row.hidden = row.hidden and index - hidden_at > 2
-                hidden_at = index if row.hidden else hidden_at
+            hidden_at: dict[str | None, int] = {}
+            positions: Counter[str | None] = Counter()
+            for row in sorted(self.rows.values(), key=self._key()):
+                lists = (None, row.email)
+                row.hidden = row.hidden and all(positions[of] - hidden_at.get(of, -9) > 3 for of in lists)
+                if row.hidden:
+                    hidden_at |= {of: positions[of] for of in lists}
+                positions.update(lists)
         return self
 
     def add(self, created: int, updated: int | None) -> None:

@@ -33,7 +33,17 @@ def calls(world: World, wanted: TicketFilter | None = None, **options: Any) -> i
 @pytest.mark.parametrize("order", ["oldest", "newest", "unordered", "last_change", "last_change_asc"])
 @pytest.mark.parametrize("size", [0, 1, 249])
 def test_one_page_costs_two_calls(order: str, size: int) -> None:
-    assert calls(world_of(size, order=order)) <= 2
+    assert calls(world_of(size, order=order)) == 2
+
+
+@pytest.mark.parametrize("order", ["unordered", "last_change", "last_change_asc"])
+def test_a_page_as_long_as_those_of_some_shops_costs_one_call_more_without_order(order: str) -> None:
+    assert calls(world_of(100, order=order)) == 3
+
+
+@pytest.mark.parametrize("order", ["oldest", "newest"])
+def test_a_full_page_costs_two_calls_in_order(order: str) -> None:
+    assert calls(world_of(250, order=order)) == 2
 
 
 @pytest.mark.parametrize("changed", [0.0, 0.3])
@@ -65,16 +75,24 @@ def test_newest_first(size: int, gap: int, changed: float) -> None:
 @pytest.mark.parametrize("deletes", [0.1, 1.0, 5.0])
 @pytest.mark.parametrize("gap", [1, 5])
 def test_newest_first_where_tickets_come_and_go(gap: int, deletes: float, inserts: float) -> None:
-    """Answers that overlap cost a tenth more; those that did not, until a deletion is noticed, are bridged."""
     world = world_of(10_000, order="newest", gap=gap, inserts=inserts, deletes=deletes)
     assert calls(world) <= 1.08 * 40 + 6
 
 
-@pytest.mark.parametrize("deletes", [0.05, 1.0])
-@pytest.mark.parametrize("inserts", [0.0, 0.5])
-def test_newest_first_where_tickets_go_from_a_long_list(deletes: float, inserts: float) -> None:
-    world = world_of(30_000, order="newest", inserts=inserts, deletes=deletes)
-    assert calls(world) <= 1.08 * 120 + 6
+@pytest.mark.parametrize(
+    "churn",
+    [
+        {},
+        {"changed": 0.0},
+        {"deletes": 1.0},
+        {"deletes": 1.0, "inserts": 1.0, "changes": 3.0},
+        {"deletes": 10.0},
+        {"deletes": 10.0, "inserts": 1.0, "changes": 3.0},
+    ],
+    ids=str,
+)
+def test_newest_first_in_a_long_list(churn: dict[str, float]) -> None:
+    assert calls(world_of(30_000, order="newest", **churn)) <= 1.08 * 120 + 6
 
 
 @pytest.mark.parametrize("inserts", [0.1, 1.0, 5.0])
@@ -104,7 +122,9 @@ def test_no_order(size: int, zone: str, order: str) -> None:
 def test_no_order_where_tickets_crowd(size: int, a_minute: int, zone: str, order: str) -> None:
     created = (END - (size - number) * 60 // a_minute for number in range(size))
     world = World(order=order, filter_zone=zone, seed=size + a_minute).fill(created, gap=5, changed=0.3)
-    assert calls(world) <= 3 * ceil(size / 250) + 9
+    # By last change, a list may look like one by id for some pages, which come on top.
+    looks_ordered = 3 * (order == "last_change_asc")
+    assert calls(world) <= 3 * ceil(size / 250) + 6 + looks_ordered
 
 
 @pytest.mark.parametrize("order", ["unordered", "last_change"])
@@ -112,7 +132,7 @@ def test_no_order_where_tickets_crowd(size: int, a_minute: int, zone: str, order
 def test_no_order_where_tickets_crowd_so_much_that_all_is_read_twice(size: int, order: str) -> None:
     created = (END - (size - number) // 100 for number in range(size))
     world = World(order=order, seed=size).fill(created, gap=5, changed=0.3)
-    assert calls(world) <= 3 * ceil(size / 250) + 6
+    assert calls(world) <= 2.2 * ceil(size / 250) + 7
 
 
 def window(world: World, size: int) -> tuple[TicketFilter, int]:
@@ -146,7 +166,7 @@ def test_newest_first_in_a_window_of_a_zone_to_find_out(size: int, naive: bool, 
         size + 2_000, order="newest", filter_zone=zone, naive=naive, answer_zone="Europe/Amsterdam"
     )
     wanted, size = window(world, size)
-    assert calls(world, wanted) <= 1.1 * ceil(size / 250) + 15
+    assert calls(world, wanted) <= 1.08 * ceil(size / 250) + 6 + 10
 
 
 @pytest.mark.parametrize("order", ["oldest", "newest", "unordered"])
@@ -154,13 +174,13 @@ def test_a_narrow_window_costs_what_is_near_it(order: str) -> None:
     world = world_of(8_000, order=order, filter_zone="America/New_York")
     middle = datetime.fromtimestamp(END - 4_000 * SPACING, UTC)
     wanted = TicketFilter(created_from=middle, created_to=middle + timedelta(hours=1))
-    assert calls(world, wanted) <= 16
+    assert calls(world, wanted) <= 20
 
 
 @pytest.mark.parametrize("order", ["unordered", "last_change", "last_change_asc"])
 @pytest.mark.parametrize("stops", [(0,), (3,), (2, 2), (12,)])
 def test_no_order_stopped_and_resumed(order: str, stops: tuple[int, ...]) -> None:
-    """Each stop is at a cursor: what was read until there is not read again."""
+    """Each stop is at a cursor: what was read until there is not read again. But slices are checked more."""
     size = 12_000
     assert calls(world_of(size, order=order), stop_after=stops) <= 3 * ceil(size / 250) + 6
     assert calls(world_of(size, order=order), stop_after=stops) <= 1.25 * calls(world_of(size, order=order))

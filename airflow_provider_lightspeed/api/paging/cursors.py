@@ -57,7 +57,6 @@ class NewestFirstCursor(msgspec.Struct, frozen=True, tag="newest_first"):
 class SampleCursor(msgspec.Struct, frozen=True, tag="sample"):
     """Resume the sampling of creation times that comes before slices.
 
-    :param count: tickets that the shop counted.
     :param depth: rows read.
     :param newest: id and ``createdAt`` of the newest ticket.
     :param seconds: a selection of the creation times, ascending.
@@ -65,7 +64,6 @@ class SampleCursor(msgspec.Struct, frozen=True, tag="sample"):
     """
 
     reader: ReaderState
-    count: int
     depth: int
     newest: dict[str, Any] | None
     seconds: list[int]

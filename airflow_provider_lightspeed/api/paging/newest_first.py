@@ -67,8 +67,11 @@ def newest_first(
         if reader.counts_exactly and reader.maybe_ordered_by_update:
             count = yield from reader.count()
     in_first, margin, idle = reader.seen, ceil(drift), 0
+    near_end = False
     while True:
         page, limit = overlapping(depth - 1 - margin, reader.limit)
+        if near_end:
+            page, limit = _half_empty(depth, reader.limit) or (page, limit)
         section = yield from reader.list(page=page, limit=limit if page > 1 else reader.page_size)
         if not descending(section.ids):
             raise NotInOrder
@@ -79,6 +82,7 @@ def newest_first(
         idle = 0 if fresh and in_chain else idle + 1
         if idle >= _MAX_IDLE_CALLS:
             raise NotInOrder
+        asked_half_empty, near_end = near_end, False
         if not in_chain:
             # Deletions have moved the chain up, out of this page.
             margin = 2 * max(margin, depth - section.start)
@@ -108,11 +112,22 @@ def newest_first(
             break
         if shows_end:
             raise NotInOrder  # there are older tickets, but no page shows them
-        if not fresh:
+        if not fresh and page > 1 and older is None and not asked_half_empty:
+            near_end = True  # a page that starts near the end shows whether it is one
+        elif not fresh:
             # Rows are left out of this page, so the chain's lowest one is further down.
             depth += (section.limit - section.size + 1) // 2
     if reader.maybe_ordered_by_update and first is not None:
         yield from _read_top(reader, first, count, reader.seen - in_first)
+
+
+def _half_empty(depth: int, limit: int) -> tuple[int, int] | None:
+    """Choose page and limit such that the page starts in the chain, and is half empty if the chain is the list."""
+    for size in range(limit, limit // 2, -1):
+        before, rows = divmod(depth, size)
+        if 0 < rows <= size // 2:
+            return before + 1, size
+    return None
 
 
 def _has_older(reader: ListReader, last: Ticket) -> Walk[bool | None]:
@@ -129,7 +144,7 @@ def _has_older(reader: ListReader, last: Ticket) -> Walk[bool | None]:
         section = yield from reader.list(bounds={"created_at_max": local_time(created, offset + TICK)})
         if any(ticket_id < last["id"] for ticket_id in section.ids):
             return True
-        if section.room and last["id"] in section.ids:
+        if section.half_empty and last["id"] in section.ids:
             return False
     if not reader.counts_exactly or (yield from reader.count()) <= reader.seen:
         return None

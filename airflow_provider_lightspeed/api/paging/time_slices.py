@@ -77,7 +77,7 @@ class _Pass:
 
     :ivar ids: what was read, in the order of the list.
     :ivar unbroken: whether each page has shown that row, so that nothing can be missing between two pages.
-    :ivar ended: whether the end was seen: the last row, and room for more.
+    :ivar ended: whether the end was seen: the last row, and a page half empty after it.
     :ivar regular: whether all pages were full but the last, without repeated rows.
     """
 
@@ -139,14 +139,12 @@ class _Pass:
 class _Sample:
     """What a plain walk by page has seen.
 
-    :param count: how many tickets the shop counted before.
     :param newest: id and ``createdAt`` of the newest ticket of its first page.
     :param order: the pass itself; None if it was resumed.
     :param seconds: when tickets were created, ascending.
     :param regular: whether all pages were full.
     """
 
-    count: int
     newest: dict[str, Any] | None
     order: _Pass | None
     seconds: array[int]
@@ -249,10 +247,11 @@ def _sample_pages(reader: ListReader, cursor: SampleCursor | None, *, resumable:
     :param cursor: where an earlier sampling was stopped.
     """
     if cursor is None:
-        count = yield from reader.count()
+        if reader.counted is None:
+            yield from reader.count()  # an estimate for the caller
         order, newest, seconds, regular = _Pass(reader), None, array("q"), True
     else:
-        count, newest, regular = cursor.count, cursor.newest, cursor.regular
+        newest, regular = cursor.newest, cursor.regular
         order, seconds = _Pass(reader, depth=cursor.depth), _interpolate(cursor.seconds, cursor.depth)
     pages = 0
     while (rows := (yield from order.read())) is not None:
@@ -271,13 +270,11 @@ def _sample_pages(reader: ListReader, cursor: SampleCursor | None, *, resumable:
             def position(
                 state: ReaderState, newest: dict[str, Any] | None = newest, some: list[int] = some
             ) -> SampleCursor:
-                return SampleCursor(state, count, order.depth, newest, some, regular and order.regular)
+                return SampleCursor(state, order.depth, newest, some, regular and order.regular)
 
             yield reader.emit([], position)
     unbroken = order if cursor is None else None
-    return _Sample(
-        count, newest, unbroken, array("q", sorted(seconds)), regular and order.regular and order.ended
-    )
+    return _Sample(newest, unbroken, array("q", sorted(seconds)), regular and order.regular and order.ended)
 
 
 def _interpolate(seconds: Sequence[int], count: int) -> array[int]:

@@ -26,10 +26,12 @@ from airflow_provider_lightspeed.api.paging.reader import (
 )
 from airflow_provider_lightspeed.api.paging.time_slices import time_slices
 from airflow_provider_lightspeed.api.paging.timezone import FilterZone
-from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, TicketFilter
+from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Ticket, TicketFilter
 
 #: Page sizes that shops have are multiples of this.
 _ROUND = 5
+#: How often a short list is read while it moves.
+_TRIES = 5
 
 
 def walk(
@@ -78,9 +80,12 @@ def walk(
     reader.track_updated_at(first.rows, newest_first=in_order is newest_first)
     ordered_by_id = in_order is not None and not reader.maybe_ordered_by_update
     is_tiny = first.size < SMALLEST_PAGE
-    if (is_tiny or (first.size < page_size and not ordered_by_id)) and (yield from _is_whole(reader, first)):
-        yield reader.emit(first.rows)
-        return
+    if is_tiny or (first.size < page_size and not ordered_by_id):
+        whole = yield from _read_short_list(reader, first)
+        if whole is not None:
+            reader.boundary = max(row["id"] for row in whole)
+            yield reader.emit(whole)
+            return
     if in_order is not None:
         try:
             yield from in_order(reader, first)
@@ -106,23 +111,35 @@ def _guess_order(first: Section) -> Callable[[ListReader, Section], Walk[None]] 
     return oldest_first if ascending(first.ids) else newest_first if descending(first.ids) else None
 
 
-def _is_whole(reader: ListReader, first: Section) -> Walk[bool]:
-    """Return whether the first page shows the whole list, in any order.
+def _read_short_list(reader: ListReader, first: Section) -> Walk[list[Ticket] | None]:
+    """Return the tickets of a list that fits one page, in any order; None if it does not, or moves too fast.
 
-    The next question starts at its last row: it must show that row, alone, and have room for more.
-    If the page is as long as pages of some shops are, the list must not have moved meanwhile either.
+    The next question starts at the last row: it must show that row, alone, and have room for more. If the
+    page is as long as pages of some shops are, the list must not have moved meanwhile either.
     """
-    if first.size < SMALLEST_PAGE:
-        behind = yield from reader.list(page=2, limit=SMALLEST_PAGE)
-        return not behind.rows
-    page, limit = overlapping(first.size - 1, reader.limit)
-    end = yield from reader.list(page=page, limit=limit)
-    if not end.room or end.rows != first.rows[-1:]:
-        return False
-    if first.size % _ROUND == 0:
+    for _ in range(_TRIES):
+        if first.size < SMALLEST_PAGE:
+            behind = yield from reader.list(page=2, limit=SMALLEST_PAGE)
+            is_whole = not behind.rows
+        else:
+            page, limit = overlapping(first.size - 1, reader.limit)
+            behind = yield from reader.list(page=page, limit=limit)
+            is_whole = behind.room and behind.rows == first.rows[-1:]
+        if is_whole and first.size % _ROUND:
+            return first.rows
+        if not behind.room:
+            return None
+        # Twice, since two servers may answer in turn, of which one lags behind.
         again = yield from reader.list()
-        return again.rows == first.rows
-    return True
+        if not is_whole or again.rows != first.rows:
+            other = yield from reader.list()
+            again = other if is_whole else again
+        if is_whole and again.rows == first.rows:
+            return first.rows
+        if not again.rows or again.size >= reader.page_size:
+            return None
+        first = again
+    return None
 
 
 def _resume(reader: ListReader, cursor: Cursor) -> Walk[None]:
