@@ -19,6 +19,7 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedNotFoundError,
     LightspeedQuotaExhaustedError,
 )
+from airflow_provider_lightspeed.api.paging import Cursor, Page
 from airflow_provider_lightspeed.api.tickets import Request, TicketFilter, get_ticket
 from airflow_provider_lightspeed.changes.compare import Comparison, Entry, Known, Limits, entry_of
 from airflow_provider_lightspeed.changes.coverage import (
@@ -81,7 +82,7 @@ class Client(Protocol):
     def calls(self) -> int:
         """API calls so far."""
 
-    def iter_pages(self, tickets: TicketFilter, cursor: Any = None) -> Iterator[Any]:
+    def iter_pages(self, tickets: TicketFilter, cursor: Cursor | None = None) -> Iterator[Page]:
         """Read the list, page by page."""
 
     def call(self, request: Request) -> Any:
@@ -126,7 +127,7 @@ class Progress(msgspec.Struct, kw_only=True):
     started: datetime
     base: int
     coverage: Coverage
-    cursor: Any = None
+    cursor: Cursor | None = None
     parts: list[Chunk] = msgspec.field(default_factory=list)
     ended: datetime | None = None
     gone: list[int] = msgspec.field(default_factory=list)
@@ -351,7 +352,7 @@ class Scan:
         progress.ended = self._now()
         self._save_in_time()
 
-    def _take(self, page: Any, comparison: Comparison) -> None:
+    def _take(self, page: Page, comparison: Comparison) -> None:
         self._see(page.tickets, comparison)
         if page.cursor is not None:
             self.progress.cursor = page.cursor

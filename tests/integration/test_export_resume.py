@@ -444,7 +444,7 @@ def test_an_empty_window_can_skip(sandbox: Sandbox, s3_server: S3Server, s3_buck
 def test_fields_are_dropped_and_hashed(
     sandbox: Sandbox, s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AIRFLOW_VAR_LIGHTSPEED_HASH_KEY", "a-key-of-some-length")
+    monkeypatch.setenv("AIRFLOW_VAR_LIGHTSPEED_HASH_SECRET", "a-key-of-some-length")
     fields = {"exclude_fields": ["memo"], "hash_fields": ["customer_id"]}
     export({}, s3_bucket=s3_bucket, s3_key="t.parquet", **fields)
     rows = read(s3_server, s3_bucket, "t.parquet")

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Generator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import pytest
 
 from airflow_provider_lightspeed._airflow import DAG, TaskDeferred
 from airflow_provider_lightspeed.api.client import LightspeedClient
-from airflow_provider_lightspeed.api.paging import Page
+from airflow_provider_lightspeed.api.tickets import Request
 from airflow_provider_lightspeed.sandbox import Sandbox
 from airflow_provider_lightspeed.sensors.tickets import NewTicketSensor
 from tests.airflow_with import airflow_with
@@ -88,16 +88,29 @@ def test_native_texts_of_templates(sandbox: Sandbox) -> None:
 def test_memory_holds_no_tickets(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     number = 20_000
 
-    def pages(*_: Any) -> Iterator[Page]:
-        for start in range(1, number, 250):
-            tickets: list[Any] = [
-                {"id": i, "createdAt": "2026-01-01T00:00:00+00:00", "memo": f"{i:2000}"}
-                for i in range(start, start + 250)
-            ]
-            yield Page(tickets, None, start, None)
+    def answer(request: Request[Any]) -> list[Any]:
+        """Return the tickets above an id, oldest first, and those changed last are not the newest."""
+        asked = request.query
+        start = int(asked.get("since_id", 0)) + 1
+        return [
+            {
+                "id": i,
+                "createdAt": "2026-01-01T00:00:00+00:00",
+                "updatedAt": f"2026-01-02T00:00:0{-i % 10}+00:00",
+                "memo": f"{i:2000}",
+            }
+            for i in range(start, min(start + int(asked["limit"]), number + 1))
+        ]
 
-    monkeypatch.setattr(LightspeedClient, "iter_pages", pages)
-    monkeypatch.setattr(LightspeedClient, "run", lambda *_: number)
+    def run(_: LightspeedClient, question: Generator[Request[Any], Any, Any]) -> Any:
+        request = next(question)
+        try:
+            while True:
+                request = question.send(answer(request))
+        except StopIteration as end:
+            return end.value
+
+    monkeypatch.setattr(LightspeedClient, "run", run)
     sensor = NewTicketSensor(task_id="wait", since_id=0)
     tracemalloc.start()
     result = sensor.poke({}).xcom_value

@@ -14,7 +14,9 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from botocore.response import StreamingBody
 
 from airflow_provider_lightspeed.api.errors import LightspeedNotFoundError
-from airflow_provider_lightspeed.api.paging import Page
+from airflow_provider_lightspeed.api.paging import Cursor, Page
+from airflow_provider_lightspeed.api.paging.cursors import OldestFirstCursor, ReaderState
+from airflow_provider_lightspeed.api.paging.timezone import FilterZone
 from airflow_provider_lightspeed.api.tickets import Request, TicketFilter
 from airflow_provider_lightspeed.changes.files import FORMATS
 from airflow_provider_lightspeed.changes.log import ChangeLog, Identity
@@ -206,8 +208,11 @@ class Shop:
             values.append(value)
         return set(values)
 
-    def iter_pages(self, tickets: TicketFilter, cursor: Any = None) -> Iterator[Page]:
-        last = cursor["last"] if cursor else tickets.since_id or 0
+    def iter_pages(self, tickets: TicketFilter, cursor: Cursor | None = None) -> Iterator[Page]:
+        last = tickets.since_id or 0
+        if cursor is not None:
+            assert isinstance(cursor, OldestFirstCursor)
+            last = cursor.last
         while True:
             self.calls += 1
             self.asked.append("list")
@@ -217,7 +222,9 @@ class Shop:
                 return
             last = listed[-1]
             page: Any = [self.change(self.tickets[one]) for one in listed]
-            yield Page(page, {"last": last}, self.calls, None)
+            reader = ReaderState(FilterZone(), seen=self.calls, longest=PAGE, boundary=last)
+            position = OldestFirstCursor(reader, last, inclusive=False)
+            yield Page(page, position, reader.seen, counted=None, boundary=last, rejected=[])
 
     def call(self, request: Request) -> Any:
         self.calls += 1

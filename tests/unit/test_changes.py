@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedNotFoundError
+from airflow_provider_lightspeed.changes import scan as scan_module
 from airflow_provider_lightspeed.changes.compare import Comparison, Entry, Known, Limits, entry_of
 from airflow_provider_lightspeed.changes.coverage import (
     Scope,
@@ -29,7 +31,7 @@ from airflow_provider_lightspeed.changes.scan import LightspeedTooManyChangesErr
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed
 from airflow_provider_lightspeed.formats import Layout
 from airflow_provider_lightspeed.formats.columns import Columns
-from tests.unit.changes_world import IDENTITY, PREFIX, START, S3InMemory, World, replay, ticket
+from tests.unit.changes_world import IDENTITY, PREFIX, START, Killed, S3InMemory, World, replay, ticket
 
 COLUMNS = Columns(Layout(flatten=True))
 TICKET = ticket(2546, datetime(2026, 7, 1, 10, tzinfo=UTC), "Where is my order?", isClosed=True)
@@ -508,6 +510,25 @@ class TestEmptyShop:
         assert world.current() == (0, {})
         world.shop.create()
         assert world.scan(scan="full").inserted == 1
+
+
+def test_a_resumed_scan_reads_on_after_the_last_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scan_module, "_CALLS_AT_RISK", 1)
+    world, saved = World(), []
+    for _ in range(9):
+        world.shop.create()
+
+    def kill(_: str) -> None:
+        if world.shop.calls == 3:
+            raise Killed
+
+    world.shop.disturb = kill
+    with pytest.raises(Killed):
+        world.scan(save=saved.append)
+    result = world.scan(json.loads(json.dumps(saved[-1])))
+    assert (result.inserted, result.tickets) == (9, 9)
+    # Two pages and the one under way; then the third page and the empty one.
+    assert world.shop.calls == 5
 
 
 def test_which_scan_is_due() -> None:

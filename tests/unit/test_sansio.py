@@ -434,20 +434,24 @@ def test_a_cancelled_call_is_under_way_no_more() -> None:
 
 
 def test_a_walk_makes_its_calls_and_hands_its_pages_over() -> None:
-    world = World(listed(*range(1, 251)), listed(*range(251, 254)))
+    # A page that may be the last is followed by a question that starts one ticket lower: the end is seen.
+    end = [listed(500, 501, 502), listed(502)]
+    world = World(listed(*range(1, 251)), listed(*range(250, 500)), *end)
     wanted = TicketFilter(since_id=0)
     world.end_of(world.core.pages_flow(wanted))
     assert [[row["id"] for row in page.tickets] for page in world.pages] == [
         list(range(1, 251)),
-        [251, 252, 253],
+        list(range(251, 500)),
+        [500, 501, 502],
     ]
-    first, second = world.pages
-    assert first.cursor
+    assert world.replies == []
+    _, second, third = world.pages
+    assert second.cursor
 
-    again = World(listed(*range(251, 254)))
-    again.end_of(again.core.pages_flow(wanted, first.cursor))
-    assert again.pages == [second]
-    assert again.asked() == world.asked()[1:]
+    again = World(*end)
+    again.end_of(again.core.pages_flow(wanted, second.cursor))
+    assert again.pages == [third]
+    assert again.asked() == world.asked()[2:]
 
 
 def test_a_walk_tries_the_zone_of_the_settings_first_and_waits_no_longer_than_its_caller_wants() -> None:
