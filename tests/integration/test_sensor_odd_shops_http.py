@@ -32,7 +32,7 @@ def _run(run: object, **options: Any) -> list[int]:
 
 
 def test_tickets_that_become_visible_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    with _shop(monkeypatch, late_every=3, late_seconds=1.0) as shop:
+    with _shop(monkeypatch, late_every=3, late_seconds=15.0) as shop:
         monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", shop.airflow_connection())
         _run("first")
         new = shop.add_tickets(9)
