@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_lightspeed.api.paging import usual_calls
 from airflow_provider_lightspeed.api.tickets import TicketFilter
 from tests.unit.paging_world import World, run
 
@@ -184,3 +185,10 @@ def test_no_order_stopped_and_resumed(order: str, stops: tuple[int, ...]) -> Non
     size = 12_000
     assert calls(world_of(size, order=order), stop_after=stops) <= 3 * ceil(size / 250) + 6
     assert calls(world_of(size, order=order), stop_after=stops) <= 1.25 * calls(world_of(size, order=order))
+
+
+@pytest.mark.parametrize("order", ["oldest", "newest"])
+@pytest.mark.parametrize("size", [0, 249, 250, 2_600, 10_000])
+def test_the_estimate_is_near(size: int, order: str) -> None:
+    taken = calls(world_of(size, order=order))
+    assert taken - 3 <= usual_calls(size) <= 1.08 * taken + 4
