@@ -238,7 +238,7 @@ def lake_follows_its_log(lake: Lake) -> None:
 def lake_is_the_shop(scenario: Scenario, shop: Sandbox, lake: Lake) -> None:
     """Each ticket is as the shop had it when the log was complete, or since.
 
-    A ticket that nobody touched later is as the shop has it now.
+    A ticket without later changes is as the shop has it now.
     """
     options = scenario.shop
     live, deleted = shop.shop.tickets(), shop.shop.deleted()
