@@ -86,8 +86,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Iter
     )
     s3_server.client().create_bucket(Bucket="exports")
     with Sandbox(small) as one, Sandbox(ShopConfig(tickets=300)) as two:
-        # Nor defers it for a moment only: the trigger would fire before a busy scheduler has heard that the task's process
-        # has ended, and Airflow takes the queued task, whose process has ended, for a failed one.
+        # Waits of less than 20 seconds are slept: Airflow takes a task for a failed one if its deferral is over before the
+        # scheduler has processed the end of the process that deferred.
         impatient = {"max_wait": 20, "calls_per_second": 0}
         home = AirflowHome.create(
             directory / "airflow",
