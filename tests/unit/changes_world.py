@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -55,19 +55,13 @@ class S3InMemory:
         data = body if isinstance(body, (bytes, bytearray)) else body.read()
         there = self.objects.get(key)
         if "IfNoneMatch" in given and "IfNoneMatch" in self.conditions and there is not None:
-            raise _error("PreconditionFailed", 412)
+            raise s3_error("PreconditionFailed", 412)
         if "IfMatch" in given and "IfMatch" in self.conditions:
             if there is None:
-                raise _error("NoSuchKey", 404)
+                raise s3_error("NoSuchKey", 404)
             if given["IfMatch"] != _etag(there[0]):
-                raise _error("PreconditionFailed", 412)
-        if f"{PREFIX}/changes/" in key:
-            assert there is None, f"a committed file was replaced: {key}"
-            seq = int(metadata["seq"])
-            suffix = key[key.index(".") :]
-            assert seq == 1 or any(name.endswith(f"/{seq - 1:020}{suffix}") for name in self.objects)
-        elif there is not None and metadata and "seq" in metadata:
-            assert int(metadata["seq"]) >= int(there[1]["seq"]), f"{key} went back"
+                raise s3_error("PreconditionFailed", 412)
+        check_write(key, metadata, {name: found[1].get("seq") for name, found in self.objects.items()})
         self.objects[key] = (bytes(data), dict(metadata or {}))
         self.disturb(f"after put {key}")
         return {"ETag": _etag(data)}
@@ -76,7 +70,7 @@ class S3InMemory:
         key = given["Key"]
         self._before("get", key)
         if key not in self.objects:
-            raise _error("NoSuchKey", 404, _NoSuchKeyError)
+            raise s3_error("NoSuchKey", 404, _NoSuchKeyError)
         data, metadata = self.objects[key]
         body = StreamingBody(io.BytesIO(data), len(data))
         return {"Body": body, "ETag": _etag(data), "Metadata": metadata}
@@ -85,7 +79,7 @@ class S3InMemory:
         key = given["Key"]
         self._before("head", key)
         if key not in self.objects:
-            raise _error("404", 404)
+            raise s3_error("404", 404)
         data, metadata = self.objects[key]
         return {"Metadata": metadata, "ContentLength": len(data), "ETag": _etag(data)}
 
@@ -113,11 +107,25 @@ class S3InMemory:
         self.disturb(f"before {request} {key}")
 
 
+def check_write(key: str, metadata: dict[str, str] | None, there: Mapping[str, str | None]) -> None:
+    """Assert what must hold of each write that a store accepts.
+
+    :param there: what the store has, with the numbers of the change files up to which it goes.
+    """
+    if f"{PREFIX}/changes/" in key:
+        assert key not in there, f"a committed file was replaced: {key}"
+        seq = int((metadata or {})["seq"])
+        suffix = key[key.index(".") :]
+        assert seq == 1 or any(name.endswith(f"/{seq - 1:020}{suffix}") for name in there)
+    elif metadata and "seq" in metadata and there.get(key):
+        assert int(metadata["seq"]) >= int(there[key] or 0), f"{key} went back"
+
+
 class _NoSuchKeyError(ClientError):
     pass
 
 
-def _error(code: str, status: int, kind: type[ClientError] = ClientError) -> ClientError:
+def s3_error(code: str, status: int, kind: type[ClientError] = ClientError) -> ClientError:
     response: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
     return kind(response, "Request")
 
@@ -247,13 +255,12 @@ class World:
 
     file_format: str = "jsonl"
     shop: Shop = field(default_factory=Shop)
-    s3: S3InMemory = field(default_factory=S3InMemory)
+    s3: Any = field(default_factory=S3InMemory)
 
     def __post_init__(self) -> None:
         self.columns = Columns(Layout(file_format=self.file_format, flatten=True))
         self.form = FORMATS[self.file_format](self.columns)
-        client: Any = self.s3
-        self.log = ChangeLog(Store(client, "bucket", PREFIX, {}), self.form)
+        self.log = ChangeLog(Store(self.s3, "bucket", PREFIX, {}), self.form)
 
     def scan(
         self,
@@ -261,13 +268,12 @@ class World:
         save: Callable[[dict[str, Any]], None] = lambda _: None,
         **options: Any,
     ) -> Result:
-        client: Any = self.s3
         made = Scan(
             self.log,
             self.shop,
             Options(**{"identity": IDENTITY, "recent": timedelta(seconds=40), **options}),
             row=self.columns.row,
-            parts=lambda name: Staging(client, "bucket", f"{PREFIX}/changes", "", name, {}),
+            parts=lambda name: Staging(self.s3, "bucket", f"{PREFIX}/changes", "", name, {}),
             save=save,
             now=self.shop.now,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -18,7 +18,7 @@ from airflow_provider_lightspeed.api.errors import LightspeedQuotaExhaustedError
 from airflow_provider_lightspeed.changes import scan as scan_module
 from airflow_provider_lightspeed.changes.coverage import as_of
 from airflow_provider_lightspeed.exceptions import LightspeedStorageError
-from tests.unit.changes_world import PREFIX, Killed, World, lost_response, replay
+from tests.unit.changes_world import PREFIX, Killed, S3InMemory, World, lost_response, replay, s3_error
 
 DISTURBANCES = st.sampled_from([
     "create",
@@ -28,6 +28,8 @@ DISTURBANCES = st.sampled_from([
     "return",
     "kill",
     "lose",
+    "conflict",
+    "twice",
     "quota",
     "other",
     "other recent",
@@ -42,11 +44,13 @@ def often_saved(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Crashes(RuleBasedStateMachine):
+    store: Callable[[], Any] = S3InMemory
+
     @initialize(
         file_format=st.sampled_from(["jsonl", "jsonl", "jsonl", "parquet"]), tickets=st.integers(0, 14)
     )
     def begin(self, file_format: str, tickets: int) -> None:
-        self.world = World(file_format)
+        self.world = World(file_format, s3=type(self).store())
         self.random = random.Random(tickets)
         self.committed: dict[str, bytes] = {}
         self.progress: dict[str, Any] | None = None
@@ -195,6 +199,14 @@ class Crashes(RuleBasedStateMachine):
             if what == "lose":
                 if request.startswith(("before", "after")):
                     raise lost_response()
+            elif what == "conflict":
+                # Another write is under way, and comes to nothing.
+                if request.startswith("before put") and "/_staging/" not in request:
+                    raise s3_error("ConditionalRequestConflict", 409)
+            elif what == "twice":
+                # The response was lost, and boto has sent it again.
+                if request.startswith("after put") and "/_staging/" not in request:
+                    raise s3_error("PreconditionFailed", 412)
             elif what == "quota":
                 if request in {"list", "get"}:
                     raise LightspeedQuotaExhaustedError(
