@@ -11,7 +11,7 @@ from hypothesis import settings
 
 from airflow_provider_lightspeed.changes import scan as scan_module
 from demo.s3_server import S3Server
-from tests.unit.changes_world import check_write
+from tests.unit.changes_world import check_delete, check_write
 from tests.unit.test_changes_crash import Crashes
 
 
@@ -90,6 +90,7 @@ class S3OnServer:
 
     def delete_object(self, **given: Any) -> None:
         self.disturb(f"before delete {given['Key']}")
+        check_delete(given["Key"], self.there)
         self.client.delete_object(**self.at(given["Key"]))
         self.there.pop(given["Key"], None)
 
