@@ -363,11 +363,11 @@ class LightspeedTicketChangesToS3Operator(BaseOperator):
         return LightspeedHook(self.lightspeed_conn_id, max_wait=max_wait)
 
     def _redaction(self, hook: LightspeedHook) -> Redaction:
-        from airflow_provider_lightspeed.transfers.redaction import Redaction
+        from airflow_provider_lightspeed.transfers.redaction import MESSAGES_ASKED_FOR, Redaction
 
-        needed = [("createdAt", "recent scans need")]
+        needed = [("createdAt", "exclude_fields: recent scans need createdAt, so it can't be left out")]
         if self.include_messages:
-            needed.append(("messages", "include_messages needs"))
+            needed.append(MESSAGES_ASKED_FOR)
         key = hook.get_hash_secret(self.hash_secret_variable) if self.hash_fields else ""
         return Redaction(self.exclude_fields, self.hash_fields, key, needed=needed)
 

@@ -302,13 +302,13 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         return hook
 
     def _redaction(self, hook: LightspeedHook) -> Redaction:
-        from airflow_provider_lightspeed.transfers.redaction import Redaction
+        from airflow_provider_lightspeed.transfers.redaction import MESSAGES_ASKED_FOR, Redaction
 
         return Redaction(
             self.exclude_fields,
             self.hash_fields,
             hook.get_hash_secret(self.hash_secret_variable) if self.hash_fields else "",
-            needed=[("messages", "include_messages needs")] if self.include_messages else (),
+            needed=[MESSAGES_ASKED_FOR] if self.include_messages else (),
         )
 
     def _format(self, key: str, redaction: Redaction) -> Format:
