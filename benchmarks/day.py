@@ -1,12 +1,14 @@
 """One day in the life of a warehouse: what it costs to follow a shop, and how far from the shop it is in the evening.
 
-    .venv/bin/python -m benchmarks.day                     # 100,000 tickets, 24 looks; half an hour or so
+    .venv/bin/python -m benchmarks.day                     # 100,000 tickets, 24 looks; some minutes
+    .venv/bin/python -m benchmarks.day --every-look        # full refreshes too at each look; half an hour or so
     .venv/bin/python -m benchmarks.day --tickets 2000 --looks 4 --output /dev/stdout
 
 Each follower (`benchmarks/contenders/day_….py`) loads the shop in the night, which does not count. Then customers open
 tickets, and the staff answers, closes and deletes some; after each such hour, each follower looks at the shop once.
 The shop stands still meanwhile: what happens to lists that move is measured by `benchmarks.compare`. Hours take
-seconds here. At noon and in the evening each warehouse is compared with the shop.
+seconds here. At noon and in the evening each warehouse is compared with the shop. A full refresh does the same at each
+look, so it looks only then, and its figures are multiplied.
 """
 
 from __future__ import annotations
@@ -53,20 +55,22 @@ class Follower:
 
     :ivar program: in `benchmarks/contenders/`, run with `mode` in an `environment` of its own, or in the project's.
     :ivar keeps: where the warehouse is: in objects below the prefix, or on this machine.
+    :ivar refreshes: whether each look reads and loads everything.
     """
 
     program: str
     environment: str | None = None
     mode: str = ""
     keeps: str = "jsonl"
+    refreshes: bool = False
 
 
 FOLLOWERS = {
     "lightspeed_provider, changes": Follower("day_changes", keeps="parquet"),
     "lightspeed_provider, window exports": Follower("day_windows"),
-    "dlt, full refresh": Follower("day_dlt", "dlt", "replace", keeps="file"),
-    "dlt, scd2": Follower("day_dlt", "dlt", "scd2", keeps="file"),
-    "airbyte, full refresh": Follower("day_airbyte", "airbyte"),
+    "dlt, full refresh": Follower("day_dlt", "dlt", "replace", keeps="file", refreshes=True),
+    "dlt, scd2": Follower("day_dlt", "dlt", "scd2", keeps="file", refreshes=True),
+    "airbyte, full refresh": Follower("day_airbyte", "airbyte", refreshes=True),
 }
 
 
@@ -217,10 +221,13 @@ def _tickets(rows: Iterable[Mapping[str, Any]], names: tuple[str, ...]) -> Ticke
     return {row["id"]: tuple(row[name] or None for name in names[1:]) for row in rows}
 
 
-def spend(shape: Shape, names: list[str]) -> Day:
-    """Let the day pass."""
+def spend(shape: Shape, names: list[str], *, every_look: bool = False) -> Day:
+    """Let the day pass.
+
+    :param every_look: full refreshes look each time, too.
+    """
     config = ShopConfig(tickets=shape.tickets, days=_YEAR, limits=NO_LIMITS, burst_limit=0)
-    calls, sizes, rows = (dict.fromkeys(names, 0) for _ in range(3))
+    calls, sizes, rows, looked = (dict.fromkeys(names, 0) for _ in range(4))
     wrong: dict[str, list[Wrong]] = {name: [] for name in names}
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -253,6 +260,9 @@ def spend(shape: Shape, names: list[str]) -> Day:
             until = datetime.now(UTC).replace(microsecond=0).isoformat()
             is_compared = number in {shape.looks // 2, shape.looks}
             for name, process in processes.items():
+                if FOLLOWERS[name].refreshes and number and not (is_compared or every_look):
+                    continue
+                looked[name] += bool(number)
                 shop.reset_calls()
                 meter.bytes, began = 0, time.monotonic()
                 state = directory / "state.jsonl"
@@ -284,11 +294,16 @@ def spend(shape: Shape, names: list[str]) -> Day:
         date=f"{datetime.now(UTC):%Y-%m-%d}",
         followers={
             name: Followed(
-                calls=calls[name], bytes=sizes[name], rows=rows[name], at_noon=wrong[name][0], in_the_evening=wrong[name][-1]
+                calls=calls[name] * shape.looks // looked[name],
+                bytes=sizes[name] * shape.looks // looked[name],
+                rows=rows[name] * shape.looks // looked[name],
+                looked=looked[name],
+                at_noon=wrong[name][0],
+                in_the_evening=wrong[name][-1],
             )
             for name in names
         },
-    )  # fmt: skip
+    )
 
 
 def main() -> int:
@@ -297,6 +312,7 @@ def main() -> int:
     )
     parser.add_argument("--tickets", type=int, default=Shape.tickets)
     parser.add_argument("--looks", type=int, default=Shape.looks)
+    parser.add_argument("--every-look", action="store_true", help="full refreshes look each time, too")
     parser.add_argument("--only", nargs="+", choices=FOLLOWERS, default=list(FOLLOWERS))
     parser.add_argument(
         "--output", type=Path, help="print the figures as JSON into this file, and leave the page"
@@ -305,7 +321,7 @@ def main() -> int:
     end_in_order_on_signals()
     for name in options.only:
         python(FOLLOWERS[name].environment)
-    day = spend(Shape(options.tickets, options.looks), options.only)
+    day = spend(Shape(options.tickets, options.looks), options.only, every_look=options.every_look)
     if options.output:
         options.output.write_bytes(msgspec.json.format(msgspec.json.encode(day)) + b"\n")
     else:

@@ -175,6 +175,8 @@ def _day(day: Day) -> list[str]:
         ]
         for name, one in day.followers.items()
     ]
+    rest = "Of the full refreshes the looks at noon and in the evening were measured, and multiplied: all are alike."
+    note = f" {rest}" if any(one.looked < day.looks for one in day.followers.values()) else ""
     heads = [
         "",
         "calls",
@@ -188,7 +190,7 @@ def _day(day: Day) -> list[str]:
         f"{day.tickets:,} tickets, {day.looks} looks at the shop, one each hour; {events} on that day. Five of six changes "
         "are in tickets of the last 14 days. The first load, in the night before, does not count.",
         table(heads, lines),
-        f"{day.date}, `python -m benchmarks.day`. {_DAY}",
+        f"{day.date}, `python -m benchmarks.day`.{note} {_DAY}",
     ]
 
 

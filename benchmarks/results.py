@@ -65,6 +65,8 @@ class Followed(msgspec.Struct, frozen=True, kw_only=True):
     """Of the shop's responses."""
     rows: int
     """To be loaded."""
+    looked: int
+    """The looks that were measured. If these are fewer than those of a day, the figures above are multiplied."""
     at_noon: Wrong
     in_the_evening: Wrong
 
