@@ -66,8 +66,8 @@ class Follower:
 
 
 FOLLOWERS = {
-    "lightspeed_provider, changes": Follower("day_changes", keeps="parquet"),
-    "lightspeed_provider, window exports": Follower("day_windows"),
+    "this provider, changes": Follower("day_changes", keeps="parquet"),
+    "this provider, window exports": Follower("day_windows"),
     "dlt, full refresh": Follower("day_dlt", "dlt", "replace", keeps="file", refreshes=True),
     "dlt, scd2": Follower("day_dlt", "dlt", "scd2", keeps="file", refreshes=True),
     "airbyte, full refresh": Follower("day_airbyte", "airbyte", refreshes=True),
@@ -329,7 +329,7 @@ def main() -> int:
         results.day = day
         save(results)
         write_page(results)
-    ours = day.followers.get("lightspeed_provider, changes")
+    ours = day.followers.get("this provider, changes")
     return 0 if ours is None or ours.in_the_evening == Wrong(stale=0, missing=0, ghosts=0) else 1
 
 

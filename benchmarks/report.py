@@ -14,6 +14,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 _PLOTS = "images/benchmarks"
 
 OURS, BARE = "lightspeed_provider", "bare_loop"
+_FOLLOWING = "this provider, changes"
 
 _CHURNING = "100,000 tickets, newest first, 0 ms, churning"
 _SLOW = "100,000 tickets, newest first, 100 ms, quiet"
@@ -144,7 +145,7 @@ def plots(results: Results) -> dict[str, str]:
                 name,
                 one.calls,
                 f"{one.calls:,} calls, {_wrongs(one.in_the_evening)} wrong",
-                name.startswith(OURS),
+                name == _FOLLOWING,
             )
             for name, one in results.day.followers.items()
         ]
@@ -165,7 +166,7 @@ def _day(day: Day) -> list[str]:
     events = ", ".join(f"{number:,} {name}" for name, number in day.events.items())
     lines = [
         [
-            f"**{name}**" if name.startswith(f"{OURS}, changes") else name,
+            f"**{name}**" if name == _FOLLOWING else name,
             f"{one.calls:,}",
             f"{one.calls / _QUOTA:.0%}",
             f"{one.bytes / 1e6:,.0f}",

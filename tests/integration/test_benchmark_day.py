@@ -7,7 +7,7 @@ import pytest
 from benchmarks.day import Shape, spend
 from benchmarks.results import Wrong
 
-CHANGES, WINDOWS = "lightspeed_provider, changes", "lightspeed_provider, window exports"
+CHANGES, WINDOWS = "this provider, changes", "this provider, window exports"
 
 
 @pytest.mark.airflow(since="3.0")  # the benchmarks know the newest Airflow
