@@ -52,6 +52,8 @@ def serving(port: int) -> dict[str, str]:
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": str(port),
         "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
+        # Airflow 3.0 starts four, and ends each that isn't up after five seconds: on a busy machine, all of them.
+        "AIRFLOW__API__WORKERS": "1",
         # Parts that are started one by one would each make up their own.
         "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
         # Fixed ones otherwise.
