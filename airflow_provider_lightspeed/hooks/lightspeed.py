@@ -22,8 +22,8 @@ from airflow_provider_lightspeed.provider_info import (
 
 if TYPE_CHECKING:
     from airflow_provider_lightspeed.api.client import LightspeedClient
+    from airflow_provider_lightspeed.api.probe import ShopReport
     from airflow_provider_lightspeed.api.rate_limit import Quota
-    from airflow_provider_lightspeed.probe import ShopReport
 
 
 _NOT_VISIBLE = (
@@ -282,9 +282,9 @@ class LightspeedHook(BaseHook):
 
         ``print`` the report, or read one result: ``report["order of lists"]``.
         """
-        from airflow_provider_lightspeed.probe import probe
+        from airflow_provider_lightspeed.api.probe import probe_shop
 
-        return probe(self)
+        return probe_shop(self.get_conn())
 
     def test_connection(self) -> tuple[bool, str]:
         """Try the connection with one cheap call; return whether it works, and why not or what the shop says."""
