@@ -47,7 +47,7 @@ $(READY): pyproject.toml $(LOCK)
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraints $(LOCK) --group dev --editable .
 	@touch $@
 
-demo: $(READY) ## a day at the support desk on real Airflow, printed and checked
+demo: $(READY) ## a lake follows a shop through a day, on real Airflow, printed and checked
 	@$(BIN)/python -m demo
 
 ui: $(READY) ## the same in Airflow's web interface, until Ctrl-C (PORT=8080)

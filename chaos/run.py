@@ -121,7 +121,7 @@ def run(scenario: Scenario, environment: Environment) -> Report:
             require(not seen.etags, "the export has failed, and its object is there")
         if states["close"] == "success":
             result = _result(environment, run_id, "close")
-            only_its_targets_are_closed(scenario, shop, before, result)
+            only_its_targets_are_closed(scenario, shop, before, result, environment.logs(run_id, "close"))
         else:
             only_stale_are_closed(scenario, shop, before)
         if states["watch"] == "success":

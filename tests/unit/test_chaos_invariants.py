@@ -22,6 +22,7 @@ from chaos.invariants import (
     logs_are_discreet,
     none_is_buried_alive,
     none_is_written_twice,
+    only_its_targets_are_closed,
     resumes_where_it_stopped,
 )
 from chaos.lake import Lake, columns_of, replay
@@ -69,6 +70,30 @@ def test_writes_in_flight_at_a_cut_may_be_repeated() -> None:
         none_is_written_twice(calls, cuts=0)
     with pytest.raises(BrokenInvariantError, match="9 tickets"):
         none_is_written_twice([*calls, put(8)], cuts=1)
+
+
+def test_the_result_of_a_bulk_close_is_held_against_the_shop() -> None:
+    stale = draw(1)
+    shop = Sandbox(replace(stale.shop, tickets=2, churn=Churn(), oddities=False))
+    before = {
+        number: {**ticket, "isAnswered": True, "isClosed": False, "isTodo": False}
+        for number, ticket in shop.shop.tickets().items()
+    }
+    scenario = replace(stale, shop=shop.backend.config, close_before=datetime(2027, 1, 1, tzinfo=UTC))
+    first, second = before
+    for number in before:
+        shop.update_ticket(number, isClosed=False)
+        shop.shop.update(number, {"is_closed": True}, by=shop.key)
+    result = {"closed": [first], "already": [second], "missing": [], "changed": [], "failed": {}}
+    two_at_once = ["Server indicated the task shouldn't be running anymore. Terminating process"]
+    only_its_targets_are_closed(
+        scenario, shop, before, {**result, "closed": [first, second], "already": []}, [""]
+    )
+    only_its_targets_are_closed(scenario, shop, before, result, two_at_once)
+    with pytest.raises(BrokenInvariantError, match=f"1 tickets .{second}"):
+        only_its_targets_are_closed(scenario, shop, before, result, ["Task killed!"])
+    with pytest.raises(BrokenInvariantError, match=f"1 tickets .{second}"):
+        only_its_targets_are_closed(scenario, shop, before, {**result, "already": []}, two_at_once)
 
 
 def test_an_export_that_starts_over_is_noticed() -> None:
