@@ -42,8 +42,9 @@ def test_a_page_as_long_as_those_of_some_shops_costs_one_call_more_without_order
 
 
 @pytest.mark.parametrize("order", ["oldest", "newest"])
-def test_a_full_page_costs_two_calls_in_order(order: str) -> None:
-    assert calls(world_of(250, order=order)) == 2
+def test_a_full_page_costs_three_calls_in_order(order: str) -> None:
+    """More may follow, or be too new for a replica: its newest end is looked at twice."""
+    assert calls(world_of(250, order=order)) == 3
 
 
 @pytest.mark.parametrize("changed", [0.0, 0.3])
