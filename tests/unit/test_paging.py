@@ -97,7 +97,9 @@ def lies(draw: st.DrawFn) -> dict[str, Any]:
                     "deep": draw(st.sampled_from(["refuse", "empty", "cut"])),
                 }
     if "turn" in drawn and "page_cap" in drawn:
-        drawn["page_cap"] = 10  # a list of exactly one page of another size looks whole, whatever a replica hides
+        drawn["page_cap"] = (
+            10  # a list of exactly one page of another size looks whole, whatever a replica hides
+        )
     return drawn
 
 

@@ -137,7 +137,7 @@ def _read_short_list(reader: ListReader, first: Section) -> Walk[list[Ticket] | 
         if not again.rows or again.size >= reader.page_size:
             return None
         first = again
-        shown = {*again.ids, *other.ids}
+        shown.update(again.ids, other.ids)
     return None
 
 
