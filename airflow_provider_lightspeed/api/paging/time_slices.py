@@ -14,8 +14,8 @@ count between them, agree (`_confirm_by_second_pass`). Neighbouring slices overl
 be most of them, or if they are narrow and the filters' zone is not known, the whole list is read that way
 (`_read_twice`).
 
-A slice may come from a replica that lacks the newest tickets. So at the end, the shop is asked twice for all that is
-newer than the last ones read (`_read_newest`).
+A slice may come from a replica that lacks the newest tickets. So at the end, the shop is asked for all that is
+newer than the last ones read, and mostly twice (`_read_newest`).
 
 Slices are cut in the local time of the filters. Together they cover all of it whatever its zone is.
 """
@@ -72,6 +72,8 @@ _PAGES_AT_RISK = 5
 _SAMPLE = 2048
 #: Detecting the zone costs up to ten calls: too many for a list of fewer pages.
 _PAGES_WORTH_A_ZONE = 8
+#: Nor is a count worth its call there, which is but an estimate for the caller.
+_PAGES_WORTH_A_COUNT = 8
 #: Pages in a row that show nothing new (the shop ignores the page number), or only the end of the list.
 _MAX_IDLE_PAGES = 4
 
@@ -162,30 +164,32 @@ def time_slices(reader: ListReader, cursor: SampleCursor | SliceCursor | None = 
     :raises LightspeedIncompleteListError: if a crowded second can't be read, or the shop ignores
         the page number or the date filters.
     """
-    newest = yield from _read_slices(reader, cursor)
+    newest, confirmed = yield from _read_slices(reader, cursor)
     for _ in range(_TRIES):
-        rest = yield from _read_newest(reader, newest)
+        rest = yield from _read_newest(reader, newest, confirmed=confirmed)
         if rest is None:
             return
         # Many tickets have come meanwhile. They are a list of their own.
-        newest = yield from _read_slices(rest)
+        newest, confirmed = yield from _read_slices(rest)
         reader.seen = rest.seen
     raise reader.incomplete("more tickets come than can be read meanwhile")
 
 
-def _read_newest(reader: ListReader, newest: list[int]) -> Walk[ListReader | None]:
-    """Ask for the newest tickets twice, since a slice may have come from a replica that lacks some.
+def _read_newest(reader: ListReader, newest: list[int], *, confirmed: bool) -> Walk[ListReader | None]:
+    """Ask for the newest tickets, since a slice may have come from a replica that lacks some.
 
     :param newest: the highest ids read.
+    :param confirmed: whether the last call showed the very newest of them; then one more is enough.
     :return: a reader for the tickets above the lowest of them, if they are more than a page.
     """
     floor = newest[0] if len(newest) >= _kept(reader) else None
     found: dict[int, Ticket] = {}
     for page, limit in ((1, reader.page_size), (2, reader.limit)):
-        # Two servers may answer in turn.
-        sections = []
-        for size in (limit, limit - 1):
-            sections.append((yield from reader.list(since_id=floor, page=page, limit=size)))
+        section = yield from reader.list(since_id=floor, page=page, limit=limit)
+        sections = [section]
+        if not (page == 1 and confirmed and section.half_empty and newest[-1] in section.ids):
+            # Two servers may answer in turn.
+            sections.append((yield from reader.list(since_id=floor, page=page, limit=limit - 1)))
         found |= {row["id"]: row for section in sections for row in section.rows}
         if floor is not None and any(ticket_id < floor for ticket_id in found):
             return None  # the shop ignores since_id
@@ -202,8 +206,10 @@ def _kept(reader: ListReader) -> int:
     return max(SMALLEST_PAGE, reader.limit // 3)
 
 
-def _read_slices(reader: ListReader, cursor: SampleCursor | SliceCursor | None = None) -> Walk[list[int]]:
-    """Read slice by slice, and return the highest ids read, ascending.
+def _read_slices(
+    reader: ListReader, cursor: SampleCursor | SliceCursor | None = None
+) -> Walk[tuple[list[int], bool]]:
+    """Read slice by slice; return the highest ids read, ascending, and whether the last call showed them.
 
     All times here are whole seconds, cuts in UTC, the rest in local time.
     """
@@ -228,7 +234,7 @@ def _read_slices(reader: ListReader, cursor: SampleCursor | SliceCursor | None =
             already = reader.sorted_ids()
             newest = already.highest(_kept(reader))
             if proven:
-                return newest
+                return newest, False
         start, recent = None, {}
         first = datetime.fromtimestamp(ends[0] if ends else 0, UTC)
         detected = None
@@ -236,6 +242,8 @@ def _read_slices(reader: ListReader, cursor: SampleCursor | SliceCursor | None =
             detected = yield from detect_offset(reader, [sample.newest])  # type: ignore[list-item]  # id and createdAt are enough
         offset = int((reader.zone.guess(first) if detected is None else detected).total_seconds())
     useless_cuts = 0
+    created: dict[int, int] = {}
+    asked_more = True
     while slices:
         planned = slices.pop(0)
         end = None if planned.end is None else _avoid_dst_boundary(planned.end + offset)
@@ -251,10 +259,11 @@ def _read_slices(reader: ListReader, cursor: SampleCursor | SliceCursor | None =
         moments = sorted(created.values())
         forgotten = max(recent.values(), default=0) - _CLOCK_CHANGE
         offset = _corrected_offset(reader, offset, start, end, moments, forgotten)
-        is_full = not section.room
+        is_full = asked_more = not section.room
         is_short = not regular or len(created.keys() - recent.keys()) < planned.tickets
         if section.room and not section.half_empty and is_short:
             # Rows may be left out of the response, and others behind it.
+            asked_more = True
             more = yield from reader.list(page=2, limit=reader.limit, bounds=bounds)
             is_full = any(ticket_id not in created for ticket_id in more.ids)
         if is_full:
@@ -286,7 +295,9 @@ def _read_slices(reader: ListReader, cursor: SampleCursor | SliceCursor | None =
             return SliceCursor(state, regular, [*slices], start, offset, pairs, newest)
 
         yield reader.emit(fresh, position if slices and not len(already) else None)
-    return newest
+    return newest, not asked_more and len(newest) >= SMALLEST_PAGE and created.keys() >= {
+        *newest[-SMALLEST_PAGE:]
+    }
 
 
 def _seconds(reader: ListReader, rows: Sequence[Ticket]) -> dict[int, int]:
@@ -302,8 +313,6 @@ def _sample_pages(reader: ListReader, cursor: SampleCursor | None, *, resumable:
     :param cursor: where an earlier sampling was stopped.
     """
     if cursor is None:
-        if reader.counted is None:
-            yield from reader.count()  # an estimate for the caller
         order, newest, seconds, regular = _Pass(reader), None, array("q"), True
     else:
         newest, regular = cursor.newest, cursor.regular
@@ -319,6 +328,8 @@ def _sample_pages(reader: ListReader, cursor: SampleCursor | None, *, resumable:
             newest = newest or {"id": highest, "createdAt": told}
             # All that follows is read after this ticket was there.
             reader.boundary = max(reader.boundary, highest)
+        if pages == _PAGES_WORTH_A_COUNT and reader.counted is None:
+            yield from reader.count()
         if resumable and pages % _PAGES_AT_RISK == 0:
             some = sorted(seconds)[:: -(-len(seconds) // _SAMPLE) or 1]
 
