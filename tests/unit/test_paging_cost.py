@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_lightspeed.api.paging import usual_calls
 from airflow_provider_lightspeed.api.tickets import TicketFilter
 from tests.unit.paging_world import World, run
 
@@ -193,3 +194,10 @@ def test_no_order_stopped_and_resumed(order: str, stops: tuple[int, ...]) -> Non
     stopped = calls(world_of(STOPPED, order=order), stop_after=stops)
     assert stopped <= 3 * ceil(STOPPED / 250) + 6
     assert stopped <= 1.25 * calls_without_a_stop(order)
+
+
+@pytest.mark.parametrize("order", ["oldest", "newest"])
+@pytest.mark.parametrize("size", [0, 249, 250, 2_600, 10_000])
+def test_the_estimate_is_near(size: int, order: str) -> None:
+    taken = calls(world_of(size, order=order))
+    assert taken - 3 <= usual_calls(size) <= 1.08 * taken + 4
