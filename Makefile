@@ -47,15 +47,15 @@ $(READY): pyproject.toml $(LOCK)
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraints $(LOCK) --group dev --editable .
 	@touch $@
 
-demo: $(READY) ## a day at the support desk on real Airflow, printed and checked
+demo: $(READY) ## a lake follows a shop through a day, on real Airflow, printed and checked
 	@$(BIN)/python -m demo
 
 ui: $(READY) ## the same in Airflow's web interface, until Ctrl-C (PORT=8080)
 	@$(BIN)/python -m demo.ui --port $(PORT)
 
-# Most of it is waiting, for windows of quota above all.
-PYTEST = -m pytest -n 3 --dist loadfile
-ALL_TESTS := tests/unit tests/integration tests/dags tests/system
+# Much of it is waiting, for windows of quota above all. Files start in the order of `testpaths`, the longest first.
+PYTEST = -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+ALL_TESTS := tests/system tests/dags tests/integration tests/unit
 
 test: $(READY) ## unit and integration tests, and each operator and sensor in a DAG (ARGS="-k export" chooses)
 	@$(BIN)/python $(PYTEST) $(ARGS)

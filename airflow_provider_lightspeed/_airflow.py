@@ -94,19 +94,19 @@ async def get_async_connection(conn_id: str) -> tuple[Connection, dict[str, Any]
 
     :param conn_id: id of the connection.
     """
-    # An import: names of this module exist once they are asked for.
+    # Imports: names of this module exist once they are asked for.
+    from asgiref.sync import sync_to_async
+
     from airflow_provider_lightspeed._airflow import BaseHook, Connection
+
+    def look_up() -> Connection:
+        return BaseHook.get_connection(conn_id)
 
     # Airflow 3.1 to 3.3.1 have an async look-up that masks secrets with a blocking call: it raises
     # DeadlockImminentError when another trigger talks to Airflow at the same time. Older versions have none.
-    if hasattr(Connection, "aextra_dejson"):
-        connection = await BaseHook.aget_connection(conn_id)
+    masks_async = hasattr(Connection, "aextra_dejson")
+    connection = await (BaseHook.aget_connection(conn_id) if masks_async else sync_to_async(look_up)())
+    # A secrets backend may return a connection of Airflow's database model, which masks with a blocking call too.
+    if hasattr(connection, "aextra_dejson"):
         return connection, await connection.aextra_dejson()
-
-    from asgiref.sync import sync_to_async
-
-    def look_up() -> tuple[Connection, dict[str, Any]]:
-        connection = BaseHook.get_connection(conn_id)
-        return connection, connection.extra_dejson
-
-    return await sync_to_async(look_up)()
+    return connection, await sync_to_async(lambda: connection.extra_dejson)()

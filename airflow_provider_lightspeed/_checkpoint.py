@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -62,6 +63,29 @@ def clear_generation(context: Context | Mapping[str, Any]) -> list[int | str | N
     instance, run = context.get("ti"), context.get("dag_run")
     started = getattr(run, "start_date", None)
     return [getattr(instance, "max_tries", None), started.isoformat() if started else None]
+
+
+def digest(*values: object) -> str:
+    """Return twelve characters that stand for some values."""
+    return hashlib.sha256(repr(values).encode()).hexdigest()[:12]
+
+
+def task_key(context: Context | Mapping[str, Any]) -> str:
+    """Name the task instance, the same in each try; empty without one."""
+    instance: Any = context.get("ti")
+    if instance is None:
+        return ""
+    return digest(instance.dag_id, instance.run_id, instance.task_id, instance.map_index)
+
+
+def task_generation(operator: BaseOperator, context: Context | Mapping[str, Any]) -> str:
+    """Name the tries of the task instance until it succeeds or is cleared; empty without one.
+
+    Between the last thing that a try does and Airflow's noting its success, it may be killed. To the next try all looks
+    as after a success, but for this.
+    """
+    key = task_key(context)
+    return digest(key, operator.retries, *clear_generation(context)) if key else ""
 
 
 class SendGuard:

@@ -2,7 +2,7 @@
 
     make bench                                  # the default scenarios, ten minutes or so
     make bench ARGS="--full"                    # up to a million tickets, with latency too; more than an hour
-    make bench ARGS="--full --go-on"            # what an interrupted run has not measured yet
+    make bench ARGS="--full --go-on"            # what was never measured
     make bench ARGS="--full --latency 0"        # only the scenarios without
     make bench ARGS="--tickets 10000 --rounds 1 --only bare_loop lightspeed_provider --output /dev/stdout"
 
@@ -36,12 +36,12 @@ import msgspec
 
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Churn, Sandbox, ShopConfig
 from benchmarks import chores
-from benchmarks.report import OURS, Measured, Row, environment, page, table
+from benchmarks.report import OURS, PAGE, environment, table, write_page
+from benchmarks.results import RESULTS, Chore, Measured, Results, Row, load, save
 from demo.processes import end_in_order_on_signals
 from demo.s3_server import S3Server
 
 ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / ".bench" / "results.json"
 BUCKET = "benchmark"
 CONTENDERS = {
     "lightspeed_provider": None,
@@ -267,7 +267,7 @@ def compare(
             )
 
 
-def chore_texts(imports: list[str]) -> list[tuple[str, str]]:
+def chore_texts(imports: list[str]) -> list[Chore]:
     """Measure what is not an export."""
     print("\nclosing 300 tickets", flush=True)
     closed = chores.close_tickets(300)
@@ -281,7 +281,7 @@ def chore_texts(imports: list[str]) -> list[tuple[str, str]]:
         if name in {*imports, "Airflow's SDK alone"}
     }
     return [
-        (
+        Chore(
             "Closing 300 tickets",
             "At 100 ms a call; the shop allows 20 calls a second, which makes 15 s the least. The provider makes eight "
             "calls at once and reads each ticket first; the bare loop makes one call after another, and reads none.\n\n"
@@ -290,12 +290,12 @@ def chore_texts(imports: list[str]) -> list[tuple[str, str]]:
                 [[name, f"{s / bare_seconds:.2f}", f"{s:.1f}", n] for name, (s, n) in closed.items()],
             ),
         ),
-        (
+        Chore(
             "200 watchers of one shop, 10 intervals",
             f"{calls} calls by 200 deferred sensors in one triggerer, since they share their polls; a poll for each would "
             "be 2,000. All of them heard of the next new ticket.",
         ),
-        (
+        Chore(
             "What a DAG file waits for",
             "Seconds for the import in a new Python. The provider's and the HttpOperator's include Airflow's SDK, which a "
             "DAG file loads anyway; the others are as their programs import them, without Airflow.\n\n"
@@ -325,10 +325,10 @@ def main() -> int:
     parser.add_argument("--latency", type=float, help="scenarios with this latency only, in seconds")
     parser.add_argument("--rounds", type=int, help="of each scenario (default: 3; 1 where it takes long)")
     parser.add_argument(
-        "--go-on", action="store_true", help=f"keep what {RESULTS.name} holds of earlier runs"
+        "--go-on", action="store_true", help=f"measure only what {RESULTS.name} does not hold yet"
     )
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
-    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "benchmarks.md")
+    parser.add_argument("--output", type=Path, default=PAGE)
     options = parser.parse_args()
     end_in_order_on_signals()
     scenarios = FULL if options.full else DEFAULT
@@ -337,21 +337,23 @@ def main() -> int:
         scenarios += _dishonest(options.tickets)
     if options.latency is not None:
         scenarios = [scenario for scenario in scenarios if scenario.latency == options.latency]
-    done: dict[str, Measured] = {}
-    if options.go_on and RESULTS.exists():
-        done = msgspec.json.decode(RESULTS.read_bytes(), type=dict[str, Measured])
-    to_do = [scenario for scenario in scenarios if str(scenario) not in done]
+    is_kept = options.output == PAGE
+    results = load() if is_kept else Results()
+    to_do = [scenario for scenario in scenarios if not options.go_on or str(scenario) not in results.exports]
     for scenario, measured in compare(to_do, options.only, options.rounds):
-        done[str(scenario)] = measured
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_bytes(msgspec.json.encode(done))
+        results.exports[str(scenario)] = measured
+        if is_kept:
+            save(results)
     with tempfile.TemporaryDirectory() as home:
         os.environ.update(AIRFLOW_HOME=home, AIRFLOW__LOGGING__LOGGING_LEVEL="ERROR")
-        texts = chore_texts(options.only)
+        results.chores = chore_texts(options.only)
+    results.where = environment(versions())
     names = dict.fromkeys(str(scenario) for scenario in FULL + DEFAULT + scenarios)
-    exports = {name: done[name] for name in names if name in done}
-    options.output.write_text(page(environment(versions()), exports, texts), encoding="utf-8")
-    ours = [measured.rows.get(OURS) for measured in done.values()]
+    results.exports = {name: results.exports[name] for name in names if name in results.exports}
+    if is_kept:
+        save(results)
+    write_page(results, options.output)
+    ours = [results.exports[str(scenario)].rows.get(OURS) for scenario in scenarios]
     return 0 if all(row and not row.missing and not row.doubled for row in ours) else 1
 
 

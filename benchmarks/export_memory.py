@@ -18,6 +18,8 @@ import os
 import subprocess  # ruff: ignore[suspicious-subprocess-import] - runs the exports apart
 import sys
 import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.contenders.job import at_work
@@ -32,27 +34,23 @@ MOST = {"jsonl.gz": 60, "csv.gz": 60, "parquet": 160}
 _CHANCE = 24
 
 
-def export(ending: str) -> None:
-    """Export in this process, and print what came of it for :func:`measured`."""
+def export(key: str) -> None:
+    """Export in this process, and print what came of it."""
     import requests  # ruff: ignore[unused-import]
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
     from airflow_provider_lightspeed.transfers.tickets_to_s3 import LightspeedTicketsToS3Operator
 
     S3Hook("aws_default").get_conn()
-    operator = LightspeedTicketsToS3Operator(task_id="export", s3_bucket=BUCKET, s3_key=f"tickets.{ending}")
+    operator = LightspeedTicketsToS3Operator(task_id="export", s3_bucket=BUCKET, s3_key=key)
     with at_work():
         operator.execute({})
 
 
-def measured(tickets: int, order: str, endings: list[str]) -> dict[str, float]:
-    """Export a shop in each format; return the growth of each."""
-    growth = {}
-    with (
-        tempfile.TemporaryDirectory() as directory,
-        S3Server(Path(directory)) as s3,
-        serve(order, tickets) as shop,
-    ):
+@contextmanager
+def exporting(tickets: int, order: str, directory: Path) -> Generator[dict[str, str]]:
+    """Run a shop and an S3 server; return the environment in which a process can export."""
+    with S3Server(directory) as s3, serve(order, tickets) as shop:
         s3.wait_until_ready()
         s3.client().create_bucket(Bucket=BUCKET)
         connection = {
@@ -62,14 +60,23 @@ def measured(tickets: int, order: str, endings: list[str]) -> dict[str, float]:
             "password": shop["secret"],
             "extra": {"calls_per_second": 0},
         }
-        environment = {
+        yield {
             **{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")},
-            "AIRFLOW_HOME": str(Path(directory) / "airflow"),
+            "AIRFLOW_HOME": str(directory / "airflow"),
             "AIRFLOW_CONN_LIGHTSPEED_DEFAULT": json.dumps(connection),
             "AIRFLOW_CONN_AWS_DEFAULT": s3.airflow_connection(),
         }
+
+
+def measured(tickets: int, order: str, endings: list[str]) -> dict[str, float]:
+    """Export a shop in each format; return the growth of each."""
+    growth = {}
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        exporting(tickets, order, Path(directory)) as environment,
+    ):
         for ending in endings:
-            command = [sys.executable, "-m", "benchmarks.export_memory", "--export", ending]
+            command = [sys.executable, "-m", "benchmarks.export_memory", "--export", f"tickets.{ending}"]
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
             found = json.loads(done.stdout.splitlines()[-1])
             print(

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from airflow_provider_lightspeed.sandbox import Call
-from chaos.scenarios import MAX_WAIT, QUOTA_RESERVE, TASKS, Scenario
+from chaos.scenarios import LANGUAGES, MAX_WAIT, QUOTA_RESERVE, Scenario
 
 #: This many seconds before the quota is back, the rest of the wait is longer than a task may wait.
 _SURELY_TOO_LONG = MAX_WAIT + 3.0
@@ -14,7 +14,7 @@ _SURELY_TOO_LONG = MAX_WAIT + 3.0
 
 def calls_of(task: str, calls: Sequence[Call]) -> list[Call]:
     """Return the calls of a task."""
-    return [call for call in calls if call.path.startswith(f"/{TASKS[task]}/")]
+    return [call for call in calls if call.path.startswith(f"/{LANGUAGES[task]}/")]
 
 
 def repeated_writes(calls: Sequence[Call]) -> int:

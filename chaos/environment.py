@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Sandbox, ShopConfig
-from chaos.scenarios import MAX_WAIT, QUOTA_RESERVE, TASKS, ZONES, connection_id
+from chaos.scenarios import LANGUAGES, MAX_WAIT, QUOTA_RESERVE, ZONES, connection_id
 from demo.airflow_api import AirflowApi, wait_until
 from demo.airflow_home import AirflowHome, serving
 from demo.ports import free_ports
@@ -138,7 +138,7 @@ def _connections(port: int) -> dict[str, str]:
     """Return the connections to a scenario's shop: of each task, for each zone that may be known, and for none."""
     shop = ShopConfig()
     made = {}
-    for task, language in TASKS.items():
+    for task, language in LANGUAGES.items():
         for zone in ("", *ZONES):
             extra: dict[str, object] = {
                 "quota_reserve": QUOTA_RESERVE,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,7 +21,12 @@ from chaos.invariants import (
     export_is_complete,
     frees_its_worker,
     is_green,
+    lake_follows_its_log,
+    lake_is_the_shop,
+    log_grows,
+    log_is_sound,
     logs_are_discreet,
+    none_is_buried_alive,
     none_is_written_twice,
     only_its_targets_are_closed,
     only_stale_are_closed,
@@ -28,8 +35,9 @@ from chaos.invariants import (
     resumes_where_it_stopped,
     watch_is_complete,
 )
+from chaos.lake import Lake, read_lake
 from chaos.rows import read_rows
-from chaos.scenarios import NEW_TICKETS, TASKS, Disruption, Scenario
+from chaos.scenarios import LANGUAGES, NEW_TICKETS, STAFF_WORK, SYNCS, TASKS, Disruption, Scenario
 from demo.airflow_api import OVER, wait_until
 
 #: A shop or server that goes down is back after this many seconds.
@@ -47,6 +55,10 @@ class Observations:
 
     etags: set[str] = field(default_factory=set)
     """Of the export's object, each time that it was visible."""
+    files: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """The etags of each change file."""
+    reached: list[int] = field(default_factory=list)
+    """Up to which change file ``current`` went."""
     disruptions: list[str] = field(default_factory=list)
     after: dict[str, Snapshot] = field(default_factory=dict)
     """The shop when a task first read as over."""
@@ -72,22 +84,25 @@ def run(scenario: Scenario, environment: Environment) -> Report:
     :raises BrokenInvariantError: something does not hold.
     """
     key = f"{scenario.seed}/tickets.{scenario.ending}"
+    prefix = f"{scenario.seed}-log/"
     with Sandbox(scenario.shop, port=environment.shop_port) as shop:
         before = shop.shop.tickets()
         since_id = max(before, default=0)
         run_id = environment.airflow.start(
             DAG_ID,
             key=key,
+            prefix=prefix,
+            log_format=scenario.log_format,
             created_from=scenario.created_from.isoformat(),
             created_to=scenario.created_to.isoformat(),
             close_before=scenario.close_before.isoformat(),
             since_id=since_id,
-            **{f"{task}_conn_id": scenario.connection_id(task) for task in TASKS},
+            **{f"{task}_conn_id": scenario.connection_id(task) for task in LANGUAGES},
         )
         seen = Observations()
-        tasks = _watch(scenario, environment, shop, run_id, key, seen)
+        tasks = _watch(scenario, environment, shop, run_id, key, prefix, seen)
         states = {name: task["state"] for name, task in tasks.items()}
-        _observe(environment, key, seen)
+        _observe(environment, key, prefix, seen)
         for name, state in states.items():
             is_green(scenario, name, state, environment.logs(run_id, name))
         require(len(seen.etags) <= 1, "the object has changed after it could be seen")
@@ -106,13 +121,20 @@ def run(scenario: Scenario, environment: Environment) -> Report:
             require(not seen.etags, "the export has failed, and its object is there")
         if states["close"] == "success":
             result = _result(environment, run_id, "close")
-            only_its_targets_are_closed(scenario, shop, before, result)
+            only_its_targets_are_closed(scenario, shop, before, result, environment.logs(run_id, "close"))
         else:
             only_stale_are_closed(scenario, shop, before)
         if states["watch"] == "success":
             watch_is_complete(
                 scenario, since_id, before, seen.after["watch"], _result(environment, run_id, "watch")
             )
+        lake = read_lake(environment.s3.client(), BUCKET, prefix)
+        log_grows(seen.files, seen.reached)
+        log_is_sound(scenario, lake)
+        none_is_buried_alive(shop, lake)
+        if all(states[name] == "success" for name in SYNCS):
+            lake_follows_its_log(lake)
+            lake_is_the_shop(scenario, shop, lake)
         tries = {name: task["try_number"] for name, task in tasks.items()}
         calls = shop.calls
         logs = {name: environment.logs(run_id, name) for name in TASKS}
@@ -137,9 +159,15 @@ def run(scenario: Scenario, environment: Environment) -> Report:
         states_text = ", ".join(f"{name} {state}" for name, state in sorted(states.items()))
         return Report(
             states,
-            f"{states_text}; {sum(tries.values())} tries, {shop.count_calls()} calls, {repeated} of the export's repeated"
-            f"{', close had to be deferred' if had_to_defer else ''}; {', '.join(seen.disruptions)}",
+            f"{states_text}; {sum(tries.values())} tries, {shop.count_calls()} calls, {repeated} of the export's repeated; "
+            f"{_summary(lake)}{', close had to be deferred' if had_to_defer else ''}; {', '.join(seen.disruptions)}",
         )
+
+
+def _summary(lake: Lake) -> str:
+    changes = [row["op"] for rows in lake.files.values() for row in rows]
+    counts = ", ".join(f"{changes.count(op)} {op}" for op in "IUD")
+    return f"{len(lake.files)} change files with {counts}"
 
 
 def _result(environment: Environment, run_id: str, task_id: str) -> dict[str, Any]:
@@ -155,7 +183,13 @@ def _result(environment: Environment, run_id: str, task_id: str) -> dict[str, An
 
 
 def _watch(
-    scenario: Scenario, environment: Environment, shop: Sandbox, run_id: str, key: str, seen: Observations
+    scenario: Scenario,
+    environment: Environment,
+    shop: Sandbox,
+    run_id: str,
+    key: str,
+    prefix: str,
+    seen: Observations,
 ) -> Mapping[str, dict[str, Any]]:
     started = time.monotonic()
     disruptions = list(scenario.disruptions)
@@ -167,7 +201,7 @@ def _watch(
         )
         if disruptions and disruptions[0][0] <= shop.count_calls():
             seen.disruptions.append(_disrupt(disruptions.pop(0)[1], environment, shop))
-        _observe(environment, key, seen)
+        _observe(environment, key, prefix, seen)
         time.sleep(0.3)
         # Airflow's own server may be late on a busy machine.
         with suppress(requests.RequestException):
@@ -176,7 +210,21 @@ def _watch(
             if task["state"] in OVER and name not in seen.after:
                 # In this order: a ticket that is deleted between the two is in both.
                 seen.after[name] = Snapshot(shop.shop.tickets(), shop.shop.deleted())
+                if name == "sync":
+                    _staff_works(scenario, shop)
     return tasks
+
+
+def _staff_works(scenario: Scenario, shop: Sandbox) -> None:
+    ids = shop.shop.ids()
+    chosen = random.Random(f"{scenario.seed} staff").sample(ids, min(len(ids), 2 * STAFF_WORK))
+    for place, number in enumerate(chosen):
+        # Others may delete it meanwhile.
+        with suppress(LookupError):
+            if place % 2:
+                shop.delete_ticket(number)
+            else:
+                shop.update_ticket(number, memo="Seen by the staff")
 
 
 def _disrupt(disruption: Disruption, environment: Environment, shop: Sandbox) -> str:
@@ -208,6 +256,15 @@ def _disrupt(disruption: Disruption, environment: Environment, shop: Sandbox) ->
             return _SHOP_AWAY
 
 
-def _observe(environment: Environment, key: str, seen: Observations) -> None:
+def _observe(environment: Environment, key: str, prefix: str, seen: Observations) -> None:
+    s3 = environment.s3.client()
     with suppress(ClientError, BotoCoreError):
-        seen.etags.add(environment.s3.client().head_object(Bucket=BUCKET, Key=key)["ETag"])
+        for item in s3.list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", []):
+            name = item["Key"].removeprefix(prefix)
+            if name.startswith("changes/"):
+                seen.files[name].add(item["ETag"])
+            elif name.startswith("current/"):
+                current = s3.head_object(Bucket=BUCKET, Key=item["Key"])
+                seen.reached.append(int(current["Metadata"]["seq"]))
+    with suppress(ClientError, BotoCoreError):
+        seen.etags.add(s3.head_object(Bucket=BUCKET, Key=key)["ETag"])

@@ -21,8 +21,13 @@ MAX_WAIT = 2
 
 Disruption = Literal["task", "triggerer", "s3", "shop", "new tickets"]
 
-#: The tasks of each scenario. Each speaks its own language to the shop, so that the shop's log tells them apart.
-TASKS = {"export": "en", "close": "us", "watch": "nl"}
+#: Each speaks its own language to the shop, so that the shop's log tells them apart.
+LANGUAGES = {"export": "en", "close": "us", "watch": "nl", "sync": "de"}
+#: After the first sync, two write to its prefix at once.
+SYNCS = ("sync", "follow", "rival")
+TASKS = ("export", "close", "watch", *SYNCS)
+#: What the staff does after the first sync: so many tickets are changed, and so many deleted.
+STAFF_WORK = 3
 
 ZONES = (
     "UTC",
@@ -49,6 +54,7 @@ _DISHONEST: tuple[Mapping[str, Any], ...] = (
     {"switches": "digit"},
     {"put_204": True},
     {"new_properties": True},
+    {"late_every": 3, "late_seconds": 4.0},
 )
 _ENDINGS = ("jsonl", "jsonl.gz", "csv.gz", "parquet")
 
@@ -67,6 +73,11 @@ class Scenario:
     close_before: datetime
     disruptions: tuple[tuple[int, Disruption], ...]
     """What happens after how many calls, in order. New tickets alone do no harm."""
+
+    @property
+    def log_format(self) -> str:
+        """The format of the log of changes."""
+        return "jsonl" if self.ending.startswith("jsonl") else "parquet"
 
     @property
     def is_tight(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
 import os
 import re
 import secrets
@@ -52,6 +53,8 @@ def serving(port: int) -> dict[str, str]:
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": str(port),
         "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
+        # Airflow 3.0 starts four, and ends each that isn't up after five seconds: on a busy machine, all of them.
+        "AIRFLOW__API__WORKERS": "1",
         # Parts that are started one by one would each make up their own.
         "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
         # Fixed ones otherwise.
@@ -177,10 +180,17 @@ class AirflowHome:
             )
         return done.stdout
 
-    def run_dag(self, dag_id: str, on_change: OnChange = lambda _task_id, _state: None) -> Outcome:
+    def run_dag(
+        self,
+        dag_id: str,
+        on_change: OnChange = lambda _task_id, _state: None,
+        *,
+        conf: Mapping[str, Any] | None = None,
+    ) -> Outcome:
         """Run a DAG in a process of its own, as `dag.test()` does: real tasks, one after another.
 
         :param on_change: called with a task's id and its new state, while the DAG runs.
+        :param conf: what the run is triggered with.
         :raises RuntimeError: the run does not end, or ends without a word.
         """
         file = self.directory / f"{dag_id}.json"
@@ -190,7 +200,7 @@ class AirflowHome:
         give_up = time.monotonic() + _GIVE_UP_AFTER
         with self._dag_process() as process:
             assert process.stdin  # ruff: ignore[assert]
-            process.stdin.write(f"{dag_id}\t{file}\n".encode())
+            process.stdin.write(f"{dag_id}\t{file}\t{json.dumps(conf)}\n".encode())
             process.stdin.flush()
             is_over = False
             while not is_over:
@@ -208,6 +218,17 @@ class AirflowHome:
         if not file.exists():
             raise RuntimeError(f"{dag_id} could not be run. {self.last_error()}\nThe log: {self.log}")
         return msgspec.json.decode(file.read_bytes(), type=Outcome)
+
+    def require_success(self, outcome: Outcome) -> None:
+        """Check that a run has succeeded.
+
+        :raises RuntimeError: it has not.
+        """
+        if outcome.state != "success":
+            states = ", ".join(f"{task_id} {task.state}" for task_id, task in outcome.tasks.items())
+            raise RuntimeError(
+                f"The run is {outcome.state}: {states}\n{self.last_error()}\nThe log: {self.log}"
+            )
 
     @contextlib.contextmanager
     def dags_in_one_process(self) -> Generator[None]:

@@ -1,9 +1,11 @@
-"""Run DAGs of the DAGs folder to their ends: reads lines `DAG_ID<tab>FILE`, and writes each outcome to its file."""
+"""Run DAGs of the DAGs folder to their ends: reads lines `DAG_ID<tab>FILE<tab>CONF`, and writes each outcome to its file."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from airflow.configuration import conf
@@ -16,12 +18,12 @@ except ImportError:  # before Airflow 3.2
 from demo.outcome import Outcome, TaskOutcome
 
 
-def main(dag_id: str, outcome: Path) -> None:
+def main(dag_id: str, outcome: Path, conf_of_run: dict[str, Any] | None) -> None:
     """Run the DAG."""
     bag = DagBag(dag_folder=conf.get("core", "dags_folder"))
     if dag_id not in bag.dags:
         sys.exit(f"There is no DAG {dag_id!r}. Files that failed: {bag.import_errors or 'none'}")
-    run = bag.dags[dag_id].test()
+    run = bag.dags[dag_id].test(run_conf=conf_of_run)
     # Complete or not there: the reader looks for the file.
     part = outcome.with_suffix(".part")
     part.write_bytes(
@@ -47,5 +49,5 @@ def main(dag_id: str, outcome: Path) -> None:
 
 if __name__ == "__main__":
     for line in sys.stdin:
-        dag_id, _, file = line.rstrip("\n").partition("\t")
-        main(dag_id, Path(file))
+        dag_id, file, run_conf = line.rstrip("\n").split("\t")
+        main(dag_id, Path(file), json.loads(run_conf))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from airflow_provider_lightspeed.sandbox import Call
 from demo.airflow_home import PROJECT, OnChange
+from demo.lake import PREFIX, Lake, Row
 from demo.screen import cut, heading, paint, say, table
 from demo.support_desk import Day, Ticket, Tickets
 from demo.world import BUCKET, World
@@ -24,6 +25,14 @@ _COUNTS: dict[str, Callable[[Ticket], bool]] = {
     "open": lambda ticket: not ticket["isClosed"],
     "open, unanswered": lambda ticket: not ticket["isClosed"] and not ticket["isAnswered"],
     "on the to-do list": lambda ticket: bool(ticket["isTodo"]),
+}
+
+_SYNC = {
+    "inserted": "inserted",
+    "updated": "updated",
+    "deleted": "deleted",
+    "tickets in current/": "tickets",
+    "API calls": "calls",
 }
 
 _TASK_LOG = re.compile(
@@ -51,20 +60,24 @@ def print_addresses(here: World) -> None:
     ])
 
 
-def change_printer() -> OnChange:
-    """Return a function that prints each change in a run."""
+def change_printer() -> Callable[[], OnChange]:
+    """Return how to get, for each run, a function that prints its changes; the clock is that of all runs."""
     start = time.monotonic()
-    shown: set[tuple[str, str]] = set()
 
-    def show(task_id: str, state: str) -> None:
-        # A sensor that polls again and again is printed once.
-        if state in {"scheduled", "queued", "running"} or (task_id, state) in shown:
-            return
-        shown.add((task_id, state))
-        line = f"{time.monotonic() - start:5.1f} s  {task_id:<22} {_WORDS.get(state, state)}"
-        say(f"  {paint(line, 'red') if state.endswith('failed') else line}")
+    def of_run() -> OnChange:
+        shown: set[tuple[str, str]] = set()
 
-    return show
+        def show(task_id: str, state: str) -> None:
+            # A sensor that polls again and again is printed once.
+            if state in {"scheduled", "queued", "running"} or (task_id, state) in shown:
+                return
+            shown.add((task_id, state))
+            line = f"{time.monotonic() - start:5.1f} s  {task_id:<22} {_WORDS.get(state, state)}"
+            say(f"  {paint(line, 'red') if state.endswith('failed') else line}")
+
+        return show
+
+    return of_run
 
 
 def print_log(here: World) -> None:
@@ -97,6 +110,34 @@ def print_object(here: World, day: Day) -> None:
     say(f"\n  {len(lines)} tickets, one per line, as the API returns them:")
     for line in lines[:_SHOWN]:
         say(f"  {paint(cut(line, _WIDTH), 'dim')}")
+
+
+def print_lake(lake: Lake) -> None:
+    """Print what each sync found, and some of the changes."""
+    heading(f"The lake: s3://{BUCKET}/{PREFIX}")
+    reports = (lake.first.report, lake.second.report)
+    rows: list[tuple[str, ...]] = [("", "first sync", "after the day")]
+    for words, name in _SYNC.items():
+        rows.append((words, *(f"{report[name]:,}" for report in reports)))
+    table(rows, right=(1, 2))
+    say("\n  Some of what the last change file has:")
+    shown: list[tuple[str, ...]] = []
+    for op in "IUD":
+        of_op = [row for row in lake.second.changes if row["op"] == op]
+        for row in [*of_op[: _SHOWN - 1], *of_op[_SHOWN - 1 :][-1:]]:
+            before = lake.first.shop.get(row["id"])
+            # The row of a deleted ticket keeps no texts.
+            subject = row["subject"] or (before or row)["subject"]
+            shown.append((f"  {op}", str(row["id"]), _what(row, before), cut(subject, 60)))
+    table(shown)
+
+
+def _what(row: Row, before: Ticket | None) -> str:
+    if row["op"] == "D":
+        return "deleted"
+    if before is None:
+        return "new"
+    return "closed" if row["is_closed"] and not before["isClosed"] else "answered"
 
 
 def print_calls(day: Day) -> None:

@@ -63,11 +63,7 @@ def spend_day(world: World, on_change: OnChange = lambda _task_id, _state: None)
             on_change("customers", f"open {len(asked)} tickets")
 
     outcome = world.airflow.run_dag(DAG_ID, live)
-    if outcome.state != "success":
-        states = ", ".join(f"{task_id} {task.state}" for task_id, task in outcome.tasks.items())
-        raise RuntimeError(
-            f"The run is {outcome.state}: {states}\n{world.airflow.last_error()}\nThe log: {world.airflow.log}"
-        )
+    world.airflow.require_success(outcome)
     key = str(outcome.tasks["export_tickets"].result["uri"]).removeprefix(f"s3://{BUCKET}/")
     return Day(
         before=before,

@@ -95,7 +95,7 @@ def _missing(here: World, api: AirflowApi) -> list[str]:
     """Return what is not ready yet, in words."""
     if parts := api.parts_not_up():
         return parts
-    expected = len(list(here.airflow.dags.glob("*.py")))
+    expected = sum(file.read_text().count("@dag(") for file in here.airflow.dags.glob("*.py"))
     with suppress(requests.RequestException):
         missing = expected - len(api.dag_ids())
         return [f"{missing} of {expected} DAGs"] if missing else []
@@ -105,11 +105,11 @@ def _missing(here: World, api: AirflowApi) -> list[str]:
 def _print_next_steps(here: World, port: int) -> None:
     heading(f"Open http://127.0.0.1:{port} (no password)")
     say(
-        "  DAGs          the example DAGs run: they export yesterday's tickets, close stale ones, wait for new ones"
+        "  DAGs          the example DAGs run: they keep a lake current, close stale tickets, wait for new ones"
     )
     say("  Connections   Admin → Connections → Add: choose the type Lightspeed eCom")
     say(f"  S3            {here.s3.endpoint}, {here.s3.access_key} / {here.s3.secret_key}")
-    say(f"  exports       {here.s3.files(BUCKET)} (open it in the browser)")
+    say(f"  lake, exports {here.s3.files(BUCKET)} (open it in the browser)")
     say(f"  shop          {here.shop.url}, {here.shop.key} / {here.shop.secret}")
     say(f"  DAG files     {short(here.airflow.dags)}/: change them and watch")
     say(f"  log           {short(here.airflow.log)}")

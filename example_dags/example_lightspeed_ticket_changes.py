@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 try:
     from airflow.sdk import dag, task
@@ -23,6 +24,8 @@ S3_PREFIX = f"s3://{os.environ.get('LIGHTSPEED_S3_BUCKET', 'my-support-data')}/l
 LIGHTSPEED_CONN_ID = os.environ.get("LIGHTSPEED_CONN_ID", "lightspeed_default")
 AWS_CONN_ID = os.environ.get("LIGHTSPEED_AWS_CONN_ID", "aws_default")
 
+SCAN: Any = "{{ dag_run.conf.get('scan', 'auto') }}"
+
 changes = ticket_changes_asset("shop_nl")
 
 
@@ -32,7 +35,8 @@ changes = ticket_changes_asset("shop_nl")
     catchup=False,
     max_active_runs=1,
     default_args={"retries": 3},
-    tags=["lightspeed"],
+    description="Keep the tickets as they are now, and every change, in S3",
+    tags=["lightspeed", "changes"],
     doc_md=__doc__,
 )
 def example_lightspeed_ticket_changes() -> None:
@@ -40,7 +44,8 @@ def example_lightspeed_ticket_changes() -> None:
         task_id="sync_tickets",
         s3_prefix=S3_PREFIX,
         # Recent tickets each time, all tickets once a day. For one run a day, this is a full scan each time.
-        scan="auto",
+        # Trigger the DAG with {"scan": "full"} to read all of them at once.
+        scan=SCAN,
         # After many tickets were deleted in the shop: trigger the DAG with {"accept_deleted": <the number in the error>}.
         accept_deleted="{{ dag_run.conf.get('accept_deleted', '') }}",
         lightspeed_conn_id=LIGHTSPEED_CONN_ID,
@@ -65,7 +70,8 @@ def example_lightspeed_ticket_changes() -> None:
     catchup=False,
     max_active_runs=1,
     default_args={"retries": 3},
-    tags=["lightspeed"],
+    description="Load the changes, whenever there are new ones",
+    tags=["lightspeed", "changes"],
     doc_md="Loads what has changed, whenever something has.",
 )
 def example_lightspeed_load_ticket_changes() -> None:

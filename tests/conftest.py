@@ -1,4 +1,7 @@
-"""What any test may ask for."""
+"""What any test may ask for, and profiles of the tests that draw examples.
+
+``HYPOTHESIS_PROFILE=long`` draws many times as many, ``few`` so few that they can be run often.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from importlib.metadata import version
 from uuid import uuid4
 
 import pytest
+from hypothesis import HealthCheck, settings
 from packaging.version import Version
 
 from demo.isolation import stay_on_this_machine
@@ -23,6 +27,18 @@ os.environ["AIRFLOW_HOME"] = _AIRFLOW_HOME.name
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__USAGE_DATA_COLLECTION__ENABLED"] = "False"
 _AIRFLOW_VERSION = Version(version("apache-airflow"))
+
+_COMMON = {
+    "deadline": None,
+    "database": None,
+    "print_blob": True,
+    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large],
+}
+# The same examples every time, so that a run that lands is a run that can be repeated.
+settings.register_profile("ordinary", max_examples=100, derandomize=True, **_COMMON)
+settings.register_profile("few", max_examples=10, derandomize=True, **_COMMON)
+settings.register_profile("long", max_examples=5_000, **_COMMON)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ordinary"))
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -15,11 +15,16 @@ class LightspeedPermanentError(LightspeedError):
 
 
 class LightspeedConfigurationError(LightspeedPermanentError, ValueError):
-    """An argument or a connection field is wrong. Nothing was done; trying again does not help."""
+    """An argument or a connection field is wrong. Nothing was done.
+
+    Trying again does not help. The message names the field, and the values that it takes.
+    """
 
 
 class LightspeedConnectionError(LightspeedError):
     """No response came: refused, dropped, timed out.
+
+    If retries do not help, check proxy, firewall and certificate authorities, on the worker and on the triggerer.
 
     :param sent: whether the request may have reached the shop.
     :param retryable: False where the next try would fail alike (a certificate that does not verify).
@@ -32,18 +37,27 @@ class LightspeedConnectionError(LightspeedError):
 
 
 class LightspeedResponseTooLargeError(LightspeedConnectionError):
-    """The response has more bytes than ``max_body``, so that the rest of it was not read."""
+    """The response has more bytes than ``max_body``, so that the rest of it was not read.
+
+    Lists are read in smaller pages before this is raised. Look at the ticket in the shop: one text of it is very long.
+    """
 
     def __init__(self, message: str) -> None:
         super().__init__(message, sent=True, retryable=False)
 
 
 class LightspeedMalformedResponseError(LightspeedError):
-    """A response came that is not what the API promises: HTML, cut-off JSON, a list without its key."""
+    """A response came that is not what the API promises: HTML, cut-off JSON, a list without its key.
+
+    It is retried. If it stays and the message names a ticket, correct that ticket in the shop, or export with
+    ``on_malformed="quarantine"``.
+    """
 
 
 class LightspeedWrongTicketError(LightspeedMalformedResponseError):
     """The response is about another ticket than the request, as after a merge of tickets or from a cache.
+
+    The ticket that was asked for counts as failed, and the other one is left alone. Look at both in the shop.
 
     :param requested: id of the ticket that was asked for, or written to.
     :param received: id of the ticket in the response.
@@ -80,11 +94,18 @@ class LightspeedAPIError(LightspeedError):
 
 
 class LightspeedAuthenticationError(LightspeedAPIError, LightspeedPermanentError):
-    """401, or 403 with the API's own error object: the key, the secret or their rights are wrong. Never retried."""
+    """401, or 403 with the API's own error object: the key, the secret or their rights are wrong. Never retried.
+
+    Compare key, secret and cluster of the connection with the shop's back office; a valid key on the wrong cluster
+    looks like a wrong one. After a 403, give the key the right to read, or to change, tickets.
+    """
 
 
 class LightspeedGatewayError(LightspeedAPIError):
-    """403 without the API's own error object, again and again: a firewall, proxy or CDN refuses the call."""
+    """403 without the API's own error object, again and again: a firewall, proxy or CDN refuses the call.
+
+    Ask who runs it to let the workers' addresses through.
+    """
 
 
 class LightspeedNotFoundError(LightspeedAPIError):
@@ -100,7 +121,10 @@ class LightspeedNotFoundError(LightspeedAPIError):
 
 
 class LightspeedUnknownLanguageError(LightspeedNotFoundError, LightspeedConfigurationError):
-    """404: the connection's language is not one of the shop's. It says nothing of a ticket."""
+    """404: the connection's language is not one of the shop's. It says nothing of a ticket.
+
+    Set the connection's ``language`` to one that is active in the shop.
+    """
 
     def __init__(self, **details: Any) -> None:
         super().__init__(**details, gone=False)
@@ -111,19 +135,25 @@ class LightspeedInvalidRequestError(LightspeedAPIError):
 
 
 class LightspeedRedirectError(LightspeedAPIError):
-    """3xx: the credentials are not sent elsewhere, so a redirect is an error."""
+    """3xx: the credentials are not sent elsewhere, so a redirect is an error. Check the connection's host."""
 
 
 class LightspeedRateLimitError(LightspeedAPIError):
-    """429, again and again."""
+    """429, again and again: other programs use the same key at the same time.
+
+    Give the task a key of its own, or lower ``calls_per_second`` in the connections of all that share it.
+    """
 
 
 class LightspeedServerError(LightspeedAPIError):
-    """5xx, again and again."""
+    """5xx, again and again: the shop is down or overloaded. Airflow's retry tries again."""
 
 
 class LightspeedQuotaExhaustedError(LightspeedError):
     """The quota is used up for longer than the caller wants to sleep.
+
+    Operators with ``deferrable=True`` resume by themselves then. Without it, give the task fewer tickets, a higher
+    ``max_wait`` in the connection, or Airflow retries.
 
     :param until: the instant (with a zone) at which calls are possible again.
     :param sent: whether the shop may have run an earlier attempt of the same call.
@@ -149,6 +179,8 @@ class LightspeedTooLateError(LightspeedError):
 class LightspeedIncompleteListError(LightspeedError):
     """It could not be established that a list was read completely.
 
+    The shop's responses contradict each other; nothing was published. If a retry does not help, run the probe.
+
     :param seen: how many tickets (or messages of one) were read.
     :param expected: how many the shop said there are, if it said so.
     :param of: what the list holds.
@@ -165,5 +197,5 @@ class LightspeedUnknownOutcomeError(LightspeedError):
     """A POST was sent and its response was lost, or is no proof: what it should create may or may not exist now.
 
     It is not repeated, since the API has no idempotency key and a second ticket or message would
-    reach a customer.
+    reach a customer. Look in the shop before you run the task again.
     """

@@ -19,7 +19,7 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedPermanentError,
     LightspeedQuotaExhaustedError,
 )
-from airflow_provider_lightspeed.api.paging import Cursor
+from airflow_provider_lightspeed.api.paging import Cursor, usual_calls
 from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Ticket, TicketFilter, count_tickets, get_ticket
 from airflow_provider_lightspeed.bulk.job import Job, version_of
 
@@ -29,8 +29,6 @@ _MOST_AT_ONCE = 40
 _MAX_IDLE = 10
 #: So few tickets are read one by one, without asking first what a walk would cost.
 _FEW = 4
-#: Calls that a walk takes besides its pages.
-_WALK_OVERHEAD = 3
 
 #: Calls a function for many tickets, several at a time.
 Each = Callable[[Callable[[int], None], list[int]], None]
@@ -104,8 +102,7 @@ def _reads_pages(client: LightspeedClient, job: Job) -> bool:
         remaining = len(job.remaining)
         job.by_page = remaining > _FEW and (
             job.cursor is not None
-            or int(client.call(count_tickets(since_id=min(job.plan) - 1))) // PAGE_SIZE + _WALK_OVERHEAD
-            < remaining
+            or usual_calls(client.call(count_tickets(since_id=min(job.plan) - 1))) < remaining
         )
     return job.by_page
 

@@ -231,16 +231,17 @@ class Comparison:
     def replay(self, unchanged: Iterable[int], found: Iterable[Entry]) -> None:
         """Take note of what an earlier try has seen."""
         for ticket_id in unchanged:
-            self._mark(ticket_id)
+            self.mark_present(ticket_id)
         for entry in found:
-            self._mark(entry.id)
+            self.mark_present(entry.id)
             self.found.append(entry)
 
     def end_replay(self) -> None:
         """Begin to see: the list may show some of what was replayed again."""
         self._replayed = frozenset(self.found.ids)
 
-    def _mark(self, ticket_id: int) -> None:
+    def mark_present(self, ticket_id: int) -> None:
+        """Take note that the shop has a ticket, whatever it is like."""
         if (index := self._known.index(ticket_id)) >= 0:
             self._known.flags[index] |= _SEEN
 

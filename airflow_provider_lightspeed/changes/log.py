@@ -25,6 +25,8 @@ from airflow_provider_lightspeed.changes.store import (
     Stored,
 )
 from airflow_provider_lightspeed.exceptions import LightspeedStorageError, LightspeedTaskFailed
+from airflow_provider_lightspeed.s3.client import error_code, is_permanent
+from airflow_provider_lightspeed.s3.target import NOT_ABOUT_ARGUMENTS
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +63,7 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     :ivar tickets: how many the shop has.
     :ivar coverage: up to when the log has every change.
     :ivar deleted_since_full: in recent scans since the last full one.
+    :ivar rejected: malformed tickets, of which the last good row stays.
     """
 
     seq: int
@@ -79,6 +82,7 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     deleted_since_full: int
     coverage: Coverage
     identity: Identity
+    rejected: int = 0
 
     def to_metadata(self) -> dict[str, str]:
         """Return it as user metadata of an object: ASCII, less than 2 KB."""
@@ -145,6 +149,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     identity: Identity
     refused: Refused | None = None
     announced: Announced | None = None
+    rejected: int = 0
 
 
 @dataclass
@@ -182,6 +187,11 @@ class ChangeLog:
         self._form = form
 
     @property
+    def address(self) -> str:
+        """Return the address of the prefix."""
+        return self._store.uri("")
+
+    @property
     def current_name(self) -> str:
         """Return the name of the object with all tickets as they are now."""
         return f"current/tickets{self._form.suffix}"
@@ -198,11 +208,33 @@ class ChangeLog:
         """Return the address of a change file."""
         return self._store.uri(self.name(seq))
 
-    def check_conditions(self) -> None:
-        """Prove that the store writes only where a condition holds, before any call to the shop.
+    def check_writable(self) -> None:
+        """Prove that the store takes the writes of a log, and only where a condition holds, before any call to the shop.
 
-        :raises LightspeedTaskFailed: if it does not.
+        :raises LightspeedConfigurationError: if it refuses them for an argument, which is named.
+        :raises LightspeedTaskFailed: if it knows no conditions.
         """
+        from botocore.exceptions import ClientError
+
+        try:
+            self._check_conditions()
+            if self._store.get(_PROBE) is None:
+                raise LightspeedConfigurationError(
+                    f"{self._store.uri(_PROBE)} was written and can't be read: give the AWS connection the right to get "
+                    "objects. No ticket was fetched"
+                )
+        except ClientError as error:
+            code = error_code(error)
+            if not is_permanent(error) or code in NOT_ABOUT_ARGUMENTS:
+                raise
+            if not (remedy := self._store.remedy(f"{_PROBE}-again")):
+                raise
+            raise LightspeedConfigurationError(
+                f"S3 refuses to write below {self.address} ({code} at {error.operation_name}): {remedy}. No "
+                "ticket was fetched"
+            ) from error
+
+    def _check_conditions(self) -> None:
         held: list[str] = []
         try:
             for expect in (None, '"00000000000000000000000000000000"'):
@@ -218,10 +250,12 @@ class ChangeLog:
                 held.append("If-None-Match" if expect is None else "If-Match")
             why = f"it ignores {' and '.join(held)}"
         except ConditionsUnknown as error:
+            if (cause := error.__cause__) and self._store.remedy(f"{_PROBE}-again"):
+                raise cause from None  # an argument is what it does not know
             held, why = ["all"], str(error)
         if held:
             raise LightspeedTaskFailed(
-                f"the store of {self._store.uri('')} knows no conditional writes ({why}). Without them, two runs at "
+                f"the store of {self.address} knows no conditional writes ({why}). Without them, two runs at "
                 "once would overwrite each other's changes. No ticket was fetched. Use S3, or a store that has them"
             )
 
@@ -236,8 +270,13 @@ class ChangeLog:
         head = self._head(max(status.seq if status else 0, reached, current))
         self._check_beyond(head)
         seq = head.seq if head else 0
+        if reached < seq and not self.has(reached + 1):
+            # Retention has removed what comes after it; `current` goes further.
+            known, reached = self._read_current()
         for number in range(reached + 1, seq + 1):
             apply(known, self.rows(number))
+        if current < seq and not self.has(current + 1):
+            raise self.lost(current + 1)
         coverage = head.coverage if head else ()
         if status and status.seq == seq:
             coverage = latest(coverage, status.coverage)
@@ -257,6 +296,10 @@ class ChangeLog:
         current = _seq_of(self._store.find(self.current_name))
         head = self._head(max(status.seq if status else 0, current))
         return status, head.seq if head else 0, current
+
+    def has(self, seq: int) -> bool:
+        """Return whether a change file is there."""
+        return self._store.find(self.name(seq)) is not None
 
     def commits(self, after: int) -> Iterator[Commit]:
         """Go through the change files after one, to the end of the log."""
@@ -290,6 +333,12 @@ class ChangeLog:
         from botocore.exceptions import BotoCoreError, ClientError
 
         name = self.name(commit.seq)
+        if commit.seq > 1 and not self.has(commit.seq - 1):
+            # So this number may have been used, too.
+            raise LightspeedStorageError(
+                f"{self.uri(commit.seq - 1)} is gone: other runs have committed since this scan began, and retention "
+                "has removed their files. Nothing was committed; the next try starts over"
+            )
         with tempfile.TemporaryFile() as file:
             self._form.write(rows, file)
             for attempt in range(_ATTEMPTS):
@@ -311,6 +360,25 @@ class ChangeLog:
                         raise
                 return True
         return False
+
+    def compact(self, before: datetime, seq: int) -> int:
+        """Delete change files, the oldest first; return how many.
+
+        A killed try has deleted the oldest ones only, so no gap is left.
+
+        :param before: only those whose scan ended before this instant.
+        :param seq: only those before this change file, up to which ``current`` and ``status.json`` go.
+        """
+        deleted = 0
+        for name in self._store.names("changes/"):
+            found = _KEY.fullmatch(name)
+            number = int(found[2]) if found else seq
+            there = self._store.find(name) if number < seq else None
+            if there is None or self._commit(there, number).ended >= before:
+                break
+            self._store.delete(name)
+            deleted += 1
+        return deleted
 
     def write_current(self, seq: int) -> None:
         """Bring ``current`` up to a change file, unless it is there already."""
@@ -446,6 +514,9 @@ class ChangeLog:
                 read = Known.from_bytes(body.read())
             if read is not None:
                 return read[0], read[1]["seq"]
+        return self._read_current()
+
+    def _read_current(self) -> tuple[Known, int]:
         known = Known()
         current = self._store.get(self.current_name)
         if current is None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import chain
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 from uuid import uuid4
 
 import msgspec
@@ -16,11 +16,12 @@ import msgspec
 from airflow_provider_lightspeed.api.errors import (
     LightspeedConfigurationError,
     LightspeedIncompleteListError,
+    LightspeedMalformedResponseError,
     LightspeedNotFoundError,
     LightspeedQuotaExhaustedError,
 )
 from airflow_provider_lightspeed.api.paging import Cursor, Page
-from airflow_provider_lightspeed.api.tickets import Request, TicketFilter, get_ticket
+from airflow_provider_lightspeed.api.tickets import RejectedTicket, Request, TicketFilter, get_ticket
 from airflow_provider_lightspeed.changes.compare import Comparison, Entry, Known, Limits, entry_of
 from airflow_provider_lightspeed.changes.coverage import (
     Coverage,
@@ -44,7 +45,11 @@ from airflow_provider_lightspeed.changes.log import (
     instants,
 )
 from airflow_provider_lightspeed.exceptions import LightspeedStorageError, LightspeedTaskFailed
+from airflow_provider_lightspeed.s3.client import s3_errors
 from airflow_provider_lightspeed.s3.staging import Chunk, Staging
+
+if TYPE_CHECKING:
+    from airflow_provider_lightspeed.transfers.quarantine import Quarantine
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +87,9 @@ class Client(Protocol):
     def calls(self) -> int:
         """API calls so far."""
 
-    def iter_pages(self, tickets: TicketFilter, cursor: Cursor | None = None) -> Iterator[Page]:
+    def iter_pages(
+        self, tickets: TicketFilter, cursor: Cursor | None = None, *, keep_malformed: bool = False
+    ) -> Iterator[Page]:
         """Read the list, page by page."""
 
     def call(self, request: Request) -> Any:
@@ -96,6 +103,7 @@ class Options:
     :param recent: age up to which a ticket is read by a recent scan.
     :param full_every: age of the last full scan from which ``auto`` makes another one.
     :param confirm_deleted: tickets that are gone from the list and asked for one by one.
+    :param compact: age from which change files are deleted; None: never.
     """
 
     identity: Identity
@@ -104,6 +112,7 @@ class Options:
     full_every: timedelta = timedelta(hours=23)
     limits: Limits = field(default_factory=Limits)
     confirm_deleted: int = 25
+    compact: timedelta | None = None
     run: str = ""
     generation: str = ""
 
@@ -118,6 +127,7 @@ class Progress(msgspec.Struct, kw_only=True):
     :ivar parts: what is staged: tickets seen, rows of those that are new or changed.
     :ivar ended: when the last ticket was read; None: the list is not read yet.
     :ivar gone: tickets that the shop does not have any more, and `unlisted` those that it has and does not list.
+    :ivar unnamed: whether the list has malformed tickets whose id can't be read.
     """
 
     observation: str
@@ -132,6 +142,7 @@ class Progress(msgspec.Struct, kw_only=True):
     ended: datetime | None = None
     gone: list[int] = msgspec.field(default_factory=list)
     unlisted: list[int] = msgspec.field(default_factory=list)
+    unnamed: bool = False
     calls: int = 0
 
     def to_json(self) -> dict[str, Any]:
@@ -155,6 +166,7 @@ class Result:
 
     :ivar seq: the last change file, and `uri` its address.
     :ivar tickets: how many the shop has.
+    :ivar rejected: malformed tickets, of which the last good row stays.
     """
 
     seq: int
@@ -168,6 +180,7 @@ class Result:
     complete_as_of: datetime | None
     recent_as_of: datetime | None
     calls: int
+    rejected: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON values."""
@@ -184,6 +197,7 @@ class Scan:
     :param save: saves progress for the next try.
     :param with_messages: puts the conversations into tickets, and returns how many of them it did before the quota was
         exhausted, and that error.
+    :param quarantine: takes malformed tickets; without one they are an error.
     :param now: the time; replaced in tests.
     """
 
@@ -200,6 +214,7 @@ class Scan:
         save: Callable[[dict[str, Any]], None] = lambda _: None,
         with_messages: Callable[[list[Any]], tuple[list[Any], LightspeedQuotaExhaustedError | None]]
         | None = None,
+        quarantine: Quarantine | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._log = change_log
@@ -209,6 +224,8 @@ class Scan:
         self._make_parts = parts
         self._save_progress = save
         self._with_messages = with_messages
+        self._quarantine = quarantine
+        self._rejected_saved = 0
         self._now = now
         self._calls_before = 0
         self._calls_at_start = client.calls
@@ -223,7 +240,8 @@ class Scan:
         :raises LightspeedQuotaExhaustedError: if the quota needs longer than the client waits. Progress is saved.
         :raises LightspeedTaskFailed: if it may not be committed.
         """
-        self._log.check_conditions()
+        with s3_errors(f"write below {self._log.address}", "No ticket was fetched"):
+            self._log.check_writable()
         opened = self._log.open()
         if progress is not None and not self._fits(progress, opened):
             log.info("What an earlier try has done does not fit any more; starting over")
@@ -234,9 +252,15 @@ class Scan:
             if progress is not None:
                 self._make_parts(progress.observation).remove()
             return result
-        self._check_shop(opened)
         self.progress = progress or self._begin(opened)
         self._begun = True
+        if progress is None:
+            with s3_errors("stage what is read", "No ticket was fetched"):
+                # Parts are written with other arguments than the log, and removing them is a right of its own.
+                self._parts.add(b"")
+                self._parts.remove()
+                self._parts.remove_earlier()
+        self._check_shop(opened)
         self._calls_before = self.progress.calls
         result = self._scan(opened)
         self._parts.remove()
@@ -256,7 +280,10 @@ class Scan:
     # Which scan, and whether it is the same shop.
 
     def _fits(self, progress: Progress, opened: Opened) -> bool:
-        return progress.identity == self._options.identity and progress.base <= opened.seq
+        if progress.identity != self._options.identity or progress.base > opened.seq:
+            return False
+        # What other runs have committed since is still there: retention removes the oldest files first.
+        return progress.base == opened.seq or self._log.has(progress.base + 1)
 
     def _own_commit(self, opened: Opened, progress: Progress | None) -> Commit | None:
         head, options = opened.head, self._options
@@ -326,13 +353,17 @@ class Scan:
         touched = {row["id"] for one in others for row in self._log.rows(one.seq)}
         self._confirm(opened, comparison, touched)
         self._settle(comparison)
+        self._write_rejected()
         return self._commit(opened, comparison.found, others, touched)
 
     def _replay(self, comparison: Comparison) -> None:
         for data in self._parts.read(self.progress.parts):
             part = msgspec.msgpack.decode(data)
             comparison.replay(_ids(part["seen"]), (entry_of(row, raw) for row, raw in part["rows"]))
+            if self._quarantine is not None:
+                self._quarantine.decode(part["rejected"])
         comparison.end_replay()
+        self._rejected_saved = len(self._quarantine or ())
 
     def _settle(self, comparison: Comparison) -> None:
         shown = len(comparison.found)
@@ -344,7 +375,8 @@ class Scan:
         progress = self.progress
         wanted = TicketFilter(since_id=progress.after_id or None)
         try:
-            for page in self._client.iter_pages(wanted, progress.cursor):
+            keep = self._quarantine is not None
+            for page in self._client.iter_pages(wanted, progress.cursor, keep_malformed=keep):
                 self._take(page, comparison)
         except LightspeedQuotaExhaustedError:
             self._save()
@@ -354,6 +386,7 @@ class Scan:
 
     def _take(self, page: Page, comparison: Comparison) -> None:
         self._see(page.tickets, comparison)
+        self._reject(page.rejected, comparison)
         if page.cursor is not None:
             self.progress.cursor = page.cursor
             self._calls_moved = self._client.calls
@@ -367,6 +400,26 @@ class Scan:
             else:
                 changed.append((ticket, row, comparison.found.raw[-1]))
         self._keep(changed)
+
+    def _reject(self, tickets: list[RejectedTicket], comparison: Comparison) -> None:
+        """Keep malformed tickets aside: they are there, and their last good rows stay."""
+        if self._quarantine is None:
+            return
+        self._quarantine.add(tickets)
+        for ticket in tickets:
+            if ticket.id is None:
+                self.progress.unnamed = True
+            else:
+                comparison.mark_present(ticket.id)
+                self._seen.append(ticket.id)
+
+    def _write_rejected(self) -> None:
+        if self._quarantine:
+            self._parts.write_rejected(self._quarantine.encode())
+            log.warning(
+                "%d malformed tickets keep their last good rows; they are in %s: %s",
+                len(self._quarantine), self._parts.rejected_key, self._quarantine.summary,
+            )  # fmt: skip
 
     def _keep(self, changed: list[tuple[Any, Row, int]]) -> None:
         if self._with_messages is None or not self.progress.coverage:
@@ -387,8 +440,15 @@ class Scan:
             self._save()
 
     def _save(self) -> None:
-        if self._rows or self._seen:
-            data = msgspec.msgpack.encode({"seen": self._seen.tobytes(), "rows": self._rows})
+        rejected = len(self._quarantine or ())
+        if self._rows or self._seen or rejected > self._rejected_saved:
+            lines = self._quarantine.encode() if self._quarantine is not None else b""
+            data = msgspec.msgpack.encode({
+                "seen": self._seen.tobytes(),
+                "rows": self._rows,
+                "rejected": lines if rejected > self._rejected_saved else b"",
+            })
+            self._rejected_saved = rejected
             self.progress.parts.append(self._parts.add(data))
             self._rows, self._seen = [], array("q")
         self.progress.calls = self._calls
@@ -411,8 +471,8 @@ class Scan:
         if why := limits.too_many_updated(updated, scope):
             self._refuse(len(new), f"{why}. If that is right, set max_updated=1 for one run")
         self._ask_for(absent[: self._options.confirm_deleted], comparison)
-        if progress.unlisted:
-            # The list hides tickets, so that being gone from it proves nothing for the rest of them either.
+        if progress.unlisted or progress.unnamed:
+            # The list hides tickets, or shows some without an id: being gone from it proves nothing for the rest either.
             self._ask_for(new, comparison)
         answered = {*progress.gone, *progress.unlisted}
         for ticket_id in absent:
@@ -440,6 +500,10 @@ class Scan:
             except LightspeedQuotaExhaustedError:
                 self._save()
                 raise
+            except LightspeedMalformedResponseError:
+                if self._quarantine is None:
+                    raise
+                self.progress.unlisted.append(ticket_id)  # it is no 404, so it stays
             else:
                 self._see([ticket], comparison)
                 self.progress.unlisted.append(ticket_id)
@@ -480,6 +544,7 @@ class Scan:
                 deleted_since_full=since_full + len(gone) if progress.after_id else 0,
                 coverage=covered_by(coverage, progress.after_id, started),
                 identity=self._options.identity,
+                rejected=len(self._quarantine or ()),
             )
             if not entries and not gone:
                 nothing = msgspec.structs.replace(commit, seq=commit.seq - 1)
@@ -542,10 +607,15 @@ class Scan:
                 identity=self._options.identity,
                 refused=before.refused if before and not settles else None,
                 announced=before.announced if before else None,
+                rejected=made.rejected,
                 **instants(latest(before.coverage, coverage) if before and is_same else coverage),
             )
 
         self._log.write_status(status)
+        if self._options.compact is not None:
+            deleted = self._log.compact(self._now() - self._options.compact, head.seq)
+            if deleted:
+                log.info("Deleted %d change files older than %s", deleted, self._options.compact)
         return Result(
             seq=made.seq,
             uri=self._uri(made.seq),
@@ -558,6 +628,7 @@ class Scan:
             complete_as_of=complete_as_of(coverage),
             recent_as_of=recent_as_of(coverage),
             calls=made.calls,
+            rejected=made.rejected,
         )
 
     def _uri(self, seq: int) -> str | None:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
+from airflow_provider_lightspeed.s3.target import remedies
+
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
@@ -139,14 +141,24 @@ class Store:
                 raise ConditionsUnknown(str(error)) from error
             raise
 
-    def add(self, name: str, body: bytes) -> None:
-        """Write an object whose name was never used before."""
-        self._client.put_object(
-            Bucket=self._bucket,
-            Key=self._prefix + name,
-            Body=body,
-            **{key: value for key, value in self._options.items() if key != "ACL"},
-        )
+    def remedy(self, name: str) -> str:
+        """Return which argument to set, if the store takes conditional writes with others; else an empty text.
+
+        :param name: of an object that is written and deleted.
+        """
+        from botocore.exceptions import ClientError
+
+        for words, options, condition in remedies(self._options, {"IfNoneMatch": "*"}):
+            if not condition:
+                continue  # the log can't do without
+            where: dict[str, Any] = {"Bucket": self._bucket, "Key": self._prefix + name}
+            try:
+                self._client.put_object(**where, Body=b"", **options, **condition)
+                self._client.delete_object(**where)
+            except ClientError:
+                continue
+            return words
+        return ""
 
     def names(self, folder: str, after: str = "") -> Iterator[str]:
         """Go through the names in a folder, in order.

@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_lightspeed._airflow import AirflowNotFoundException, BaseHook, mask_secret
+from airflow_provider_lightspeed._airflow import AirflowNotFoundException, BaseHook, Variable, mask_secret
 from airflow_provider_lightspeed._arguments import parse_ticket_filter
 from airflow_provider_lightspeed.api import tickets as api
 from airflow_provider_lightspeed.api.errors import LightspeedError
@@ -22,8 +22,8 @@ from airflow_provider_lightspeed.provider_info import (
 
 if TYPE_CHECKING:
     from airflow_provider_lightspeed.api.client import LightspeedClient
+    from airflow_provider_lightspeed.api.probe import ShopReport
     from airflow_provider_lightspeed.api.rate_limit import Quota
-    from airflow_provider_lightspeed.probe import ShopReport
 
 
 _NOT_VISIBLE = (
@@ -136,9 +136,15 @@ class LightspeedHook(BaseHook):
         mask_credentials(settings)
         return LightspeedClient(settings, metrics=AirflowMetrics(self.lightspeed_conn_id))
 
-    def get_hash_secret(self) -> str:
-        """Return the secret with which personal fields are hashed (extra ``hash_secret``); empty if there is none."""
-        key = str(self.get_connection(self.lightspeed_conn_id).extra_dejson.get("hash_secret") or "")
+    def get_hash_secret(self, variable: str | None = None) -> str:
+        """Return the secret with which personal fields are hashed; empty if there is none.
+
+        It is the connection's extra ``hash_secret``, else the Airflow Variable ``lightspeed_hash_secret``.
+
+        :param variable: Airflow Variable that holds it instead.
+        """
+        extra = {} if variable else self.get_connection(self.lightspeed_conn_id).extra_dejson
+        key = str(extra.get("hash_secret") or Variable.get(variable or "lightspeed_hash_secret", None) or "")
         if key:
             mask_secret(key)
         return key
@@ -276,9 +282,9 @@ class LightspeedHook(BaseHook):
 
         ``print`` the report, or read one result: ``report["order of lists"]``.
         """
-        from airflow_provider_lightspeed.probe import probe
+        from airflow_provider_lightspeed.api.probe import probe_shop
 
-        return probe(self)
+        return probe_shop(self.get_conn())
 
     def test_connection(self) -> tuple[bool, str]:
         """Try the connection with one cheap call; return whether it works, and why not or what the shop says."""

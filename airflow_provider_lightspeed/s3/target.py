@@ -20,7 +20,7 @@ _PART_SIZE = 5 * 1024 * 1024
 #: Codes for a conditional write to a key that is taken, or is being written right now.
 _TAKEN = frozenset({"412", "PreconditionFailed", "ConditionalRequestConflict"})
 #: What no argument of the operator would change.
-_NOT_ABOUT_ARGUMENTS = frozenset({
+NOT_ABOUT_ARGUMENTS = frozenset({
     "NoSuchBucket",
     "InvalidAccessKeyId",
     "SignatureDoesNotMatch",
@@ -94,9 +94,9 @@ class ExportTarget:
         try:
             self._probe(key, self._options, self._condition)
         except ClientError as error:
-            if not is_permanent(error) or error_code(error) in _NOT_ABOUT_ARGUMENTS:
+            if not is_permanent(error) or error_code(error) in NOT_ABOUT_ARGUMENTS:
                 raise
-            for remedy, options, condition in self._remedies():
+            for remedy, options, condition in remedies(self._options, self._condition):
                 if self._takes(f"{key}-again", options, condition):
                     raise LightspeedConfigurationError(
                         f"S3 refuses to write {self.uri} ({error_code(error)} at {error.operation_name}): {remedy}. "
@@ -136,40 +136,6 @@ class ExportTarget:
         finally:
             upload.abort()
             self._client.delete_object(**where)
-
-    def _remedies(self) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
-        """Yield what could be set, with the arguments that it would make."""
-        options, condition = self._options, self._condition
-        encryption = {name: options[name] for name in options if name != "ACL"}
-        acl = {name: options[name] for name in options if name == "ACL"}
-        demanded_acl = {"ACL": "bucket-owner-full-control"}
-        if condition:
-            yield "the store has no conditional writes (If-None-Match), set `replace=True`", options, {}
-        if acl:
-            yield "it takes no such ACL, leave `acl_policy` out", encryption, condition
-        else:
-            yield (
-                "the bucket asks for an ACL, set `acl_policy='bucket-owner-full-control'`",
-                options | demanded_acl,
-                condition,
-            )
-        if encryption:
-            yield (
-                "it takes no such encryption, check `kms_key_id` or leave it and `encrypt` out",
-                acl,
-                condition,
-            )
-            return
-        for argument, algorithm in ("`encrypt=True`", "AES256"), ("`kms_key_id`", "aws:kms"):
-            demanded = {"ServerSideEncryption": algorithm}
-            yield f"the bucket asks for encryption, set {argument}", options | demanded, condition
-            if not acl:
-                yield (
-                    f"the bucket asks for encryption and an ACL, set {argument} and "
-                    "`acl_policy='bucket-owner-full-control'`",
-                    demanded | demanded_acl,
-                    condition,
-                )
 
     def publish(
         self,
@@ -257,6 +223,45 @@ class ExportTarget:
                 return None
             raise
         return {**head.get("Metadata", {}), "bytes": str(head["ContentLength"])}
+
+
+def remedies(
+    options: dict[str, Any], condition: dict[str, Any]
+) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Yield what could be set when a store refuses a write, with the arguments that it would make.
+
+    :param options: boto's arguments of the write that was refused, and `condition` those that make it conditional.
+    """
+    encryption = {name: options[name] for name in options if name != "ACL"}
+    acl = {name: options[name] for name in options if name == "ACL"}
+    demanded_acl = {"ACL": "bucket-owner-full-control"}
+    if condition:
+        yield "the store has no conditional writes (If-None-Match), set `replace=True`", options, {}
+    if acl:
+        yield "it takes no such ACL, leave `acl_policy` out", encryption, condition
+    else:
+        yield (
+            "the bucket asks for an ACL, set `acl_policy='bucket-owner-full-control'`",
+            options | demanded_acl,
+            condition,
+        )
+    if encryption:
+        yield (
+            "it takes no such encryption, check `kms_key_id` or leave it and `encrypt` out",
+            acl,
+            condition,
+        )
+        return
+    for argument, algorithm in ("`encrypt=True`", "AES256"), ("`kms_key_id`", "aws:kms"):
+        demanded = {"ServerSideEncryption": algorithm}
+        yield f"the bucket asks for encryption, set {argument}", options | demanded, condition
+        if not acl:
+            yield (
+                f"the bucket asks for encryption and an ACL, set {argument} and "
+                "`acl_policy='bucket-owner-full-control'`",
+                demanded | demanded_acl,
+                condition,
+            )
 
 
 class _Upload:

@@ -20,10 +20,10 @@ from airflow_provider_lightspeed._airflow import (
 )
 from airflow_provider_lightspeed._arguments import parse_ticket_filter, record_passed, require_rendered
 from airflow_provider_lightspeed.api.errors import (
-    LightspeedAuthenticationError,
     LightspeedConfigurationError,
     LightspeedError,
     LightspeedNotFoundError,
+    LightspeedPermanentError,
 )
 from airflow_provider_lightspeed.api.queries import NewTickets, new_tickets
 from airflow_provider_lightspeed.api.retry import is_transient
@@ -50,12 +50,7 @@ _sense = inspect.unwrap(BaseSensorOperator.execute)
 # The trigger ends by itself when the sensor's time is up. Airflow's own limit is for a triggerer that is down.
 _GRACE = 60.0
 # No further poll can change these.
-_FINAL = (
-    LightspeedAuthenticationError,
-    LightspeedConfigurationError,
-    AirflowFailException,
-    AirflowSkipException,
-)
+_FINAL = (LightspeedPermanentError, AirflowFailException, AirflowSkipException)
 # What `soft_fail` is about in poke and reschedule mode.
 _SOFT = (AirflowSensorTimeout, AirflowFailException, AirflowSkipException)
 

@@ -247,6 +247,7 @@ class ExportAttempt:
                     raise
                 # The list can't be resumed where it is, so this try must not be interrupted. Its next client knows
                 # nothing of the quota: the shop would refuse the first call.
+                log.info("%s. This list can't be resumed there: the task waits on its worker", error)
                 hook.get_conn().sleep(max(0.0, (error.until - datetime.now(UTC)).total_seconds()))
                 calls, max_wait = self.progress.calls, inf
                 self.progress = Progress.from_json(self._saved.state) or self.progress

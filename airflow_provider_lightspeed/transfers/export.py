@@ -12,10 +12,11 @@ from typing import Any, cast
 
 from airflow_provider_lightspeed.api.client import LightspeedClient
 from airflow_provider_lightspeed.api.errors import (
+    LightspeedConfigurationError,
     LightspeedIncompleteListError,
     LightspeedQuotaExhaustedError,
 )
-from airflow_provider_lightspeed.api.paging import Cursor, Page
+from airflow_provider_lightspeed.api.paging import Cursor, Page, usual_calls
 from airflow_provider_lightspeed.api.rate_limit import humanize
 from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Request, TicketFilter, count_tickets
 from airflow_provider_lightspeed.bulk.cancellation import Cancelled
@@ -36,6 +37,10 @@ _BATCH = 32
 _BYTES_AT_RISK = 16 * 1024 * 1024
 #: So many calls may be made again after a deferral that came before anything was written.
 _FEW_CALLS = 5
+#: After so many windows of the quota in a row that did not help, the task waits for the rest on its worker.
+_MAX_STALLS = 3
+#: A page is read, and then the messages of a ticket.
+_FEWEST_CALLS_WITH_MESSAGES = 2
 _PROGRESS_EVERY = 10.0
 #: Ids that a checkpoint holds at most, with room to spare in the 64 KiB at which Airflow warns.
 _REMEMBERED = 16 * PAGE_SIZE
@@ -91,7 +96,8 @@ class Export:
     @property
     def can_resume(self) -> bool:
         """Whether an interruption now would lose little: else the list would be read from the same place forever."""
-        return self._is_resumable and self._client.calls - self._calls_moved <= _FEW_CALLS
+        is_near = self._client.calls - self._calls_moved <= _FEW_CALLS
+        return self._is_resumable and is_near and self.progress.stalls < _MAX_STALLS
 
     @property
     def _is_resumable(self) -> bool:
@@ -100,6 +106,7 @@ class Export:
     def run(self) -> int:
         """Fetch what is left, publish the object and return its size."""
         self._wait_for_quota()
+        before = self._position
         self._format.resume(self.progress.format_state)
         if self._quarantine is not None and self.progress.quarantine:
             self._quarantine.decode(b"".join(self._staging.read([self.progress.quarantine])))
@@ -109,6 +116,8 @@ class Export:
                     self._process_page(page)
             self._confirm_empty()
         except LightspeedQuotaExhaustedError:
+            self._refuse_one_call()
+            self.progress.stalls = self.progress.stalls + 1 if self._position == before else 0
             if self.can_resume:
                 self._save()
             raise
@@ -120,6 +129,19 @@ class Export:
             self.progress.calls = self._calls_before + self._client.calls
         self._write_rejected()
         return 0 if self._skip_if_empty and not self.progress.tickets else self._publish()
+
+    @property
+    def _position(self) -> tuple[int, Cursor | None]:
+        return self.progress.tickets, self.progress.cursor
+
+    def _refuse_one_call(self) -> None:
+        if self._fetch and self._client.calls_per_window < _FEWEST_CALLS_WITH_MESSAGES:
+            raise LightspeedConfigurationError(
+                f"the quota is too small for messages: a page is read and then the messages of a ticket, which takes "
+                f"{_FEWEST_CALLS_WITH_MESSAGES} API calls, and a window allows {self._client.calls_per_window:.0f} "
+                f"({self._client.quota}); {self.progress.tickets} tickets were read. Ask for a larger quota, or lower "
+                "quota_reserve"
+            )
 
     def _pages(self, cursor: Cursor | None) -> Iterator[Page]:
         return self._client.iter_pages(self._tickets, cursor, keep_malformed=self._quarantine is not None)
@@ -276,7 +298,7 @@ class Export:
 
     def _calls_for(self, tickets: int) -> int:
         tickets = max(0, tickets)
-        return -(-tickets // PAGE_SIZE) + (tickets if self._fetch else 0)
+        return usual_calls(tickets) + (tickets if self._fetch else 0)
 
 
 @contextmanager

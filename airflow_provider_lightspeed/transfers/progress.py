@@ -29,6 +29,7 @@ class Progress(msgspec.Struct):
     :ivar rejected: how many these are.
     :ivar upload: id of the multipart upload that a killed try may have left open.
     :ivar expected: about how many tickets there are; None: not asked yet; 0: unknown.
+    :ivar stalls: windows of the quota in a row in which the export did not move.
     :ivar not_before: when the quota is back.
     """
 
@@ -47,6 +48,7 @@ class Progress(msgspec.Struct):
     calls: int = 0
     without_messages: int = 0
     expected: int | None = None
+    stalls: int = 0
     not_before: datetime | None = None
 
     @classmethod

@@ -37,6 +37,8 @@ _ALIASES = {
 _HASHABLE = ("customer", "subject", "memo", "messages.message")
 _EXTRA = "extra."
 _SHORTEST_KEY = 16
+#: For `Redaction.needed`.
+MESSAGES_ASKED_FOR = ("messages", "include_messages asks for what exclude_fields leaves out: messages")
 _WHERE_THE_KEY_IS = "Set it in the Lightspeed connection's extra hash_secret, or in the Airflow Variable lightspeed_hash_secret"
 
 
@@ -53,11 +55,23 @@ class Redaction:
     :param hashed: fields to replace by a keyed SHA-256 (HMAC): the same customer has the same hash in every export
         with the same key, and without the key the customer can't be found by trying all ids.
     :param key: the key; needed to hash.
-    :raises LightspeedConfigurationError: if a field is unknown or can't be hashed, or the key is missing or short.
+    :param needed: properties that can't be dropped, each with the error.
+    :raises LightspeedConfigurationError: if a field is unknown, needed or can't be hashed, or the key is missing or
+        short.
     """
 
-    def __init__(self, exclude: Iterable[str] = (), hashed: Iterable[str] = (), key: str = "") -> None:
+    def __init__(
+        self,
+        exclude: Iterable[str] = (),
+        hashed: Iterable[str] = (),
+        key: str = "",
+        *,
+        needed: Iterable[tuple[str, str]] = (),
+    ) -> None:
         self.exclude = frozenset(_read("exclude_fields", name) for name in exclude)
+        for name, why in needed:
+            if name in self.exclude:
+                raise LightspeedConfigurationError(why)
         if "extra" in self.exclude:
             self.exclude |= {_MESSAGE + "extra"}
         self.hashed = frozenset(_read("hash_fields", name) for name in hashed)

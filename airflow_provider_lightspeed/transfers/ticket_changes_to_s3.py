@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -13,12 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow_provider_lightspeed._airflow import (
     Asset,
     BaseOperator,
-    Variable,
     conf,
-    mask_secret,
 )
 from airflow_provider_lightspeed._arguments import is_unrendered, parse_flag, record_passed, require_rendered
-from airflow_provider_lightspeed._checkpoint import Checkpoint, clear_generation, defer_until
+from airflow_provider_lightspeed._checkpoint import Checkpoint, defer_until, digest, task_generation, task_key
 from airflow_provider_lightspeed.api.errors import (
     LightspeedConfigurationError,
     LightspeedIncompleteListError,
@@ -53,7 +50,6 @@ _OPTIONS = (
     "kms_key_id",
     "acl_policy",
 )
-_DEFAULT_VARIABLE = "lightspeed_hash_secret"
 _SCANS = ("auto", "recent", "full")
 #: After these, a try that resumes would fail alike.
 _NOT_RESUMABLE = (
@@ -77,6 +73,7 @@ class LightspeedTicketChangesToS3Operator(BaseOperator):
 
     Returns ``{"seq", "uri", "inserted", "updated", "deleted", "unlisted", "tickets", "scan", "complete_as_of",
     "recent_as_of", "calls"}``; ``seq`` and ``uri`` name the last change file, and the counts are 0 when nothing changed.
+    With ``on_malformed="quarantine"`` also ``"rejected"``.
 
     :param s3_prefix: folder in the bucket, or its full ``s3://`` address (templated). It holds one shop.
     :param s3_bucket: bucket, unless ``s3_prefix`` has it (templated).
@@ -93,6 +90,10 @@ class LightspeedTicketChangesToS3Operator(BaseOperator):
     :param accept_deleted: so many may be gone in this run, whatever ``max_deleted`` says; the error names the number
         (templated).
     :param max_updated: share of the scanned tickets that may be changed; 25 may always be.
+    :param on_malformed: what a malformed ticket does: ``fail`` fails the task and names the ticket; ``quarantine`` keeps
+        its last good row, writes it to ``_rejected/`` in the prefix's first folder and counts it as ``rejected``.
+    :param compact: age from which change files are deleted, at least a day; old ones keep customers' texts. The last one
+        and ``current`` stay. None keeps all.
     :param exclude_fields: as for an export; not ``createdAt``, which recent scans need (templated).
     :param hash_fields: as for an export (templated).
     :param hash_secret_variable: as for an export (templated).
@@ -140,6 +141,8 @@ class LightspeedTicketChangesToS3Operator(BaseOperator):
         confirm_deleted: int = 25,
         accept_deleted: int | str | None = None,
         max_updated: float = 0.5,
+        on_malformed: Literal["fail", "quarantine"] = "fail",
+        compact: timedelta | None = None,
         exclude_fields: Sequence[str] = (),
         hash_fields: Sequence[str] = (),
         hash_secret_variable: str | None = None,
@@ -163,6 +166,8 @@ class LightspeedTicketChangesToS3Operator(BaseOperator):
         self.confirm_deleted = confirm_deleted
         self.accept_deleted = accept_deleted
         self.max_updated = max_updated
+        self.on_malformed = on_malformed
+        self.compact = compact
         self.exclude_fields = exclude_fields
         self.hash_fields = hash_fields
         self.hash_secret_variable = hash_secret_variable
@@ -202,6 +207,8 @@ class LightspeedTicketChangesToS3Operator(BaseOperator):
         with s3_errors(f"use s3://{bucket}/{prefix}/"):
             log = self._open(bucket, prefix, layout)
             result = self._scan(context, state, log, options, redaction, layout)
+        if self.on_malformed == "fail":
+            del result["rejected"]
         self.log.info(
             "%s scan: %d inserted, %d updated, %d deleted, %d tickets in s3://%s/%s/ (change file %d); %d API calls "
             "in %.1f s",
@@ -274,6 +281,7 @@ class LightspeedTicketChangesToS3Operator(BaseOperator):
         from airflow_provider_lightspeed.s3.client import connect
         from airflow_provider_lightspeed.s3.staging import Staging
         from airflow_provider_lightspeed.transfers.messages import with_messages
+        from airflow_provider_lightspeed.transfers.quarantine import Quarantine
 
         bucket, prefix = parse_prefix(self.s3_prefix, self.s3_bucket)
         client = connect(self.aws_conn_id)
@@ -294,6 +302,10 @@ class LightspeedTicketChangesToS3Operator(BaseOperator):
             parts=lambda name: Staging(client, bucket, f"{prefix}/changes", options.run, name, write),
             save=save,
             with_messages=add_messages if self.include_messages else None,
+            # What can't be read can't be redacted.
+            quarantine=Quarantine(with_raw=not any(redaction.name))
+            if self.on_malformed == "quarantine"
+            else None,
         )
 
     def _open(self, bucket: str, prefix: str, layout: Layout) -> ChangeLog:
@@ -319,13 +331,12 @@ class LightspeedTicketChangesToS3Operator(BaseOperator):
 
         settings = hook.get_conn().settings
         excluded, hashed, hash_key = redaction.name
-        run = _task_key(context)
         return Options(
             identity=Identity(
                 shop=settings.shop,
                 language=settings.language,
                 file_format=self.file_format,
-                fields=_digest(excluded, hashed, self.include_messages),
+                fields=digest(excluded, hashed, self.include_messages),
                 hash_key=hash_key[:16],
             ),
             scan=self.scan,
@@ -333,8 +344,9 @@ class LightspeedTicketChangesToS3Operator(BaseOperator):
             full_every=self.full_every,
             limits=Limits(self.max_deleted, self.max_updated, self._accepted()),
             confirm_deleted=self.confirm_deleted,
-            run=run,
-            generation=_digest(run, self.retries, *clear_generation(context)) if run else "",
+            compact=self.compact,
+            run=task_key(context),
+            generation=task_generation(self, context),
         )
 
     def _accepted(self) -> int | None:
@@ -351,23 +363,13 @@ class LightspeedTicketChangesToS3Operator(BaseOperator):
         return LightspeedHook(self.lightspeed_conn_id, max_wait=max_wait)
 
     def _redaction(self, hook: LightspeedHook) -> Redaction:
-        from airflow_provider_lightspeed.transfers.redaction import Redaction
+        from airflow_provider_lightspeed.transfers.redaction import MESSAGES_ASKED_FOR, Redaction
 
-        key = ""
-        if self.hash_fields:
-            key = hook.get_hash_secret() if self.hash_secret_variable is None else ""
-            key = key or Variable.get(self.hash_secret_variable or _DEFAULT_VARIABLE, None) or ""
-            mask_secret(key)
-        redaction = Redaction(self.exclude_fields, self.hash_fields, key)
-        if "createdAt" in redaction.exclude:
-            raise LightspeedConfigurationError(
-                "exclude_fields: recent scans need createdAt, so it can't be left out"
-            )
-        if self.include_messages and "messages" in redaction.exclude:
-            raise LightspeedConfigurationError(
-                "include_messages asks for what exclude_fields leaves out: messages"
-            )
-        return redaction
+        needed = [("createdAt", "exclude_fields: recent scans need createdAt, so it can't be left out")]
+        if self.include_messages:
+            needed.append(MESSAGES_ASKED_FOR)
+        key = hook.get_hash_secret(self.hash_secret_variable) if self.hash_fields else ""
+        return Redaction(self.exclude_fields, self.hash_fields, key, needed=needed)
 
     def _layout(self, redaction: Redaction) -> Layout:
         from airflow_provider_lightspeed.formats import Layout
@@ -394,6 +396,7 @@ class LightspeedTicketChangesToS3Operator(BaseOperator):
             ("scan", self.scan, _SCANS),
             ("file_format", self.file_format, ("parquet", "jsonl")),
             ("include_messages", self.include_messages, (False, "changed")),
+            ("on_malformed", self.on_malformed, ("fail", "quarantine")),
         ):
             if value not in choices:
                 known = " or ".join(map(repr, choices))
@@ -402,6 +405,13 @@ class LightspeedTicketChangesToS3Operator(BaseOperator):
             age = getattr(self, name)
             if not isinstance(age, timedelta) or age <= timedelta(0):
                 raise LightspeedConfigurationError(f"{name} must be a timedelta above 0, got {age!r}")
+        if self.compact is not None and (
+            not isinstance(self.compact, timedelta) or self.compact < timedelta(days=1)
+        ):
+            raise LightspeedConfigurationError(
+                f"compact must be a timedelta of at least a day, got {self.compact!r}: runs that are under way need "
+                "the files of the last hours"
+            )
         for name in ("max_deleted", "max_updated"):
             share = getattr(self, name)
             if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
@@ -483,15 +493,3 @@ class CheckTicketChangesOperator(BaseOperator):
             "complete_as_of": status.complete_as_of.isoformat() if status.complete_as_of else None,
             "recent_as_of": status.recent_as_of.isoformat() if status.recent_as_of else None,
         }
-
-
-def _task_key(context: Context) -> str:
-    """Name the task instance, the same in each try; nothing without one."""
-    instance: Any = context.get("ti")
-    if instance is None:
-        return ""
-    return _digest(instance.dag_id, instance.run_id, instance.task_id, instance.map_index)
-
-
-def _digest(*values: object) -> str:
-    return hashlib.sha256(repr(values).encode()).hexdigest()[:12]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,9 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow_provider_lightspeed._airflow import (
     AirflowSkipException,
     BaseOperator,
-    Variable,
     conf,
-    mask_secret,
 )
 from airflow_provider_lightspeed._arguments import (
     NO_DATA_INTERVAL,
@@ -24,7 +21,7 @@ from airflow_provider_lightspeed._arguments import (
     record_passed,
     require_rendered,
 )
-from airflow_provider_lightspeed._checkpoint import Checkpoint, clear_generation, defer_until
+from airflow_provider_lightspeed._checkpoint import Checkpoint, defer_until, task_generation, task_key
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedQuotaExhaustedError
 from airflow_provider_lightspeed.bulk.cancellation import CancelToken
 from airflow_provider_lightspeed.exceptions import fail_without_retry
@@ -55,7 +52,6 @@ _OPTIONS = (
     "kms_key_id",
     "acl_policy",
 )
-_DEFAULT_VARIABLE = "lightspeed_hash_secret"
 
 
 class LightspeedTicketsToS3Operator(BaseOperator):
@@ -211,16 +207,13 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         self._check_options()
         hook = self._hook(None)
         job = self._job(hook)
-        owner = _owner(context)
         attempt = ExportAttempt(
             job,
             Checkpoint(context),
             hook=self._hook,
             aws_conn_id=self.aws_conn_id,
-            owner=owner,
-            # Between the last thing that a try does and Airflow's noting its success, it may be killed. To the next
-            # try all looks as after a success, but for this.
-            generation=_digest(owner, self.retries, *clear_generation(context)) if owner else "",
+            owner=task_key(context),
+            generation=task_generation(self, context),
         )
         try:
             size = attempt.run(state, max_wait=None if self.deferrable else inf)
@@ -236,7 +229,8 @@ class LightspeedTicketsToS3Operator(BaseOperator):
             "Exported %s tickets (%s bytes) to %s in %.1f s with %s API calls",
             f"{progress.tickets:,}", f"{size:,}", job.uri, time.monotonic() - started, f"{progress.calls:,}",
         )  # fmt: skip
-        if attempt.console_address and "ti" in context:
+        if "ti" in context:
+            # An empty one too: Airflow looks for it, and logs an error if it is not there.
             context["ti"].xcom_push(key=S3ObjectLink.key, value=attempt.console_address)
         result = self._result(context, job.uri, progress, size)
         self._exported = Exported(
@@ -309,19 +303,14 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         return hook
 
     def _redaction(self, hook: LightspeedHook) -> Redaction:
-        from airflow_provider_lightspeed.transfers.redaction import Redaction
+        from airflow_provider_lightspeed.transfers.redaction import MESSAGES_ASKED_FOR, Redaction
 
-        key = ""
-        if self.hash_fields:
-            key = hook.get_hash_secret() if self.hash_secret_variable is None else ""
-            key = key or Variable.get(self.hash_secret_variable or _DEFAULT_VARIABLE, None) or ""
-            mask_secret(key)
-        redaction = Redaction(self.exclude_fields, self.hash_fields, key)
-        if self.include_messages and "messages" in redaction.exclude:
-            raise LightspeedConfigurationError(
-                "include_messages asks for what exclude_fields leaves out: messages"
-            )
-        return redaction
+        return Redaction(
+            self.exclude_fields,
+            self.hash_fields,
+            hook.get_hash_secret(self.hash_secret_variable) if self.hash_fields else "",
+            needed=[MESSAGES_ASKED_FOR] if self.include_messages else (),
+        )
 
     def _format(self, key: str, redaction: Redaction) -> Format:
         from airflow_provider_lightspeed.formats import FormatError, Layout, choose, make_format
@@ -351,18 +340,6 @@ class LightspeedTicketsToS3Operator(BaseOperator):
             raise LightspeedConfigurationError(
                 f"on_malformed must be fail or quarantine, got {self.on_malformed!r}"
             )
-
-
-def _owner(context: Context) -> str:
-    """Name the task instance, the same in each try; nothing without one."""
-    instance: Any = context.get("ti")
-    if instance is None:
-        return ""
-    return _digest(instance.dag_id, instance.run_id, instance.task_id, instance.map_index)
-
-
-def _digest(*values: object) -> str:
-    return hashlib.sha256(repr(values).encode()).hexdigest()[:12]
 
 
 def _locate(bucket: str | None, key: str) -> tuple[str, str]:

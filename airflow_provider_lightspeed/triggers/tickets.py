@@ -10,11 +10,7 @@ from typing import Any
 import msgspec
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_lightspeed.api.errors import (
-    LightspeedAuthenticationError,
-    LightspeedConfigurationError,
-    LightspeedError,
-)
+from airflow_provider_lightspeed.api.errors import LightspeedError, LightspeedPermanentError
 from airflow_provider_lightspeed.api.retry import is_transient
 from airflow_provider_lightspeed.new_tickets import Cursor, FailedEvent, PollEvent, Seen, digest
 from airflow_provider_lightspeed.triggers.poller import PollKey, subscribe
@@ -85,7 +81,7 @@ class NewTicketTrigger(BaseTrigger):
                 await self._wait()
         except TimeoutError:
             self.log.info("The time is up; the sensor polls once more")
-        except (LightspeedAuthenticationError, LightspeedConfigurationError) as error:
+        except LightspeedPermanentError as error:
             event = FailedEvent(type(error).__name__, str(error))
         except Exception:
             # The sensor meets it too, and Airflow then does what it does in the other modes: retry, silent_fail, …

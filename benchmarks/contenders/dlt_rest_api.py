@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from typing import Any
 
 os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
 os.environ["RUNTIME__LOG_LEVEL"] = "ERROR"
@@ -13,9 +14,10 @@ import s3fs  # type: ignore[import-not-found] # ruff: ignore[unused-import] - lo
 from dlt.sources.rest_api import rest_api_source  # type: ignore[import-not-found]
 from job import PAGE, Job, at_work
 
-job = Job.from_command_line()
-with tempfile.TemporaryDirectory() as directory, at_work():
-    source = rest_api_source({
+
+def tickets(job: Job) -> Any:
+    """Describe the shop."""
+    return rest_api_source({
         "client": {
             "base_url": f"{job.shop}/en/",
             "auth": {"type": "http_basic", "username": job.key, "password": job.secret},
@@ -34,16 +36,21 @@ with tempfile.TemporaryDirectory() as directory, at_work():
             }
         ],
     })
-    destination = dlt.destinations.filesystem(
-        f"s3://{job.bucket}/{job.prefix}",
-        credentials={
-            "aws_access_key_id": job.access_key,
-            "aws_secret_access_key": job.secret_key,
-            "endpoint_url": job.s3,
-            "region_name": job.region,
-        },
-    )
-    pipeline = dlt.pipeline(
-        "benchmark", pipelines_dir=directory, destination=destination, dataset_name="shop"
-    )
-    pipeline.run(source, loader_file_format="jsonl")
+
+
+if __name__ == "__main__":
+    task = Job.from_command_line()
+    with tempfile.TemporaryDirectory() as directory, at_work():
+        destination = dlt.destinations.filesystem(
+            f"s3://{task.bucket}/{task.prefix}",
+            credentials={
+                "aws_access_key_id": task.access_key,
+                "aws_secret_access_key": task.secret_key,
+                "endpoint_url": task.s3,
+                "region_name": task.region,
+            },
+        )
+        pipeline = dlt.pipeline(
+            "benchmark", pipelines_dir=directory, destination=destination, dataset_name="shop"
+        )
+        pipeline.run(tickets(task), loader_file_format="jsonl")

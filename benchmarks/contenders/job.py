@@ -3,13 +3,15 @@
     python benchmarks/contenders/NAME.py --shop URL --key K --secret S --order newest|oldest
         --s3 URL --access-key A --secret-key B --bucket NAME --prefix PATH
 
-It exports the whole shop to gzipped JSON Lines below the prefix.
+It exports the whole shop to gzipped JSON Lines below the prefix. A `day_….py` follows the shop for a day: for each line
+on its standard input it looks at the shop once, and writes a line of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -34,6 +36,8 @@ class Job:
     secret_key: str
     bucket: str
     prefix: str
+    mode: str = ""
+    """Of a contender that has several."""
     region: str = "us-east-1"
 
     @classmethod
@@ -43,7 +47,7 @@ class Job:
         )
         for name in cls.__dataclass_fields__:
             if name != "region":
-                parser.add_argument(f"--{name.replace('_', '-')}", required=True)
+                parser.add_argument(f"--{name.replace('_', '-')}", required=name != "mode", default="")
         return cls(**vars(parser.parse_args()))
 
     @property
@@ -71,6 +75,35 @@ class Job:
             "password": self.secret_key,
             "extra": {"endpoint_url": self.s3, "region_name": self.region},
         })
+
+
+@dataclass(frozen=True)
+class Look:
+    """One of the looks at the shop of a day.
+
+    :ivar since: the instant of the last one; none at the first.
+    :ivar until: the instant of this one.
+    :ivar is_full: whether all tickets are due, for a contender that does not always read all.
+    :ivar state: file for what the warehouse has now, of a contender that has it on this machine.
+    """
+
+    number: int
+    since: str
+    until: str
+    is_full: bool
+    state: str
+
+
+def looks() -> Generator[Look]:
+    """Go through the looks of a day."""
+    print(json.dumps({"rows": 0}), flush=True)  # all is loaded
+    for line in sys.stdin:
+        yield Look(**json.loads(line))
+
+
+def report(rows: int) -> None:
+    """Report a look: so many rows were to be loaded."""
+    print(json.dumps({"rows": rows}), flush=True)
 
 
 @contextmanager

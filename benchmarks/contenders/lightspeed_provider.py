@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import Any
 
 from job import Job, at_work
+from lightspeed import connect
 
 job = Job.from_command_line()
-os.environ["AIRFLOW_CONN_LIGHTSPEED_DEFAULT"] = json.dumps({
-    "conn_type": "lightspeed",
-    "host": job.shop,
-    "login": job.key,
-    "password": job.secret,
-    "extra": {"calls_per_second": 0},
-})
-os.environ["AIRFLOW_CONN_AWS_DEFAULT"] = job.airflow_connection()
+connect(job)
 
 import requests  # ruff: ignore[unused-import, module-import-not-at-top-of-file] - loaded before the clock starts, as with the others
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook  # ruff: ignore[module-import-not-at-top-of-file]

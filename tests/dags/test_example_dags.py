@@ -33,6 +33,7 @@ REACT = "example_lightspeed_react_to_new_tickets"
 FLEET = "example_lightspeed_fleet"
 TRIAGE = "example_lightspeed_triage"
 CHANGES = ("example_lightspeed_ticket_changes", "example_lightspeed_load_ticket_changes")
+CHANGES_OF_MANY = "example_lightspeed_ticket_changes_fleet"
 EVENTS = "example_lightspeed_new_ticket_events"
 
 AIRFLOW = Version(version("apache-airflow"))
@@ -58,7 +59,7 @@ def test_they_are_parsed_with_no_error_and_no_warning(here: World, tmp_path: Pat
         capture_output=True,
     )
     found = json.loads(answer.read_text())
-    expected = {EXPORT, CLOSE, FLEET, REACT, REOPEN, SUPPORT_DESK, TRIAGE, *CHANGES}
+    expected = {EXPORT, CLOSE, FLEET, REACT, REOPEN, SUPPORT_DESK, TRIAGE, *CHANGES, CHANGES_OF_MANY}
     if Version("3.0") <= AIRFLOW:
         expected.add(EVENTS)
     if Version("3.1") <= AIRFLOW:
@@ -119,6 +120,16 @@ def test_the_lake_follows_the_shop(here: World) -> None:
     }
     loaded = _succeed(here, CHANGES[1]).tasks["load"].result
     assert loaded == {"I": first["inserted"] + 2, "U": 1, "D": 1}
+
+
+@pytest.mark.airflow(since="3.0")
+def test_each_shop_of_a_fleet_has_a_lake(here: World) -> None:
+    tasks = _succeed(here, CHANGES_OF_MANY).tasks
+    truth = len(here.shop.shop.ids())
+    for shop in ("shop_nl", "shop_be", "shop_de"):
+        result = tasks[f"sync_{shop}"].result
+        assert result["uri"].startswith(f"s3://{BUCKET}/fleet/{shop}/changes/")
+        assert (result["scan"], result["tickets"], result["rejected"]) == ("full", truth, 0)
 
 
 def test_fleet_exports_each_shop(here: World) -> None:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from airflow_provider_lightspeed._airflow import TaskDeferred
+from airflow_provider_lightspeed.api.errors import LightspeedMalformedResponseError
 from airflow_provider_lightspeed.assets import ticket_changes_asset
 from airflow_provider_lightspeed.changes import read_changes
 from airflow_provider_lightspeed.changes import scan as scan_module
@@ -27,6 +28,14 @@ from airflow_provider_lightspeed.transfers.ticket_changes_to_s3 import (
 )
 from demo.s3_server import S3Server
 from tests.integration.exporting import Instance, keys, new_task
+from tests.integration.gateways import proxy
+from tests.integration.test_export_stores import (
+    Rule,
+    acls_disabled,
+    asks_for_an_acl,
+    no_conditional_writes,
+    no_deleting,
+)
 
 pytestmark = pytest.mark.usefixtures("aws")
 
@@ -230,6 +239,95 @@ def test_hashed_and_excluded_fields(
         prefix.run(**options)
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_malformed_ticket_keeps_its_last_good_row(
+    sandbox: Sandbox, prefix: Prefix, monkeypatch: pytest.MonkeyPatch, killed: bool
+) -> None:
+    monkeypatch.setattr(scan_module, "_CALLS_AT_RISK", 1)
+    quarantine: dict[str, Any] = {"on_malformed": "quarantine"}
+    assert prefix.run(**quarantine)["rejected"] == 0
+    ids = sandbox.shop.ids()
+    sandbox.configure(unreadable={ids[5]: "surrogate", ids[6]: "bytes"})
+    sandbox.update_ticket(ids[7], subject="Changed")
+    with pytest.raises(LightspeedMalformedResponseError, match=rf"ticket ({ids[5]}|{ids[6]})"):
+        prefix.run()
+    context = prefix.context()
+    if killed:
+        with monkeypatch.context() as patch:
+            patch.setattr(ChangeLog, "append", fail_at(1))
+            with pytest.raises(OSError, match="worker"):
+                prefix.run(context, **quarantine)
+    result = prefix.run(context, **quarantine)
+    assert [result[name] for name in ("updated", "deleted", "rejected", "tickets")] == [1, 0, 2, 600]
+    assert {ids[5], ids[6]} <= prefix.current().keys()
+    body = prefix.server.client().get_object(
+        Bucket=prefix.bucket, Key="lightspeed/_rejected/shop_nl/changes.jsonl"
+    )["Body"]
+    assert sorted(json.loads(line)["id"] for line in body.read().splitlines()) == ids[5:7]
+
+
+def test_old_change_files_are_deleted(
+    sandbox: Sandbox, prefix: Prefix, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return datetime.now(tz) + timedelta(days=3)
+
+    for _ in range(3):
+        sandbox.update_ticket(sandbox.shop.ids()[0], subject=f"Where is my order? {prefix.runs}")
+        prefix.run(compact=timedelta(days=2))
+    assert sum("/changes/" in key for key in keys(prefix.server, prefix.bucket)) == 3
+    monkeypatch.setattr(scan_module, "datetime", Later)
+    assert prefix.run(compact=timedelta(days=2))["seq"] == 3
+    (left,) = [key for key in keys(prefix.server, prefix.bucket) if "/changes/" in key]
+    assert left.endswith("/00000000000000000003.parquet")
+    with pytest.raises(LightspeedChangesLostError, match="starts over from current"):
+        list(read_changes(prefix.uri, after=1))
+    assert set(prefix.current()) == set(sandbox.shop.ids())
+
+
+@pytest.mark.parametrize(
+    ("rule", "arguments", "says", "remedy"),
+    [
+        (
+            acls_disabled,
+            {"acl_policy": "private"},
+            "AccessControlListNotSupported.*leave `acl_policy` out",
+            {},
+        ),
+        (
+            asks_for_an_acl,
+            {},
+            "AccessDenied.*set `acl_policy='bucket-owner-full-control'`",
+            {"acl_policy": "bucket-owner-full-control"},
+        ),
+        (no_deleting, {}, r"AccessDenied at DeleteObject\): check the credentials and rights", None),
+        (no_conditional_writes, {}, "knows no conditional writes", None),
+    ],
+)
+def test_what_the_store_refuses_is_found_before_the_first_call(
+    sandbox: Sandbox,
+    prefix: Prefix,
+    monkeypatch: pytest.MonkeyPatch,
+    rule: Rule,
+    arguments: dict[str, Any],
+    says: str,
+    remedy: dict[str, Any] | None,
+) -> None:
+    with proxy(prefix.server.endpoint, rule) as address:
+        connection = json.loads(prefix.server.airflow_connection())
+        extra = connection["extra"]
+        extra = json.loads(extra) if isinstance(extra, str) else extra
+        connection["extra"] = {**extra, "endpoint_url": address}
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
+        with pytest.raises(LightspeedTaskFailed, match=f"{says}.*No ticket was fetched"):
+            prefix.run(**arguments)
+        assert not sandbox.calls
+        if remedy is not None:
+            assert prefix.run(**remedy)["inserted"] == 600
+
+
 class Events(dict[Any, Any]):
     """Outlet events of a context, as far as an alias has them."""
 
@@ -332,6 +430,9 @@ class TestCheck:
         ({"recent": 14}, "recent must be a timedelta"),
         ({"max_deleted": 2}, "max_deleted must be a share"),
         ({"confirm_deleted": -1}, "confirm_deleted must be"),
+        ({"on_malformed": "skip"}, "on_malformed must be"),
+        ({"compact": timedelta(hours=1)}, "compact must be a timedelta of at least a day"),
+        ({"compact": 30}, "compact must be a timedelta of at least a day"),
         ({"accept_deleted": "many"}, "accept_deleted must be the number"),
         ({"exclude_fields": ["created_at"]}, "recent scans need createdAt"),
     ],

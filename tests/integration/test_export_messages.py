@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -66,7 +67,8 @@ def test_in_the_order_of_the_tickets_and_counted_in_the_plan(
     assert [row["id"] for row in rows] == [row["id"] for row in plain]
     assert result["calls"] == shop.count_calls()
     assert sorted(message_calls(shop)) == shop.shop.ids()
-    assert "Exporting about 260 tickets takes 262 calls" in caplog.text
+    estimates = re.findall(r"Exporting about 260 tickets takes (\d+) calls", caplog.text)
+    assert 0 <= int(estimates[-1]) - result["calls"] <= 2
 
 
 def test_a_page_of_a_gateway_is_no_deleted_ticket(

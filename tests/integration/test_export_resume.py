@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from airflow_provider_lightspeed._airflow import AirflowSkipException, TaskDeferred
-from airflow_provider_lightspeed.bulk.cancellation import Cancelled
+from airflow_provider_lightspeed.bulk.cancellation import Cancelled, CancelToken
 from airflow_provider_lightspeed.exceptions import LightspeedStagingLostError
 from airflow_provider_lightspeed.s3 import target as s3_target
 from airflow_provider_lightspeed.s3.staging import Staging
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Sandbox, ShopConfig
 from airflow_provider_lightspeed.transfers import export as export_module
+from airflow_provider_lightspeed.transfers.progress import RESTART_MARGIN
 from airflow_provider_lightspeed.transfers.tickets_to_s3 import LightspeedTicketsToS3Operator
 from demo.s3_server import S3Server
 from tests.integration.exporting import Instance, export, keys, new_task, read
@@ -352,6 +353,35 @@ def test_a_walk_that_needs_more_calls_than_a_window_has_ends_too(
         assert {row["id"] for row in read(s3_server, s3_bucket, "t.jsonl.gz")} == set(shop.shop.ids())
         assert keys(s3_server, s3_bucket) == ["t.jsonl.gz"]
         assert shop.count_calls() < 40
+
+
+def test_a_task_that_resumes_early_waits_for_the_quota(
+    s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task takes some seconds to start, so the trigger fires before the quota is back. Here it starts at once."""
+    config = ShopConfig(
+        tickets=1500, limits=(4, *NO_LIMITS[1:]), window_seconds=(3600.0, 7200.0, 86400.0), burst_limit=0
+    )
+    slept: list[tuple[float, int]] = []
+    with Sandbox(config) as shop:
+        monkeypatch.setattr(
+            CancelToken, "sleep", lambda _, seconds: slept.append((seconds, shop.count_calls()))
+        )
+        connection = json.loads(shop.airflow_connection())
+        connection["extra"] = {"max_wait": 0.1, "calls_per_second": 0}
+        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", json.dumps(connection))
+        operator = LightspeedTicketsToS3Operator(
+            task_id="export", s3_bucket=s3_bucket, s3_key="t.jsonl.gz", deferrable=True
+        )
+        context: Any = new_task()
+        with pytest.raises(TaskDeferred) as first:
+            operator.execute(context)
+        assert slept == []
+        shop.reset()
+        with pytest.raises(TaskDeferred):
+            operator.execute_complete(context, None, **first.value.kwargs)
+        assert slept == [(RESTART_MARGIN.total_seconds(), 0)]
+        assert {call.status for call in shop.calls} == {200}
 
 
 def test_calls_of_a_walk_that_had_to_begin_again_are_told_too(

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_lightspeed.api.errors import LightspeedAuthenticationError
+from airflow_provider_lightspeed.api.probe import MAX_CALLS, ShopReport
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
-from airflow_provider_lightspeed.probe import MAX_CALLS, ShopReport, main
+from airflow_provider_lightspeed.probe import main
 from airflow_provider_lightspeed.sandbox import Churn, Fault, Sandbox, ShopConfig, email_of
 
 ORDER, TWICE, LIMIT, REPEATS = "order of lists", "same list asked twice", "page limit", "rows that repeat"

@@ -54,10 +54,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
     shutil.copytree(Path(__file__).parent / "bulk_dags", dags)
     shutil.copy(PROJECT / "example_dags" / f"{APPROVAL}.py", dags)
     slow = ShopConfig(tickets=0, limits=NO_LIMITS, latency=0.25)
-    small = ShopConfig(tickets=450, end=END, limits=(40, 1000, 2000), window_seconds=(6, 12, 24))
+    small = ShopConfig(tickets=450, end=END, limits=(40, 1000, 2000), window_seconds=(20, 40, 80))
     calm = ShopConfig(tickets=500, end=END, limits=NO_LIMITS)
     with S3Server(directory) as s3, Sandbox(slow) as one, Sandbox(small) as two, Sandbox(calm) as three:
-        impatient = json.dumps({**json.loads(two.airflow_connection()), "extra": {"max_wait": 0.5}})
+        # Airflow takes a task for a failed one if its deferral is over before the scheduler has processed the end of the
+        # process that deferred: shorter waits are slept.
+        impatient = json.dumps({**json.loads(two.airflow_connection()), "extra": {"max_wait": 8}})
         s3.wait_until_ready()
         s3.client().create_bucket(Bucket=BUCKET)
         wrong = json.dumps({**json.loads(three.airflow_connection()), "password": "x" * 32})
@@ -81,7 +83,7 @@ def use_up_each_window(whole: Whole, task_id: str) -> None:
     for number, (name, _) in enumerate(WINDOWS):
 
         def has_deferred(
-            number: int = number, told: str = f"Going on at .*the quota of {name} is used up"
+            number: int = number, told: str = f"Resuming at .*the quota of {name} is used up"
         ) -> bool:
             whole.small.use_quota(whole.small.backend.quota.windows()[number].remaining)
             return re.search(told, whole.log(task_id)) is not None

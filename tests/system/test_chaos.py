@@ -26,5 +26,5 @@ def test_a_scenario_where_things_break(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "3 tasks green, 0 red" in done.stdout
+    assert "6 tasks green, 0 red" in done.stdout
     assert "all invariants hold" in done.stdout

@@ -88,7 +88,7 @@ def test_the_demo_prints_its_checks_and_fails_when_one_does(tmp_path: Path) -> N
         assert demo.wait() == 1
     finally:
         demo.kill()
-    assert demo.output.count("✓") == 3, demo.output
+    assert demo.output.count("✓") == 5, demo.output
     assert "✗ It is dry\n      it rains\n" in demo.output
     assert "\033" not in demo.output
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -13,18 +13,20 @@ from typing import Any
 from botocore.exceptions import ClientError, EndpointConnectionError
 from botocore.response import StreamingBody
 
-from airflow_provider_lightspeed.api.errors import LightspeedNotFoundError
+from airflow_provider_lightspeed.api.errors import LightspeedMalformedResponseError, LightspeedNotFoundError
 from airflow_provider_lightspeed.api.paging import Cursor, Page
 from airflow_provider_lightspeed.api.paging.cursors import OldestFirstCursor, ReaderState
 from airflow_provider_lightspeed.api.paging.timezone import FilterZone
-from airflow_provider_lightspeed.api.tickets import Request, TicketFilter
+from airflow_provider_lightspeed.api.tickets import RejectedTicket, Request, TicketFilter
 from airflow_provider_lightspeed.changes.files import FORMATS
 from airflow_provider_lightspeed.changes.log import ChangeLog, Identity
 from airflow_provider_lightspeed.changes.scan import Options, Progress, Result, Scan
 from airflow_provider_lightspeed.changes.store import Store
 from airflow_provider_lightspeed.formats import Layout
 from airflow_provider_lightspeed.formats.columns import Columns
+from airflow_provider_lightspeed.s3.client import WriteOptions
 from airflow_provider_lightspeed.s3.staging import Staging
+from airflow_provider_lightspeed.transfers.quarantine import Quarantine
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PAGE = 3
@@ -39,11 +41,13 @@ class S3InMemory:
     """As much of boto3's client as is used, with S3's conditional writes. It checks what must hold of each write.
 
     :ivar disturb: called before and after each request, with its name; may raise.
+    :ivar judge: called with the name and arguments of each request; raises what the store refuses.
     """
 
     objects: dict[str, tuple[bytes, dict[str, str]]] = field(default_factory=dict)
     disturb: Callable[[str], None] = lambda _: None
     conditions: frozenset[str] = frozenset({"IfNoneMatch", "IfMatch"})
+    judge: Callable[[str, dict[str, Any]], None] = lambda *_: None
     requests: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -51,47 +55,41 @@ class S3InMemory:
 
     def put_object(self, **given: Any) -> Any:
         key, body, metadata = given["Key"], given["Body"], given.get("Metadata")
-        self._before("put", key)
+        self._before("put", given)
         data = body if isinstance(body, (bytes, bytearray)) else body.read()
         there = self.objects.get(key)
         if "IfNoneMatch" in given and "IfNoneMatch" in self.conditions and there is not None:
-            raise _error("PreconditionFailed", 412)
+            raise s3_error("PreconditionFailed", 412)
         if "IfMatch" in given and "IfMatch" in self.conditions:
             if there is None:
-                raise _error("NoSuchKey", 404)
+                raise s3_error("NoSuchKey", 404)
             if given["IfMatch"] != _etag(there[0]):
-                raise _error("PreconditionFailed", 412)
-        if f"{PREFIX}/changes/" in key:
-            assert there is None, f"a committed file was replaced: {key}"
-            seq = int(metadata["seq"])
-            suffix = key[key.index(".") :]
-            assert seq == 1 or any(name.endswith(f"/{seq - 1:020}{suffix}") for name in self.objects)
-        elif there is not None and metadata and "seq" in metadata:
-            assert int(metadata["seq"]) >= int(there[1]["seq"]), f"{key} went back"
+                raise s3_error("PreconditionFailed", 412)
+        check_write(key, metadata, {name: found[1].get("seq") for name, found in self.objects.items()})
         self.objects[key] = (bytes(data), dict(metadata or {}))
         self.disturb(f"after put {key}")
         return {"ETag": _etag(data)}
 
     def get_object(self, **given: Any) -> Any:
         key = given["Key"]
-        self._before("get", key)
+        self._before("get", given)
         if key not in self.objects:
-            raise _error("NoSuchKey", 404, _NoSuchKeyError)
+            raise s3_error("NoSuchKey", 404, _NoSuchKeyError)
         data, metadata = self.objects[key]
         body = StreamingBody(io.BytesIO(data), len(data))
         return {"Body": body, "ETag": _etag(data), "Metadata": metadata}
 
     def head_object(self, **given: Any) -> Any:
         key = given["Key"]
-        self._before("head", key)
+        self._before("head", given)
         if key not in self.objects:
-            raise _error("404", 404)
+            raise s3_error("404", 404)
         data, metadata = self.objects[key]
         return {"Metadata": metadata, "ContentLength": len(data), "ETag": _etag(data)}
 
     def delete_object(self, **given: Any) -> None:
-        self._before("delete", given["Key"])
-        assert f"{PREFIX}/changes/" not in given["Key"]
+        self._before("delete", given)
+        check_delete(given["Key"], {name: found[1].get("seq") for name, found in self.objects.items()})
         self.objects.pop(given["Key"], None)
 
     def delete_objects(self, **given: Any) -> Any:
@@ -103,21 +101,46 @@ class S3InMemory:
         return self
 
     def paginate(self, **given: Any) -> Iterator[Any]:
-        self._before("list", given["Prefix"])
+        self._before("list", {"Key": given["Prefix"]})
         after = given.get("StartAfter", "")
         keys = sorted(key for key in self.objects if key.startswith(given["Prefix"]) and key > after)
         yield {"Contents": [{"Key": key} for key in keys]}
 
-    def _before(self, request: str, key: str) -> None:
-        self.requests.append((request, key))
-        self.disturb(f"before {request} {key}")
+    def _before(self, request: str, given: dict[str, Any]) -> None:
+        self.requests.append((request, given["Key"]))
+        self.judge(request, given)
+        self.disturb(f"before {request} {given['Key']}")
+
+
+def check_write(key: str, metadata: dict[str, str] | None, there: Mapping[str, str | None]) -> None:
+    """Assert what must hold of each write that a store accepts.
+
+    :param there: what the store has, with the numbers of the change files up to which it goes.
+    """
+    if f"{PREFIX}/changes/" in key:
+        assert key not in there, f"a committed file was replaced: {key}"
+        seq = int((metadata or {})["seq"])
+        suffix = key[key.index(".") :]
+        assert seq == 1 or any(name.endswith(f"/{seq - 1:020}{suffix}") for name in there)
+    elif metadata and "seq" in metadata and there.get(key):
+        assert int(metadata["seq"]) >= int(there[key] or 0), f"{key} went back"
+
+
+def check_delete(key: str, there: Mapping[str, str | None]) -> None:
+    """Assert that what is deleted below the prefix is the oldest change file, and not needed any more."""
+    if not key.startswith(f"{PREFIX}/") or key.endswith("conditions-again"):
+        return
+    files = sorted(name for name in there if f"{PREFIX}/changes/" in name)
+    assert key == files[0] != files[-1]
+    reached = next(seq for name, seq in there.items() if f"{PREFIX}/current/" in name)
+    assert int(there[key] or 0) < int(reached or 0)
 
 
 class _NoSuchKeyError(ClientError):
     pass
 
 
-def _error(code: str, status: int, kind: type[ClientError] = ClientError) -> ClientError:
+def s3_error(code: str, status: int, kind: type[ClientError] = ClientError) -> ClientError:
     response: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
     return kind(response, "Request")
 
@@ -157,12 +180,14 @@ class Shop:
     :ivar disturb: called before each call, with its name.
     :ivar history: of each ticket, when it became what; None is deleted.
     :ivar hidden: tickets that the list leaves out.
+    :ivar malformed: tickets whose rows can't be read, with the ids that can.
     """
 
     tickets: dict[int, dict[str, Any]] = field(default_factory=dict)
     history: dict[int, list[tuple[datetime, str | None]]] = field(default_factory=dict)
     hidden: set[int] = field(default_factory=set)
     was_hidden: set[int] = field(default_factory=set)
+    malformed: dict[int, int | None] = field(default_factory=dict)
     disturb: Callable[[str], None] = lambda _: None
     calls: int = 0
     asked: list[str] = field(default_factory=list)
@@ -208,7 +233,9 @@ class Shop:
             values.append(value)
         return set(values)
 
-    def iter_pages(self, tickets: TicketFilter, cursor: Cursor | None = None) -> Iterator[Page]:
+    def iter_pages(
+        self, tickets: TicketFilter, cursor: Cursor | None = None, *, keep_malformed: bool = False
+    ) -> Iterator[Page]:
         last = tickets.since_id or 0
         if cursor is not None:
             assert isinstance(cursor, OldestFirstCursor)
@@ -221,10 +248,16 @@ class Shop:
             if not listed:
                 return
             last = listed[-1]
-            page: Any = [self.change(self.tickets[one]) for one in listed]
+            page: Any = [self.change(self.tickets[one]) for one in listed if one not in self.malformed]
+            rejected = [
+                RejectedTicket(self.malformed[one], f"raw {one}".encode(), "whose memo is bad")
+                for one in listed
+                if one in self.malformed
+            ]
+            assert keep_malformed or not rejected
             reader = ReaderState(FilterZone(), seen=self.calls, longest=PAGE, boundary=last)
             position = OldestFirstCursor(reader, last, inclusive=False)
-            yield Page(page, position, reader.seen, counted=None, boundary=last, rejected=[])
+            yield Page(page, position, reader.seen, counted=None, boundary=last, rejected=rejected)
 
     def call(self, request: Request) -> Any:
         self.calls += 1
@@ -234,6 +267,8 @@ class Shop:
         if ticket_id not in self.tickets:
             details = {"status": 404, "message": "gone", "method": "GET", "path": request.path}
             raise LightspeedNotFoundError(gone=self.proves_gone, **details)
+        if ticket_id in self.malformed:
+            raise LightspeedMalformedResponseError("it can't be read")
         return self.change(self.tickets[ticket_id])
 
 
@@ -247,28 +282,32 @@ class World:
 
     file_format: str = "jsonl"
     shop: Shop = field(default_factory=Shop)
-    s3: S3InMemory = field(default_factory=S3InMemory)
+    s3: Any = field(default_factory=S3InMemory)
+    write: WriteOptions = field(default_factory=WriteOptions)
 
     def __post_init__(self) -> None:
         self.columns = Columns(Layout(file_format=self.file_format, flatten=True))
         self.form = FORMATS[self.file_format](self.columns)
-        client: Any = self.s3
-        self.log = ChangeLog(Store(client, "bucket", PREFIX, {}), self.form)
+        self.log = ChangeLog(Store(self.s3, "bucket", PREFIX, self.write.for_objects), self.form)
 
     def scan(
         self,
         progress: dict[str, Any] | None = None,
         save: Callable[[dict[str, Any]], None] = lambda _: None,
+        *,
+        quarantine: bool = False,
         **options: Any,
     ) -> Result:
-        client: Any = self.s3
         made = Scan(
             self.log,
             self.shop,
             Options(**{"identity": IDENTITY, "recent": timedelta(seconds=40), **options}),
             row=self.columns.row,
-            parts=lambda name: Staging(client, "bucket", f"{PREFIX}/changes", "", name, {}),
+            parts=lambda name: Staging(
+                self.s3, "bucket", f"{PREFIX}/changes", options.get("run", ""), name, self.write.for_staging
+            ),
             save=save,
+            quarantine=Quarantine(with_raw=True) if quarantine else None,
             now=self.shop.now,
         )
         return made.run(Progress.from_json(progress))

@@ -93,7 +93,17 @@ class _NewerHook:
         return _Newer()
 
 
-@pytest.mark.parametrize(("connection", "hook"), [(_Older, _OlderHook), (_Newer, _NewerHook)])
+class _BackendHook:
+    """A secrets backend may return a connection of the database model, on every Airflow."""
+
+    @staticmethod
+    async def aget_connection(conn_id: str) -> _Older:
+        return _Older()
+
+
+@pytest.mark.parametrize(
+    ("connection", "hook"), [(_Older, _OlderHook), (_Newer, _NewerHook), (_Newer, _BackendHook)]
+)
 def test_a_connection_is_looked_up_without_blocking_the_loop(
     connection: type[Any], hook: type[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

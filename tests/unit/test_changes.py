@@ -27,11 +27,23 @@ from airflow_provider_lightspeed.changes.coverage import (
 from airflow_provider_lightspeed.changes.files import FORMATS
 from airflow_provider_lightspeed.changes.fingerprint import fingerprint
 from airflow_provider_lightspeed.changes.log import Commit, LightspeedChangesLostError
+from airflow_provider_lightspeed.changes.reader import read_after
 from airflow_provider_lightspeed.changes.scan import LightspeedTooManyChangesError, choose_scan
-from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed
+from airflow_provider_lightspeed.exceptions import LightspeedStorageError, LightspeedTaskFailed
 from airflow_provider_lightspeed.formats import Layout
 from airflow_provider_lightspeed.formats.columns import Columns
-from tests.unit.changes_world import IDENTITY, PREFIX, START, Killed, S3InMemory, World, replay, ticket
+from airflow_provider_lightspeed.s3.client import WriteOptions
+from tests.unit.changes_world import (
+    IDENTITY,
+    PREFIX,
+    START,
+    Killed,
+    S3InMemory,
+    World,
+    replay,
+    s3_error,
+    ticket,
+)
 
 COLUMNS = Columns(Layout(flatten=True))
 TICKET = ticket(2546, datetime(2026, 7, 1, 10, tzinfo=UTC), "Where is my order?", isClosed=True)
@@ -432,6 +444,253 @@ class TestRefused:
         del world.s3.objects[f"{PREFIX}/{world.log.name(1)}"]
         with pytest.raises(LightspeedChangesLostError, match="is missing"):
             world.scan()
+
+
+class TestMalformed:
+    def world(self, malformed: dict[int, int | None]) -> World:
+        world = _world()
+        world.shop.malformed |= malformed
+        return world
+
+    def rejected(self, world: World) -> list[dict[str, Any]]:
+        data, _ = world.s3.objects["lightspeed/_rejected/shop_nl/changes.jsonl"]
+        return [json.loads(line) for line in data.splitlines()]
+
+    @pytest.mark.parametrize("killed", [False, True])
+    def test_its_last_good_row_stays(self, killed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(scan_module, "_CALLS_AT_RISK", 1)
+        world = self.world({105: 105})
+        new = world.shop.create()
+        world.shop.malformed[new] = new
+        world.shop.put(110)
+        saved: list[dict[str, Any]] = []
+        if killed:
+
+            def kill(_: str) -> None:
+                if len(saved) == 18:
+                    raise Killed
+
+            world.shop.disturb = kill
+            with pytest.raises(Killed):
+                world.scan(None, saved.append, quarantine=True, scan="full")
+            world.shop.disturb = lambda _: None
+        progress = json.loads(json.dumps(saved[-1])) if killed else None
+        before = world.shop.calls
+        result = world.scan(progress, quarantine=True, scan="full")
+        assert world.shop.calls - before < 10 or not killed
+        assert (result.inserted, result.updated, result.deleted, result.rejected) == (0, 1, 0, 2)
+        assert 105 in world.current()[1]
+        assert [line["id"] for line in self.rejected(world)] == [105, new]
+        status = world.log.read_status()
+        assert status is not None
+        assert status.rejected == 2
+        world.shop.malformed.clear()
+        result = world.scan(quarantine=True, scan="full")
+        assert (result.inserted, result.updated, result.rejected) == (1, 0, 0)
+
+    def test_it_is_written_aside_before_the_commit(self) -> None:
+        world = self.world({105: 105})
+        world.shop.put(110)
+
+        def kill(request: str) -> None:
+            if request.startswith(f"before put {PREFIX}/changes/"):
+                raise Killed
+
+        world.s3.disturb = kill
+        with pytest.raises(Killed):
+            world.scan(quarantine=True, scan="full")
+        assert [line["id"] for line in self.rejected(world)] == [105]
+
+    def test_without_an_id_the_list_proves_no_delete(self) -> None:
+        world = self.world(dict.fromkeys(range(101, 112)))
+        for one in range(120, 123):
+            world.shop.delete(one)
+        result = world.scan(quarantine=True, scan="full", confirm_deleted=0)
+        # Each of the 14 is requested: 3 are gone by the shop's own word, of 11 that can't be read none is.
+        assert (result.deleted, result.unlisted, result.rejected) == (3, 11, 11)
+        assert _rows(world, "D") == [120, 121, 122]
+        assert sum(path.startswith("tickets/") for path in world.shop.asked) == 14
+
+
+class TestCompact:
+    """Retention: change files that are old enough are deleted."""
+
+    def grown(self, file_format: str = "jsonl") -> World:
+        """Return a world with six change files, 100 seconds apart."""
+        world = World(file_format)
+        for _ in range(30):
+            world.shop.create()
+        for _ in range(6):
+            world.scan(scan="full")
+            world.shop.put(110)
+            world.shop.seconds += 100
+        return world
+
+    def numbers(self, world: World) -> list[int]:
+        return sorted(int(meta["seq"]) for name, (_, meta) in world.s3.objects.items() if "/changes/" in name)
+
+    def test_old_files_go_and_the_last_one_stays(self) -> None:
+        world = self.grown()
+        result = world.scan(scan="full", compact=timedelta(seconds=250))
+        assert (result.seq, self.numbers(world)) == (7, [5, 6, 7])
+        world.shop.seconds += 10_000
+        result = world.scan(scan="full", compact=timedelta(seconds=250))  # nothing has changed
+        assert (result.seq, self.numbers(world)) == (7, [7])
+        assert sorted(world.current()[1]) == sorted(world.shop.tickets)
+
+    def test_a_reader_that_is_behind_is_told(self) -> None:
+        world = self.grown()
+        world.scan(scan="full", compact=timedelta(seconds=250))
+        assert [row["_seq"] for row in read_after(world.log, 4)] == [5, 6, 7]
+        assert list(read_after(world.log, 7)) == []
+        for after in (0, 3):
+            with pytest.raises(LightspeedChangesLostError, match=rf"0{after + 1}.jsonl.gz is missing"):
+                list(read_after(world.log, after))
+
+    @pytest.mark.parametrize("file_format", FORMATS)
+    def test_what_a_customer_wrote_is_gone_everywhere(self, file_format: str) -> None:
+        world = self.grown(file_format)
+        texts = {f"at {second}" for one in (110, 111) for second in range(2000)}
+        texts &= {row["subject"] for file in world.files() for row in file if row["id"] in {110, 111}}
+        assert len(texts) == 7
+        for one in (110, 111):
+            world.shop.delete(one)
+        world.scan(scan="full", compact=timedelta(seconds=1))
+        world.shop.put(112)
+        world.shop.seconds += 10
+        world.scan(scan="full", compact=timedelta(seconds=1))
+        left = [row for file in world.files() for row in file] + list(world.current()[1].values())
+        assert texts.isdisjoint(row["subject"] for row in left)
+        assert {name.removeprefix(f"{PREFIX}/").partition("/")[0] for name in world.s3.objects} == {
+            "changes", "current", "status.json", "_state",
+        }  # fmt: skip
+
+    @pytest.mark.parametrize("lost", [["_state/known"], ["_state/known", "status.json"]])
+    def test_what_is_known_is_rebuilt_from_current(self, lost: list[str]) -> None:
+        world = self.grown()
+        world.scan(scan="full", compact=timedelta(seconds=1))
+        for name in lost:
+            del world.s3.objects[f"{PREFIX}/{name}"]
+        result = world.scan(scan="full")
+        assert (result.seq, result.inserted, result.updated, result.deleted) == (7, 0, 0, 0)
+
+    def test_a_state_that_is_too_old_is_not_used(self) -> None:
+        world = self.grown()
+        old = world.s3.objects[f"{PREFIX}/_state/known"]
+        for _ in range(2):
+            world.shop.put(110)
+            world.scan(scan="full", compact=timedelta(0))
+        world.s3.objects[f"{PREFIX}/_state/known"] = old
+        assert world.scan(scan="full").updated == 0
+
+    def test_without_current_nothing_is_concluded(self) -> None:
+        world = self.grown()
+        world.scan(scan="full", compact=timedelta(seconds=1))
+        del world.s3.objects[f"{PREFIX}/{world.log.current_name}"]
+        calls = world.shop.calls
+        with pytest.raises(LightspeedChangesLostError, match=r"00001.jsonl.gz is missing"):
+            world.scan(scan="full")
+        assert world.shop.calls == calls
+
+    def test_a_scan_from_before_starts_over(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(scan_module, "_CALLS_AT_RISK", 1)
+        world = self.grown()
+        saved: list[dict[str, Any]] = []
+
+        def kill(request: str) -> None:
+            if request.startswith(f"before put {PREFIX}/changes/"):
+                raise Killed
+
+        world.s3.disturb = kill
+        with pytest.raises(Killed):
+            world.scan(None, saved.append, scan="full")
+        world.s3.disturb = lambda _: None
+        world.shop.put(110)
+        for _ in range(3):
+            world.shop.put(111)
+            world.scan(scan="full", run="other", compact=timedelta(0))
+        result = world.scan(saved[-1], scan="full")
+        assert (result.seq, result.updated) == (9, 0)
+        assert world.current()[1][110]["subject"] == world.shop.tickets[110]["subject"]
+
+    def test_a_number_is_never_used_twice(self) -> None:
+        world = self.grown()
+        done: list[bool] = []
+
+        def before_the_commit(request: str) -> None:
+            if request.startswith(f"before head {PREFIX}/changes/") and world.shop.calls > calls and not done:
+                done.append(True)
+                world.s3.disturb = lambda _: None
+                for _ in range(3):
+                    world.shop.put(111)
+                    world.scan(scan="full", run="other", compact=timedelta(0))
+
+        calls = world.shop.calls + 9
+        world.s3.disturb = before_the_commit
+        world.shop.disturb = lambda _: None
+        with pytest.raises(LightspeedStorageError, match=r"is gone: other runs have committed"):
+            world.scan(scan="full")
+        assert done
+        assert self.numbers(world) == [9]
+
+
+class TestStore:
+    """What a store refuses is found before the first call to the shop, and the argument is named."""
+
+    @pytest.mark.parametrize(
+        ("write", "allowed", "code", "words"),
+        [
+            (WriteOptions(acl_policy="private"), {}, "AccessControlListNotSupported", "leave `acl_policy` out"),
+            (WriteOptions(), {"ACL": "bucket-owner-full-control"}, "AccessDenied", "set `acl_policy="),
+            (WriteOptions(), {"ServerSideEncryption": "AES256"}, "AccessDenied", "set `encrypt=True`"),
+            (WriteOptions(encrypt=True), {}, "InvalidArgument", "check `kms_key_id` or leave it and `encrypt` out"),
+        ],
+    )  # fmt: skip
+    def test_an_argument(self, write: WriteOptions, allowed: dict[str, str], code: str, words: str) -> None:
+        world = World(write=write)
+
+        def judge(request: str, given: dict[str, Any]) -> None:
+            sent = {name: given[name] for name in ("ACL", "ServerSideEncryption") if name in given}
+            if request == "put" and sent != allowed:
+                raise s3_error(code, 400 if code.startswith(("Invalid", "AccessControl")) else 403)
+
+        world.s3.judge = judge
+        with pytest.raises(LightspeedConfigurationError, match=f"{code}.*{words}.*No ticket was fetched"):
+            world.scan()
+        assert (world.shop.calls, world.s3.objects) == (0, {})
+
+    @pytest.mark.parametrize("right", ["get", "delete"])
+    def test_a_right(self, right: str) -> None:
+        world = World()
+
+        def judge(request: str, _: dict[str, Any]) -> None:
+            if request == right:
+                raise s3_error("AccessDenied", 403)
+
+        world.s3.judge = judge
+        with pytest.raises(LightspeedConfigurationError, match="No ticket was fetched"):
+            world.scan()
+        assert world.shop.calls == 0
+
+    def test_staged_parts_of_a_try_without_a_checkpoint_are_removed(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(scan_module, "_CALLS_AT_RISK", 1)
+        world = World()
+        for _ in range(9):
+            world.shop.create()
+
+        def kill(_: str) -> None:
+            if world.shop.calls == 3:
+                raise Killed
+
+        world.shop.disturb = kill
+        with pytest.raises(Killed):
+            world.scan(run="run")
+        assert any("/_staging/" in name for name in world.s3.objects)
+        world.shop.disturb = lambda _: None
+        world.scan(run="run")
+        assert not any("/_staging/" in name for name in world.s3.objects)
 
 
 def replace_identity(**fields: str) -> Any:

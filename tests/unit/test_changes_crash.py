@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import random
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -18,7 +19,7 @@ from airflow_provider_lightspeed.api.errors import LightspeedQuotaExhaustedError
 from airflow_provider_lightspeed.changes import scan as scan_module
 from airflow_provider_lightspeed.changes.coverage import as_of
 from airflow_provider_lightspeed.exceptions import LightspeedStorageError
-from tests.unit.changes_world import PREFIX, Killed, World, lost_response, replay
+from tests.unit.changes_world import PREFIX, Killed, S3InMemory, World, lost_response, replay, s3_error
 
 DISTURBANCES = st.sampled_from([
     "create",
@@ -28,6 +29,8 @@ DISTURBANCES = st.sampled_from([
     "return",
     "kill",
     "lose",
+    "conflict",
+    "twice",
     "quota",
     "other",
     "other recent",
@@ -42,13 +45,16 @@ def often_saved(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Crashes(RuleBasedStateMachine):
+    store: Callable[[], Any] = S3InMemory
+
     @initialize(
         file_format=st.sampled_from(["jsonl", "jsonl", "jsonl", "parquet"]), tickets=st.integers(0, 14)
     )
     def begin(self, file_format: str, tickets: int) -> None:
-        self.world = World(file_format)
+        self.world = World(file_format, s3=type(self).store())
         self.random = random.Random(tickets)
         self.committed: dict[str, bytes] = {}
+        self.rows: dict[str, list[dict[str, Any]]] = {}
         self.progress: dict[str, Any] | None = None
         self.tries = 0
         self.runs = 0
@@ -67,13 +73,19 @@ class Crashes(RuleBasedStateMachine):
     def wait(self, seconds: int) -> None:
         self.world.shop.seconds += seconds
 
-    @rule(scan=st.sampled_from(["auto", "recent", "full"]), script=SCRIPT, keeps=st.booleans())
-    def run(self, scan: str, script: list[tuple[int, str]], keeps: bool) -> None:
+    @rule(
+        scan=st.sampled_from(["auto", "recent", "full"]),
+        script=SCRIPT,
+        keeps=st.booleans(),
+        compact=st.sampled_from([None, None, 0, 60]),
+    )
+    def run(self, scan: str, script: list[tuple[int, str]], keeps: bool, compact: int | None) -> None:
         self.runs += 1
         self.tries = 1
         self.progress = None
         self.keeps = keeps
         self.kind = scan
+        self.compact = None if compact is None else timedelta(seconds=compact)
         self.generation = 0
         self._try(script)
 
@@ -92,6 +104,8 @@ class Crashes(RuleBasedStateMachine):
     @rule(name=st.sampled_from(["_state/known", "status.json", "current"]), damaged=st.booleans())
     def lose(self, name: str, damaged: bool) -> None:
         name = f"{PREFIX}/{self.world.log.current_name if name == 'current' else name}"
+        if "current" in name and self._is_compacted():
+            return  # it is the base of the log
         there = self.world.s3.objects.pop(name, None)
         if there and damaged and "current" not in name:
             self.world.s3.objects[name] = (there[0][:-3] + b"???", there[1])
@@ -100,9 +114,14 @@ class Crashes(RuleBasedStateMachine):
     def no_committed_file_changes(self) -> None:
         objects = getattr(self, "world", World()).s3.objects
         files = {name: data for name, (data, _) in objects.items() if f"{PREFIX}/changes/" in name}
-        for name, data in getattr(self, "committed", {}).items():
-            assert files[name] == data
-        self.committed = files
+        there = False
+        for name, data in sorted(getattr(self, "committed", {}).items()):
+            # Retention removes the oldest files, so that no gap is left.
+            there = there or name in files
+            assert not there or files[name] == data
+        self.committed = getattr(self, "committed", {}) | files
+        for name in files.keys() - getattr(self, "rows", {}).keys():
+            self.rows[name] = list(self.world.form.read(io.BytesIO(files[name])))
 
     @invariant()
     def replaying_gives_current(self) -> None:
@@ -112,7 +131,7 @@ class Crashes(RuleBasedStateMachine):
         ):
             return
         seq, current = self.world.current()
-        rows = [row for file in self.world.files()[:seq] for row in file]
+        rows = [row for file in self._files()[:seq] for row in file]
         rows += self.random.sample(rows, len(rows) // 3)
         self.random.shuffle(rows)
         assert replay(iter(rows)) == current
@@ -123,7 +142,7 @@ class Crashes(RuleBasedStateMachine):
             return
         shop, log = self.world.shop, self.world.log
         opened = log.open()
-        rows = replay(row for file in self.world.files() for row in file)
+        rows = replay(row for file in self._files() for row in file)
         assert list(opened.known.ids) == sorted(rows)
         for ticket_id in shop.history:
             claim = as_of(opened.coverage, ticket_id)
@@ -134,7 +153,7 @@ class Crashes(RuleBasedStateMachine):
     @invariant()
     def rows_lie_between_their_instants(self) -> None:
         shop = getattr(self, "world", World()).shop
-        for file in getattr(self, "world", World()).files():
+        for file in self._files():
             for row in file:
                 after, by = row["_changed_after"], row["_changed_by"]
                 value = row["subject"] if row["op"] != "D" else None
@@ -159,15 +178,19 @@ class Crashes(RuleBasedStateMachine):
                     scan=self.kind,
                     run=f"run {self.runs}",
                     generation=f"{self.generation}",
+                    compact=self.compact,
                 )
             except (Killed, BotoCoreError, LightspeedStorageError, LightspeedQuotaExhaustedError):
                 return
+        assert not any(
+            "/_staging/" in name and f"/run {self.runs}/" in name for name in self.world.s3.objects
+        )
         is_whole = not resumed and self.listed
         self.progress = None
         if result.scan != "full" or not is_whole:
             return
         # Nothing that was left alone differs from the shop.
-        rows = replay(row for file in self.world.files() for row in file)
+        rows = replay(row for file in self._files() for row in file)
         for ticket_id, ticket in shop.tickets.items():
             if ticket_id not in changed | shop.was_hidden:
                 assert rows[ticket_id]["subject"] == ticket["subject"]
@@ -182,7 +205,7 @@ class Crashes(RuleBasedStateMachine):
 
         def disturb(request: str) -> None:
             nonlocal requests
-            self.world.shop.tick()
+            self._watch(request)
             self.listed = self.listed or request == "list"
             requests += 1
             if not left or requests <= due[0]:
@@ -195,6 +218,14 @@ class Crashes(RuleBasedStateMachine):
             if what == "lose":
                 if request.startswith(("before", "after")):
                     raise lost_response()
+            elif what == "conflict":
+                # Another write is under way, and comes to nothing.
+                if request.startswith("before put") and "/_staging/" not in request:
+                    raise s3_error("ConditionalRequestConflict", 409)
+            elif what == "twice":
+                # The response was lost, and boto has sent it again.
+                if request.startswith("after put") and "/_staging/" not in request:
+                    raise s3_error("PreconditionFailed", 412)
             elif what == "quota":
                 if request in {"list", "get"}:
                     raise LightspeedQuotaExhaustedError(
@@ -202,7 +233,9 @@ class Crashes(RuleBasedStateMachine):
                     )
             elif what.startswith("other"):
                 self._undisturbed(
-                    lambda: self.world.scan(scan="recent" if "recent" in what else "full", run="other")
+                    lambda: self.world.scan(
+                        scan="recent" if "recent" in what else "full", run="other", compact=self.compact
+                    )
                 )
             elif (one := self._change(what)) is not None:
                 changed.add(one)
@@ -214,9 +247,23 @@ class Crashes(RuleBasedStateMachine):
         finally:
             self.world.s3.disturb = self.world.shop.disturb = lambda _: None
 
+    def _files(self) -> list[list[dict[str, Any]]]:
+        """Return the rows of all change files there ever were."""
+        return [rows for _, rows in sorted(getattr(self, "rows", {}).items())]
+
+    def _watch(self, request: str) -> None:
+        """Let time pass, and take note of a change file before retention can remove it."""
+        self.world.shop.tick()
+        if request.startswith("after put") and f"{PREFIX}/changes/" in request:
+            self.no_committed_file_changes()
+
+    def _is_compacted(self) -> bool:
+        names = [name for name in self.world.s3.objects if f"{PREFIX}/changes/" in name]
+        return len(names) < len(self.committed)
+
     def _undisturbed(self, run: Any) -> None:
         before = self.world.s3.disturb
-        self.world.s3.disturb = self.world.shop.disturb = lambda _: self.world.shop.tick()
+        self.world.s3.disturb = self.world.shop.disturb = self._watch
         try:
             run()
         finally:

@@ -89,17 +89,16 @@ def test_wherever_the_work_passes_to_another_process_the_file_is_the_same(
     layout = Layout(file_format, compression)
     whole = b"".join((made := make_format(layout)).finish([made.encode(rows)]))
     chunks, made = [], make_format(layout)
-    while rows:
-        cut = data.draw(st.integers(0, len(rows)))
+    for cut, is_killed in data.draw(st.lists(st.tuples(st.integers(0, 10), st.booleans()), max_size=8)):
         page, rows = rows[:cut], rows[cut:]
         chunks.append(made.encode(page))
-        if data.draw(st.booleans()):
+        if is_killed:
             chunks.append(made.flush())
             state = msgspec.json.decode(msgspec.json.encode(made.state), type=list[int])
             made.encode([ticket(99)])  # lost with its process
             made = make_format(layout)
             made.resume(state)
-    file = b"".join(made.finish(chunks))
+    file = b"".join(made.finish([*chunks, made.encode(rows)]))
     assert unpack(file, compression) == unpack(whole, compression)
     if compression == "gzip":
         member = zlib.decompressobj(31)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import graphlib
 import json
 import pkgutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
+from pathlib import Path
 
 from packaging.version import Version
 
@@ -63,6 +66,7 @@ _LATER = (
     "formats",
     "hooks.connection",
     "hooks.metrics",
+    "api.probe",
     "probe",
     "s3.staging",
     "s3.target",
@@ -133,3 +137,25 @@ def test_what_only_tasks_need_is_not_loaded_with_the_public_modules() -> None:
 def test_the_entry_point_loads_no_airflow() -> None:
     program = "import json, sys, airflow_provider_lightspeed.provider_info as p; p.get_provider_info()"
     assert "airflow" not in _loaded(program)
+
+
+def _imported(source: Path, modules: set[str]) -> Iterator[str]:
+    """Yield the modules that a file imports, those within functions and for types only included."""
+    for node in ast.walk(ast.parse(source.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            yield from names & modules or {str(node.module)}
+
+
+def test_no_module_needs_one_that_needs_it() -> None:
+    root = Path(airflow_provider_lightspeed.__path__[0])
+    files = {
+        ".".join(file.relative_to(root.parent).with_suffix("").parts).removesuffix(".__init__"): file
+        for file in root.rglob("*.py")
+    }
+    # A module may import from itself: `_airflow` looks its names up when they are first asked for.
+    needs = {name: ({*_imported(file, set(files))} & files.keys()) - {name} for name, file in files.items()}
+    assert sum(map(len, needs.values())) > 100
+    graphlib.TopologicalSorter(needs).prepare()  # raises CycleError, which names the circle

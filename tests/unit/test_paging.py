@@ -194,7 +194,7 @@ def crowded(world: World) -> bool:
     return any(last - first < narrow for first, last in zip(created, created[7:], strict=False))
 
 
-@settings(max_examples=examples(6))
+@settings(max_examples=examples(3))
 @given(st.data())
 def test_nothing_changes(data: st.DataObject) -> None:
     """Where nothing changes, every walk succeeds."""
@@ -207,7 +207,7 @@ def test_nothing_changes(data: st.DataObject) -> None:
     assert not failed or (wanted.email and crowded(world))
 
 
-@settings(max_examples=examples(9))
+@settings(max_examples=examples(4))
 @given(st.data())
 def test_all_changes(data: st.DataObject) -> None:
     """Whatever others do meanwhile, a walk is complete or fails; lists in order do not fail."""
@@ -223,7 +223,7 @@ def test_all_changes(data: st.DataObject) -> None:
     assert not failed or world.order not in ORDERED or hard or crowded(world)
 
 
-@settings(max_examples=examples(6))
+@settings(max_examples=examples(3))
 @given(st.data())
 def test_resumed(data: st.DataObject) -> None:
     """A walk that is stopped and resumed, again and again, is one walk."""
@@ -240,7 +240,7 @@ def test_resumed(data: st.DataObject) -> None:
     assert not failed or world.order not in ORDERED or hard or crowded(world)
 
 
-@settings(max_examples=examples(20))
+@settings(max_examples=examples(9))
 @given(st.data())
 def test_a_shop_that_lies(data: st.DataObject) -> None:
     """Whatever a shop shows, a walk is complete or fails."""
@@ -255,7 +255,7 @@ def test_a_shop_that_lies(data: st.DataObject) -> None:
     )
 
 
-@settings(max_examples=examples(2))
+@settings(max_examples=examples(1))
 @given(st.data())
 def test_a_shop_that_ignores_filters(data: st.DataObject) -> None:
     """Filters that a shop does not read never make a walk wrong, or endless."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from math import ceil
 from typing import Any
 
 import pytest
 
+from airflow_provider_lightspeed.api.paging import usual_calls
 from airflow_provider_lightspeed.api.tickets import TicketFilter
 from tests.unit.paging_world import World, run
 
@@ -178,10 +180,25 @@ def test_a_narrow_window_costs_what_is_near_it(order: str) -> None:
     assert calls(world, wanted) <= 20
 
 
+STOPPED = 12_000
+
+
+@cache
+def calls_without_a_stop(order: str) -> int:
+    return calls(world_of(STOPPED, order=order))
+
+
 @pytest.mark.parametrize("order", ["unordered", "last_change", "last_change_asc"])
 @pytest.mark.parametrize("stops", [(0,), (3,), (2, 2), (12,)])
 def test_no_order_stopped_and_resumed(order: str, stops: tuple[int, ...]) -> None:
     """Each stop is at a cursor: what was read until there is not read again. But slices are checked more."""
-    size = 12_000
-    assert calls(world_of(size, order=order), stop_after=stops) <= 3 * ceil(size / 250) + 6
-    assert calls(world_of(size, order=order), stop_after=stops) <= 1.25 * calls(world_of(size, order=order))
+    stopped = calls(world_of(STOPPED, order=order), stop_after=stops)
+    assert stopped <= 3 * ceil(STOPPED / 250) + 6
+    assert stopped <= 1.25 * calls_without_a_stop(order)
+
+
+@pytest.mark.parametrize("order", ["oldest", "newest"])
+@pytest.mark.parametrize("size", [0, 249, 250, 2_600, 10_000])
+def test_the_estimate_is_near(size: int, order: str) -> None:
+    taken = calls(world_of(size, order=order))
+    assert taken - 3 <= usual_calls(size) <= 1.08 * taken + 4

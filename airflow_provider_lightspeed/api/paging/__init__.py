@@ -21,6 +21,6 @@ drives it does the calling.
 
 from airflow_provider_lightspeed.api.paging.cursors import Cursor, read_cursor
 from airflow_provider_lightspeed.api.paging.reader import Page
-from airflow_provider_lightspeed.api.paging.walk import walk
+from airflow_provider_lightspeed.api.paging.walk import usual_calls, walk
 
-__all__ = ["Cursor", "Page", "read_cursor", "walk"]
+__all__ = ["Cursor", "Page", "read_cursor", "usual_calls", "walk"]

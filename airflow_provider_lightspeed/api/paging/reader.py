@@ -258,23 +258,25 @@ class ListReader:
         :param cursor: makes the cursor for this page; None: there is none.
         """
         self.seen += len(rows)
-        self._ids.extend(row["id"] for row in rows)
+        self._ids.extend([row["id"] for row in rows])
         rejected, self._without_id = self._without_id, []
-        matching: list[Ticket] = []
-        for row in rows:
-            bad = self._rejected.get(row["id"])
-            if bad is None:
-                matches = self.filter.matches(row)
-            else:
-                # One with an unreadable createdAt is reported whatever the window is.
-                matches = "createdAt" not in row or self.filter.matches(row)
-            if matches and bad is None:
-                matching.append(row)
-            elif matches and bad is not None and row["id"] not in self._yielded_rejected:
-                self._yielded_rejected.add(row["id"])
-                rejected.append(bad)
+        readable = rows
+        if self._rejected:
+            readable = [row for row in rows if row["id"] not in self._rejected]
+            rejected += self._newly_rejected(rows)
+        matching = [row for row in readable if self.filter.matches(row)]
         position = cursor(self.state) if cursor else None
         return Page(matching, position, self.seen, self.counted, self.boundary, rejected)
+
+    def _newly_rejected(self, rows: Sequence[Ticket]) -> Generator[RejectedTicket]:
+        """Yield what these rows stand for and no page has reported. An unreadable ``createdAt`` is in any window."""
+        for row in rows:
+            bad = self._rejected.get(row["id"])
+            if bad is None or row["id"] in self._yielded_rejected:
+                continue
+            if "createdAt" not in row or self.filter.matches(row):
+                self._yielded_rejected.add(row["id"])
+                yield bad
 
     def _readable(self, row: RejectedTicket) -> Ticket | None:
         """Return what stands for a rejected row in the list: its id, and its ``createdAt`` if that can be read."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import ceil
 from typing import Any
 
 from airflow_provider_lightspeed.api.paging.cursors import (
@@ -30,6 +31,12 @@ from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Ticket, TicketFil
 
 #: How often a short list is read while it moves.
 _TRIES = 5
+
+
+def usual_calls(tickets: int) -> int:
+    """Return about how many calls a walk over so many tickets takes, with those that prove the list complete."""
+    # Pages of a list with the newest ticket first overlap, by up to a twelfth.
+    return 2 if tickets < PAGE_SIZE else ceil(1.08 * tickets / PAGE_SIZE) + 3
 
 
 def walk(
