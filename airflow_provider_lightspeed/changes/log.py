@@ -264,6 +264,16 @@ class ChangeLog:
 
         :raises LightspeedTaskFailed: if the prefix holds what this log does not know.
         """
+        before = _seq_of(self._store.find(self.current_name))
+        try:
+            return self._open()
+        except LightspeedChangesLostError:
+            # Retention may have removed files meanwhile, once another run had brought `current` further.
+            if _seq_of(self._store.find(self.current_name)) <= before:
+                raise
+            return self._open()
+
+    def _open(self) -> Opened:
         status = self.read_status()
         known, reached = self._read_known()
         current = _seq_of(self._store.find(self.current_name))

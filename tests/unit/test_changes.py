@@ -592,6 +592,22 @@ class TestCompact:
             world.scan(scan="full")
         assert world.shop.calls == calls
 
+    def test_files_that_go_while_the_log_is_opened(self) -> None:
+        world = self.grown()
+        del world.s3.objects[f"{PREFIX}/{world.log.current_name}"]
+        done: list[bool] = []
+
+        def once_current_was_looked_for(request: str) -> None:
+            if request == f"before head {PREFIX}/{world.log.name(7)}" and not done:
+                done.append(True)
+                world.shop.put(111)
+                world.scan(scan="full", run="other", compact=timedelta(0))
+
+        world.s3.disturb = once_current_was_looked_for
+        world.shop.put(112)
+        assert world.scan(scan="full").updated == 0  # the other run has it
+        assert done
+
     def test_a_scan_from_before_starts_over(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(scan_module, "_CALLS_AT_RISK", 1)
         world = self.grown()
