@@ -675,6 +675,17 @@ class TestStore:
             world.scan()
         assert (world.shop.calls, world.s3.objects) == (0, {})
 
+    def test_a_first_write_that_meets_another_one(self) -> None:
+        world = World()
+        conflicts = iter([True, False])
+
+        def judge(request: str, given: dict[str, Any]) -> None:
+            if request == "put" and given["Key"].endswith("/conditions") and next(conflicts, False):
+                raise s3_error("ConditionalRequestConflict", 409)
+
+        world.s3.judge = judge
+        assert world.scan().seq == 0
+
     @pytest.mark.parametrize("right", ["get", "delete"])
     def test_a_right(self, right: str) -> None:
         world = World()
