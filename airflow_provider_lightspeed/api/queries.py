@@ -24,6 +24,8 @@ from airflow_provider_lightspeed.api.tickets import (
     list_tickets,
 )
 
+#: Pages of all shops hold so many tickets: a shorter response leaves nothing out.
+_SHORTEST_PAGE = 20
 #: Rounds without a higher id, after which the search gives up.
 _TRIES = 3
 
@@ -101,8 +103,9 @@ def new_tickets(
 ) -> Generator[Request[Any], Any, NewTickets[T]]:
     """Read the tickets above an id, whatever the order of lists, and say up to which id none is missing.
 
-    Without news it takes one call. With news, the list is proven complete as for an export. Tickets that came while it
-    was read are left to the next poll, since others may be missing below them.
+    Without news it takes one call, or two if it shows so many known tickets that they may fill a page. With news, the
+    list is proven complete as for an export. Tickets that came while it was read are left to the next poll, since
+    others may be missing below them.
 
     To find tickets that become visible late, under an id below others, ask from an id below them, and say which
     tickets are known. At most half a page of them, so that one response has room for news.
@@ -141,17 +144,38 @@ def new_tickets(
         if isinstance(reply, list):
             is_first = page_size == 0 and not found
             page_size = max(page_size, len(reply))
-            rows: list[Ticket] = [ticket for ticket in reply if ticket["id"] > since_id]
-            if is_first and all(is_known is not None and is_known(ticket["id"]) for ticket in rows):
-                found = {ticket["id"]: keep(ticket) for ticket in rows}
-                boundary = max([since_id, *found])
-                break
+            if is_first and is_known is not None:
+                news = _has_news(reply, since_id, is_known)
+                if not news and len(reply) >= _SHORTEST_PAGE:
+                    behind = yield from _second_page(since_id, email, len(reply))
+                    # If two pages are full of known tickets, only the walk shows whether others follow.
+                    is_end = behind is not None and len(behind) < len(reply)
+                    news = not is_end or _has_news(behind or [], since_id, is_known)
+                if not news:
+                    found = {ticket["id"]: keep(ticket) for ticket in reply if ticket["id"] > since_id}
+                    boundary = max([since_id, *found])
+                    break
     steps.close()
     return NewTickets(
         {ticket_id: found[ticket_id] for ticket_id in sorted(found) if ticket_id <= boundary},
         boundary,
         page_size or PAGE_SIZE,
     )
+
+
+def _has_news(rows: list[Ticket], since_id: int, is_known: Callable[[int], bool]) -> bool:
+    return any(row["id"] > since_id and not is_known(row["id"]) for row in rows)
+
+
+def _second_page(
+    since_id: int, email: str | None, size: int
+) -> Generator[Request[Any], Any, list[Ticket] | None]:
+    """Return what follows a page of this size; None if the shop refuses."""
+    try:
+        page: list[Ticket] = yield list_tickets(page=2, limit=size, since_id=since_id, email=email)
+    except LightspeedError:
+        return None
+    return page
 
 
 def ticket_messages(ticket_id: int) -> Generator[Request, Any, list[TicketMessage]]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed
+from airflow_provider_lightspeed.operators.tickets import UpdateTicketsOperator
 from airflow_provider_lightspeed.sandbox import Sandbox
 from airflow_provider_lightspeed.transfers import export as export_module
 from demo.s3_server import S3Server
@@ -36,6 +37,11 @@ def acls_disabled(_method: str, _path: str, headers: Mapping[str, str]) -> tuple
 
 def asks_for_an_acl(method: str, path: str, headers: Mapping[str, str]) -> tuple[int, bytes] | None:
     is_right = headers.get("x-amz-acl") == "bucket-owner-full-control" or not makes_an_object(method, path)
+    return None if is_right else refusal(403, "AccessDenied")
+
+
+def asks_for_kms(method: str, path: str, headers: Mapping[str, str]) -> tuple[int, bytes] | None:
+    is_right = headers.get("x-amz-server-side-encryption") == "aws:kms" or not makes_an_object(method, path)
     return None if is_right else refusal(403, "AccessDenied")
 
 
@@ -118,6 +124,52 @@ def test_a_store_without_delete_objects(
         through(address)
         assert export(new_task(), s3_bucket=s3_bucket, s3_key="a/t.jsonl")["tickets"] == 600
     assert keys(s3_server, s3_bucket) == ["a/t.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "arguments", "says"),
+    [
+        (no_conditional_writes, {}, None),
+        (no_delete_objects, {}, None),
+        (acls_disabled, {}, None),
+        (acls_disabled, {"acl_policy": "private"}, "ACLs are disabled on the bucket: leave `acl_policy` out"),
+        (
+            asks_for_an_acl,
+            {},
+            "AccessDenied at PutObject.*may also ask for `acl_policy`, `encrypt` or `kms_key_id`",
+        ),
+        (asks_for_an_acl, {"acl_policy": "bucket-owner-full-control"}, None),
+        (
+            asks_for_kms,
+            {},
+            "AccessDenied at PutObject.*may also ask for `acl_policy`, `encrypt` or `kms_key_id`",
+        ),
+    ],
+)
+def test_a_receipt_is_written_or_nothing_is_changed(
+    sandbox: Sandbox,
+    s3_server: S3Server,
+    s3_bucket: str,
+    through: Callable[[str], None],
+    rule: Rule,
+    arguments: dict[str, Any],
+    says: str | None,
+) -> None:
+    some = sandbox.shop.ids()[:3]
+    receipt = f"s3://{s3_bucket}/receipts/r.jsonl"
+    with proxy(s3_server.endpoint, rule) as address:
+        through(address)
+        operator = UpdateTicketsOperator(
+            task_id="mark", ticket_ids=some, memo="seen", receipt_s3_key=receipt, **arguments
+        )
+        if says is None:
+            assert operator.execute({})["updated"] == some
+            assert keys(s3_server, s3_bucket) == ["receipts/r.jsonl"]
+            return
+        with pytest.raises(LightspeedTaskFailed, match=says):
+            operator.execute({})
+    assert not [call for call in sandbox.calls if call.method != "GET"]
+    assert keys(s3_server, s3_bucket) == []
 
 
 @pytest.mark.parametrize("key", [" a/t.jsonl", "a/t.jsonl\n", "a/t.jsonl/", "a//t.jsonl", "/a/t.jsonl"])

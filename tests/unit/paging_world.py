@@ -69,6 +69,7 @@ class World:
     :param replica: share of responses that come from a replica.
     :param replica_lag: calls that the replica lags behind.
     :param replica_lacks: newest tickets that the replica lacks.
+    :param turn: 0 or 1: a replica answers every other request, from the first or the second on; None: by chance.
     :param late: share of new tickets that become visible some calls later than tickets with higher ids.
     :param deepest: rows after which pages are ...
     :param deep: ... refused, emptied or cut.
@@ -96,6 +97,7 @@ class World:
     replica: float = 0.0
     replica_lag: int = 0
     replica_lacks: int = 0
+    turn: int | None = None
     late: float = 0.0
     deepest: int | None = None
     deep: str = "refuse"
@@ -114,8 +116,9 @@ class World:
         self.lists = 0
         self.filled = False
         self.history: deque[dict[int, Row]] = deque(maxlen=self.replica_lag + 1)
-        # What all responses so far could see; None: not asked yet.
+        # What was there at all requests so far, and what all responses could see; None: not asked yet.
         self.always: set[int] | None = None
+        self.shown: set[int] = set()
         self.all: dict[int, Row] = {}
 
     def fill(
@@ -198,10 +201,12 @@ class World:
         self.lists += 1
         if self.lists == self.empty_at:
             return []
+        visible = {key for key, row in self.rows.items() if row.visible_from <= self.calls}
         if self.always is None:
-            self.always = set(state)
-        elif self.replica or self.late:
-            self.always &= state.keys()
+            self.always, self.shown = visible, set(state)
+        elif self.replica or self.late or self.turn is not None:
+            self.always &= visible
+            self.shown &= state.keys()
         limit, page = query.get("limit", 50), query.get("page", 1)
         assert isinstance(limit, int)
         assert isinstance(page, int)
@@ -220,11 +225,12 @@ class World:
         return [self._document(row) for row in rows if not row.hidden]
 
     def _state(self) -> dict[int, Row]:
-        """Return what this response can see, and take note of what all could."""
+        """Return what this response can see."""
         state = self.rows
-        if self.replica:
+        if self.replica or self.turn is not None:
             self.history.append({row.id: replace(row) for row in self.rows.values()})
-            if self.chance.random() < self.replica:
+            lags = self.chance.random() < self.replica if self.turn is None else self.calls % 2 != self.turn
+            if lags:
                 state = self.history[0]
                 if self.replica_lacks:
                     newest = sorted(state)[-self.replica_lacks :]
@@ -291,9 +297,16 @@ class World:
     # The truth
 
     def must_and_may(self, wanted: TicketFilter) -> tuple[set[int], set[int]]:
-        """Return the ids that a walk must yield, as all its responses could see them, and those that it may yield."""
+        """Return the ids that a walk must yield, and those that it may yield.
+
+        Where a replica takes turns, the walk must yield every ticket that the shop itself had all the time. It can't do
+        that in a list of one page if others are deleted meanwhile. Else it must yield what all responses could see.
+        """
         matching = {row.id for row in self.all.values() if matches(row, wanted) and not row.hidden}
-        return matching & (self.always or set()) & self.rows.keys(), matching
+        must = matching & (self.always or set()) & self.rows.keys()
+        if self.turn is None or (self.deletes and len(must) <= 12):
+            must &= self.shown
+        return must, matching
 
     def expected(self, wanted: TicketFilter) -> set[int]:
         """Return the ids of the tickets of now that match."""

@@ -81,6 +81,24 @@ def test_a_staged_part_is_open_to_no_one_but_the_buckets_owner(
     assert asked == {part: of_part, "a/k": policy}
 
 
+_EVERYONE = "http://acs.amazonaws.com/groups/global/AllUsers"
+
+
+@SIZES
+@pytest.mark.parametrize(
+    ("policy", "is_public"), [("public-read", True), ("bucket-owner-full-control", False)]
+)
+def test_what_is_granted(s3: Any, size: int, policy: str, *, is_public: bool) -> None:
+    part = _write(s3, size, acl_policy=policy)
+
+    def readers(key: str) -> set[str]:
+        grants = s3.get_object_acl(Bucket="bucket", Key=key)["Grants"]
+        return {grant["Grantee"].get("URI", "owner") for grant in grants}
+
+    assert readers("a/k") == ({"owner", _EVERYONE} if is_public else {"owner"})
+    assert readers(part) == {"owner"}
+
+
 def test_a_key_that_renders_to_nothing_names_no_object() -> None:
     operator = LightspeedTicketsToS3Operator(task_id="export", s3_bucket="bucket", s3_key="None")
     with pytest.raises(LightspeedTaskFailed, match="s3_key is empty after rendering"):

@@ -18,12 +18,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_provider_lightspeed.api.tickets import TICKET_PROPERTIES, Ticket, TicketMessage
 from airflow_provider_lightspeed.formats import (
     FORMATS,
     FormatError,
     Layout,
     choose,
     make_format,
+    properties,
 )
 from airflow_provider_lightspeed.formats import parquet as parquet_module
 from airflow_provider_lightspeed.formats.columns import Columns
@@ -321,3 +323,8 @@ def test_no_cell_is_a_formula_for_a_reader_with_another_delimiter(text: str, del
     for line in lines:
         for row in csv.reader(io.StringIO(line, newline=""), delimiter=delimiter, quoting=quoting):
             assert not [cell for cell in row if cell.startswith(("=", "+", "-", "@", "\t", "\r", "＝"))]
+
+
+def test_formats_know_the_properties_that_the_client_knows() -> None:
+    assert set(properties.TICKET) == set(TICKET_PROPERTIES) == Ticket.__annotations__.keys()
+    assert set(properties.MESSAGE) == TicketMessage.__annotations__.keys()

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -88,6 +89,42 @@ def _row(ticket_id: int, created: int, visible_from: int) -> Row:
     rank = ticket_id * 7919 % 101
     # Changed in an order of its own, so that no list looks like one by last change.
     return Row(ticket_id, created, created + 10_000 + rank, "a@example.com", rank, visible_from=visible_from)
+
+
+def _one_poll(world: World, since_id: int, known: set[int]) -> tuple[NewTickets[Seen], int]:
+    question = new_tickets(since_id, Seen.of, is_known=known.__contains__)
+    reply: Any = None
+    while True:
+        try:
+            request = question.throw(reply) if isinstance(reply, Exception) else question.send(reply)
+        except StopIteration as end:
+            return end.value, world.calls
+        reply = world.answer(request)
+
+
+@pytest.mark.parametrize("order", ["unordered", "oldest", "newest"])
+@pytest.mark.parametrize("news", [101, 120, 140, 160, None])
+@pytest.mark.parametrize("size", [20, 50, 60])
+def test_known_tickets_that_fill_a_page_hide_no_news(size: int, news: int | None, order: str) -> None:
+    known = set(range(100, 161)) - {news}
+    rows = {number: _row(number, 1_000_000 + number, 0) for number in sorted(known | {news or 100})}
+    world = World(order=order, page_cap=size, rows=rows)
+    poll, calls = _one_poll(world, 99, known)
+    assert news is None or news in poll.kept
+    assert news is not None or size == 20 or calls == 2
+
+
+def test_a_second_page_that_is_refused_hides_no_news() -> None:
+    known = set(range(100, 160))
+    rows = {number: _row(number, 1_000_000 + number, 0) for number in range(100, 161)}
+    poll, _ = _one_poll(World(order="oldest", page_cap=50, rows=rows, deepest=1), 99, known)
+    assert 160 in poll.kept
+
+
+def test_a_poll_of_few_known_tickets_takes_one_call() -> None:
+    rows = {number: _row(number, 1_000_000 + number, 0) for number in range(100, 119)}
+    poll, calls = _one_poll(World(rows=rows), 99, set(rows))
+    assert (sorted(poll.kept), poll.boundary, calls) == (sorted(rows), 118, 1)
 
 
 @dataclass

@@ -46,7 +46,7 @@ ORDERS = [*ORDERED, "unordered", "last_change", "last_change_asc"]
 SPACINGS = [(0,), (1,), (0, 0, 0, 1), (60,), (0, 1, 60), (900,), (3_600,), (0, 0, 1, 20_000), (86_400,)]
 
 zones = st.one_of(st.sampled_from(IANA), st.integers(-48, 56).map(lambda quarters: str(15 * quarters)))
-LIES = ["cap", "left out", "twice", "count", "empty", "replica", "late", "deep"]
+LIES = ["cap", "left out", "twice", "count", "empty", "replica", "replica in turn", "late", "deep"]
 rates = st.sampled_from([0.0, 0.0, 0.1, 0.3, 1.0])
 #: With fewer, every limit from a half to a whole page divides some place in the list, and no two
 #: answers overlap there.
@@ -83,6 +83,12 @@ def lies(draw: st.DrawFn) -> dict[str, Any]:
                     "replica_lag": draw(st.integers(0, 3)),
                     "replica_lacks": draw(st.sampled_from([0, 1, 3])),
                 }
+            case "replica in turn":
+                drawn |= {
+                    "turn": draw(st.integers(0, 1)),
+                    "replica_lag": draw(st.integers(0, 3)),
+                    "replica_lacks": draw(st.integers(0, 3)),
+                }
             case "late":
                 drawn["late"] = draw(st.sampled_from([0.2, 0.7]))
             case "deep":
@@ -90,6 +96,10 @@ def lies(draw: st.DrawFn) -> dict[str, Any]:
                     "deepest": draw(st.integers(80, 160)),
                     "deep": draw(st.sampled_from(["refuse", "empty", "cut"])),
                 }
+    if "turn" in drawn and "page_cap" in drawn:
+        drawn["page_cap"] = (
+            10  # a list of exactly one page of another size looks whole, whatever a replica hides
+        )
     return drawn
 
 

@@ -44,8 +44,9 @@ def test_a_page_as_long_as_those_of_some_shops_costs_one_call_more_without_order
 
 
 @pytest.mark.parametrize("order", ["oldest", "newest"])
-def test_a_full_page_costs_two_calls_in_order(order: str) -> None:
-    assert calls(world_of(250, order=order)) == 2
+def test_a_full_page_costs_three_calls_in_order(order: str) -> None:
+    """More may follow, or be too new for a replica: its newest end is looked at twice."""
+    assert calls(world_of(250, order=order)) == 3
 
 
 @pytest.mark.parametrize("changed", [0.0, 0.3])
@@ -134,7 +135,7 @@ def test_no_order_where_tickets_crowd(size: int, a_minute: int, zone: str, order
 def test_no_order_where_tickets_crowd_so_much_that_all_is_read_twice(size: int, order: str) -> None:
     created = (END - (size - number) // 100 for number in range(size))
     world = World(order=order, seed=size).fill(created, gap=5, changed=0.3)
-    assert calls(world) <= 2.2 * ceil(size / 250) + 7
+    assert calls(world) <= 2.2 * ceil(size / 250) + 8
 
 
 def window(world: World, size: int) -> tuple[TicketFilter, int]:

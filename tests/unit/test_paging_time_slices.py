@@ -28,7 +28,7 @@ def test_no_more_than_three_calls_a_page(spacing: float, zone: str, order: str) 
     for size in 25, 60, 79, 81, 200:
         world = world_of(size, spacing, order=order, filter_zone=zone)
         # A clock change is in none of these lists; up to ten calls more find out the zone.
-        assert walked(world).calls <= 3 * pages(size) + 6 + 10 * (spacing < 3_600), size
+        assert walked(world).calls <= 3 * pages(size) + 7 + 10 * (spacing < 3_600), size
 
 
 @pytest.mark.parametrize("order", ["unordered", "last_change"])
@@ -69,7 +69,8 @@ def test_each_cursor_goes_on_right_after_its_page(spacing: int, zone: str) -> No
     # against its slices.
     assert calls[0] <= unbroken.calls - 6 + 4
     assert calls[1] <= unbroken.calls - 11 + 4
-    assert calls[-1] <= 2
+    # One slice, and two looks at the newest tickets.
+    assert calls[-1] <= 4
 
 
 @pytest.mark.parametrize("naive", [True, False])
@@ -170,7 +171,7 @@ def test_a_window(order: str, named: bool, zone: str) -> None:
 def test_only_what_is_newer_than_an_id(spacing: int) -> None:
     world = world_of(300, spacing)
     since_id = sorted(world.rows)[-51]
-    assert walked(world, TicketFilter(since_id=since_id)).calls <= 3 * 5 + 5
+    assert walked(world, TicketFilter(since_id=since_id)).calls <= 3 * 5 + 6
 
 
 class AroundAPage(World):

@@ -41,14 +41,12 @@ class OldestFirstCursor(msgspec.Struct, frozen=True, tag="oldest_first"):
 class NewestFirstCursor(msgspec.Struct, frozen=True, tag="newest_first"):
     """Resume below the chain of tickets without a gap.
 
-    :param top: highest id of the chain.
     :param bottom: lowest id of the chain.
     :param depth: position of its last row in the list, from 1.
     :param drift: rows by which deletions move the list up from one call to the next.
     """
 
     reader: ReaderState
-    top: int
     bottom: int
     depth: int
     drift: float
@@ -89,6 +87,7 @@ class SliceCursor(msgspec.Struct, frozen=True, tag="slices"):
     :param start: local time at which the next slice starts.
     :param offset: seconds by which the filters' local time is ahead of UTC, as assumed.
     :param recent: ids and creation times of the last tickets.
+    :param newest: the highest ids read.
     """
 
     reader: ReaderState
@@ -97,6 +96,7 @@ class SliceCursor(msgspec.Struct, frozen=True, tag="slices"):
     start: int | None
     offset: int
     recent: list[list[int]]
+    newest: list[int]
 
 
 Cursor = OldestFirstCursor | NewestFirstCursor | SampleCursor | SliceCursor

@@ -6,6 +6,9 @@ highest id to the lowest one so far. What a response shows below the chain follo
 happened between the two calls, and whichever moment the response is from. No count, page length or date is
 part of this proof.
 
+A replica may lack the newest tickets. So a first page that may not be the whole list is read again, and so is one
+that the next response contradicts; what is above it then belongs to it.
+
 The end is a response that starts in the chain and had room for more. A shop may cut the list at some depth,
 so a question by date confirms it: nothing is older than the last ticket.
 
@@ -15,6 +18,7 @@ read at its top again, down to a ticket that has not moved; and as many must hav
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import takewhile
 from math import ceil
 
@@ -51,23 +55,23 @@ def newest_first(
     count: int | None = None
     if first is not None:
         last = first.rows[-1]
-        top, bottom, depth, drift = first.ids[0], last["id"], first.size, 0.0
+        bottom, depth, drift = last["id"], first.size, 0.0
     elif cursor is not None:
-        top, bottom, depth, drift = cursor.top, cursor.bottom, cursor.depth, cursor.drift
+        bottom, depth, drift = cursor.bottom, cursor.depth, cursor.drift
 
     def page_of(rows: list[Ticket]) -> Page:
         state = None if reader.maybe_ordered_by_update else position
         return reader.emit(rows, state)
 
     def position(state: ReaderState) -> NewestFirstCursor:
-        return NewestFirstCursor(state, top, bottom, depth, drift)
+        return NewestFirstCursor(state, bottom, depth, drift)
 
-    if first is not None:
-        yield page_of(first.rows)
-        if reader.counts_exactly and reader.maybe_ordered_by_update:
-            count = yield from reader.count()
     in_first, margin, idle = reader.seen, ceil(drift), 0
     near_end = False
+    confirmed = first is None
+    if first is not None and (first.may_be_full or reader.contradicted):
+        confirmed = True
+        first = yield from _read_newer(reader, first, looks=2 if reader.contradicted else 1)
     while True:
         page, limit = overlapping(depth - 1 - margin, reader.limit)
         if near_end:
@@ -75,6 +79,13 @@ def newest_first(
         section = yield from reader.list(page=page, limit=limit if page > 1 else reader.page_size)
         if not descending(section.ids):
             raise NotInOrder
+        if first is not None and not reader.seen:
+            if section.rows != first.rows[section.start :] and not confirmed:
+                first = yield from _read_newer(reader, first, looks=2)
+            yield page_of(first.rows)
+            in_first = reader.seen
+            if reader.counts_exactly and reader.maybe_ordered_by_update:
+                count = yield from reader.count()
         reader.track_updated_at(section.rows, newest_first=True)
         fresh = [row for row in section.rows if row["id"] < bottom]
         known = len(section.rows) - len(fresh)
@@ -106,7 +117,9 @@ def newest_first(
             continue
         shows_end = section.half_empty and not fresh
         # A list of one page needs no date: what follows its last row was just asked for.
-        is_short = first is not None and reader.seen == in_first and page > 1
+        is_short = (
+            first is not None and reader.seen == in_first and section.rows == first.rows[section.start :]
+        )
         older = None if is_short or last is None else (yield from _has_older(reader, last))
         if older is False or (older is None and shows_end):
             break
@@ -119,6 +132,21 @@ def newest_first(
             depth += (section.limit - section.size + 1) // 2
     if reader.maybe_ordered_by_update and first is not None:
         yield from _read_top(reader, first, count, reader.seen - in_first)
+
+
+def _read_newer(reader: ListReader, first: Section, looks: int) -> Walk[Section]:
+    """Read the first page again, and return it with the tickets above it: a replica may have lacked them.
+
+    :raises NotInOrder: if a ticket has moved to the top.
+    """
+    for look in range(1, looks + 1):
+        again = yield from reader.list(limit=reader.page_size - look % 2)
+        if not descending(again.ids):
+            raise NotInOrder
+        newer = [row for row in again.rows if row["id"] > first.ids[0]]
+        first = replace(first, rows=[*newer, *first.rows])
+    reader.boundary = max(reader.boundary, first.ids[0])
+    return first
 
 
 def _half_empty(depth: int, limit: int) -> tuple[int, int] | None:

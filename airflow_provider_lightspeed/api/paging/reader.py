@@ -6,7 +6,7 @@ import re
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, TypeVar, cast
 
@@ -34,6 +34,8 @@ from airflow_provider_lightspeed.api.tickets import (
 
 #: Every shop shows at least so many tickets on a page.
 SMALLEST_PAGE = 5
+#: Page sizes that shops have are multiples of this.
+_ROUND = 5
 #: How a shop refuses a page that is too deep for it.
 _REFUSALS = (LightspeedInvalidRequestError, LightspeedNotFoundError, LightspeedServerError)
 
@@ -100,6 +102,11 @@ class Section:
         return self.size <= self.limit // 2
 
     @property
+    def may_be_full(self) -> bool:
+        """Whether it is as long as the pages of some shops are, so that a first response may not be the whole list."""
+        return self.size % _ROUND == 0
+
+    @property
     def ids(self) -> list[int]:
         """Ids of its tickets, in its order."""
         return [row["id"] for row in self.rows]
@@ -142,6 +149,8 @@ class ListReader:
         self._without_id: list[RejectedTicket] = []
         self._seen_without_id: set[bytes] = set()
         self._yielded_rejected: set[int] = set()
+        # Whether a short list has shown different tickets: it moves, or a replica answers in turn.
+        self.contradicted = False
         # Whether the order seen so far may as well be that of the last change.
         self.maybe_ordered_by_update = True
 
@@ -153,6 +162,18 @@ class ListReader:
         reader = cls(filter, state.zone, page_size, keep_malformed=keep_malformed)
         reader.seen, reader.longest, reader.boundary = state.seen, state.longest, state.boundary
         reader.maybe_ordered_by_update = False
+        return reader
+
+    def above(self, since_id: int | None, known: Iterable[int]) -> ListReader:
+        """Return a reader of the tickets above an id.
+
+        :param known: ids that are read already.
+        """
+        filter = self.filter if since_id is None else replace(self.filter, since_id=since_id)
+        reader = ListReader(filter, self.zone, self.page_size, keep_malformed=self.keep_malformed)
+        reader.seen, reader.longest, reader.boundary = self.seen, self.longest, self.boundary
+        reader.counted = self.counted
+        reader._ids.extend(known)
         return reader
 
     @property
@@ -312,6 +333,10 @@ class IdSet:
 
     def __len__(self) -> int:
         return len(self._ids)
+
+    def highest(self, number: int) -> list[int]:
+        """Return the highest ids, ascending."""
+        return self._ids[-number:].tolist()
 
 
 def second_of(row: Ticket) -> int | None:

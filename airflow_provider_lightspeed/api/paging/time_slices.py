@@ -14,6 +14,9 @@ count between them, agree (`_confirm_by_second_pass`). Neighbouring slices overl
 be most of them, or if they are narrow and the filters' zone is not known, the whole list is read that way
 (`_read_twice`).
 
+A slice may come from a replica that lacks the newest tickets. So at the end, the shop is asked for all that is
+newer than the last ones read, and mostly twice (`_read_newest`).
+
 Slices are cut in the local time of the filters. Together they cover all of it whatever its zone is.
 """
 
@@ -35,6 +38,7 @@ from airflow_provider_lightspeed.api.paging.cursors import (
 )
 from airflow_provider_lightspeed.api.paging.detect_offset import detect_offset
 from airflow_provider_lightspeed.api.paging.reader import (
+    SMALLEST_PAGE,
     Bounds,
     IdSet,
     ListReader,
@@ -68,6 +72,8 @@ _PAGES_AT_RISK = 5
 _SAMPLE = 2048
 #: Detecting the zone costs up to ten calls: too many for a list of fewer pages.
 _PAGES_WORTH_A_ZONE = 8
+#: Nor is a count worth its call there, which is but an estimate for the caller.
+_PAGES_WORTH_A_COUNT = 8
 #: Pages in a row that show nothing new (the shop ignores the page number), or only the end of the list.
 _MAX_IDLE_PAGES = 4
 
@@ -152,14 +158,65 @@ class _Sample:
 
 
 def time_slices(reader: ListReader, cursor: SampleCursor | SliceCursor | None = None) -> Walk[None]:
-    """Read slice by slice. All times here are whole seconds, cuts in UTC, the rest in local time.
+    """Read slice by slice, then the newest tickets once more.
 
     :param cursor: of an earlier walk, in its sample or at a slice.
     :raises LightspeedIncompleteListError: if a crowded second can't be read, or the shop ignores
         the page number or the date filters.
     """
+    newest, confirmed = yield from _read_slices(reader, cursor)
+    for _ in range(_TRIES):
+        rest = yield from _read_newest(reader, newest, confirmed=confirmed)
+        if rest is None:
+            return
+        # Many tickets have come meanwhile. They are a list of their own.
+        newest, confirmed = yield from _read_slices(rest)
+        reader.seen = rest.seen
+    raise reader.incomplete("more tickets come than can be read meanwhile")
+
+
+def _read_newest(reader: ListReader, newest: list[int], *, confirmed: bool) -> Walk[ListReader | None]:
+    """Ask for the newest tickets, since a slice may have come from a replica that lacks some.
+
+    :param newest: the highest ids read.
+    :param confirmed: whether the last call showed the very newest of them; then one more is enough.
+    :return: a reader for the tickets above the lowest of them, if they are more than a page.
+    """
+    floor = newest[0] if len(newest) >= _kept(reader) else None
+    found: dict[int, Ticket] = {}
+    for page, limit in ((1, reader.page_size), (2, reader.limit)):
+        section = yield from reader.list(since_id=floor, page=page, limit=limit)
+        sections = [section]
+        if not (page == 1 and confirmed and section.half_empty and newest[-1] in section.ids):
+            # Two servers may answer in turn.
+            sections.append((yield from reader.list(since_id=floor, page=page, limit=limit - 1)))
+        found |= {row["id"]: row for section in sections for row in section.rows}
+        if floor is not None and any(ticket_id < floor for ticket_id in found):
+            return None  # the shop ignores since_id
+        if all(section.half_empty for section in sections):
+            fresh = [row for ticket_id, row in found.items() if ticket_id not in newest]
+            if fresh:
+                yield reader.emit(fresh)
+            return None
+    return reader.above(floor, newest)
+
+
+def _kept(reader: ListReader) -> int:
+    """Return how many of the highest ids are remembered: mostly half a page holds them, and news too."""
+    return max(SMALLEST_PAGE, reader.limit // 3)
+
+
+def _read_slices(
+    reader: ListReader, cursor: SampleCursor | SliceCursor | None = None
+) -> Walk[tuple[list[int], bool]]:
+    """Read slice by slice; return the highest ids read, ascending, and whether the last call showed them.
+
+    All times here are whole seconds, cuts in UTC, the rest in local time.
+    """
     already = reader.sorted_ids()
+    newest = already.highest(_kept(reader))
     if isinstance(cursor, SliceCursor):
+        newest = cursor.newest
         slices, start, offset, regular = list(cursor.slices), cursor.start, cursor.offset, cursor.regular
         recent = {pair[0]: pair[1] for pair in cursor.recent}
     else:
@@ -173,9 +230,11 @@ def time_slices(reader: ListReader, cursor: SampleCursor | SliceCursor | None = 
             last - first < _WIDE for first, last in pairwise([*seconds[:1], *ends])
         )
         if sample.order is not None and (crowded or (lost and pages < _PAGES_WORTH_A_ZONE)):
-            if (yield from _read_twice(reader, sample.order, already)):
-                return
+            proven = yield from _read_twice(reader, sample.order, already)
             already = reader.sorted_ids()
+            newest = already.highest(_kept(reader))
+            if proven:
+                return newest, False
         start, recent = None, {}
         first = datetime.fromtimestamp(ends[0] if ends else 0, UTC)
         detected = None
@@ -183,6 +242,8 @@ def time_slices(reader: ListReader, cursor: SampleCursor | SliceCursor | None = 
             detected = yield from detect_offset(reader, [sample.newest])  # type: ignore[list-item]  # id and createdAt are enough
         offset = int((reader.zone.guess(first) if detected is None else detected).total_seconds())
     useless_cuts = 0
+    created: dict[int, int] = {}
+    asked_more = True
     while slices:
         planned = slices.pop(0)
         end = None if planned.end is None else _avoid_dst_boundary(planned.end + offset)
@@ -198,10 +259,11 @@ def time_slices(reader: ListReader, cursor: SampleCursor | SliceCursor | None = 
         moments = sorted(created.values())
         forgotten = max(recent.values(), default=0) - _CLOCK_CHANGE
         offset = _corrected_offset(reader, offset, start, end, moments, forgotten)
-        is_full = not section.room
+        is_full = asked_more = not section.room
         is_short = not regular or len(created.keys() - recent.keys()) < planned.tickets
         if section.room and not section.half_empty and is_short:
             # Rows may be left out of the response, and others behind it.
+            asked_more = True
             more = yield from reader.list(page=2, limit=reader.limit, bounds=bounds)
             is_full = any(ticket_id not in created for ticket_id in more.ids)
         if is_full:
@@ -215,6 +277,7 @@ def time_slices(reader: ListReader, cursor: SampleCursor | SliceCursor | None = 
             created = _seconds(reader, rows)
         fresh = [row for row in rows if row["id"] not in recent and row["id"] not in already]
         useless_cuts = 0 if fresh else useless_cuts
+        newest = sorted({*newest, *(row["id"] for row in fresh)})[-_kept(reader) :]
         # Slices overlap by a second; where a clock is set forward, by all that it skipped.
         recent |= created
         latest = max(recent.values(), default=0)
@@ -226,12 +289,15 @@ def time_slices(reader: ListReader, cursor: SampleCursor | SliceCursor | None = 
             start: int | None = start,
             offset: int = offset,
             recent: dict[int, int] = recent,
+            newest: list[int] = newest,
         ) -> SliceCursor:
-            return SliceCursor(
-                state, regular, [*slices], start, offset, [list(pair) for pair in recent.items()]
-            )
+            pairs = [list(pair) for pair in recent.items()]
+            return SliceCursor(state, regular, [*slices], start, offset, pairs, newest)
 
         yield reader.emit(fresh, position if slices and not len(already) else None)
+    return newest, not asked_more and len(newest) >= SMALLEST_PAGE and created.keys() >= {
+        *newest[-SMALLEST_PAGE:]
+    }
 
 
 def _seconds(reader: ListReader, rows: Sequence[Ticket]) -> dict[int, int]:
@@ -247,8 +313,6 @@ def _sample_pages(reader: ListReader, cursor: SampleCursor | None, *, resumable:
     :param cursor: where an earlier sampling was stopped.
     """
     if cursor is None:
-        if reader.counted is None:
-            yield from reader.count()  # an estimate for the caller
         order, newest, seconds, regular = _Pass(reader), None, array("q"), True
     else:
         newest, regular = cursor.newest, cursor.regular
@@ -264,6 +328,8 @@ def _sample_pages(reader: ListReader, cursor: SampleCursor | None, *, resumable:
             newest = newest or {"id": highest, "createdAt": told}
             # All that follows is read after this ticket was there.
             reader.boundary = max(reader.boundary, highest)
+        if pages == _PAGES_WORTH_A_COUNT and reader.counted is None:
+            yield from reader.count()
         if resumable and pages % _PAGES_AT_RISK == 0:
             some = sorted(seconds)[:: -(-len(seconds) // _SAMPLE) or 1]
 

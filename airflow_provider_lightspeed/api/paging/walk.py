@@ -29,8 +29,6 @@ from airflow_provider_lightspeed.api.paging.time_slices import time_slices
 from airflow_provider_lightspeed.api.paging.timezone import FilterZone
 from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Ticket, TicketFilter
 
-#: Page sizes that shops have are multiples of this.
-_ROUND = 5
 #: How often a short list is read while it moves.
 _TRIES = 5
 
@@ -93,6 +91,7 @@ def walk(
             reader.boundary = max(row["id"] for row in whole)
             yield reader.emit(whole)
             return
+        reader.contradicted = True
     if in_order is not None:
         try:
             yield from in_order(reader, first)
@@ -121,31 +120,31 @@ def _guess_order(first: Section) -> Callable[[ListReader, Section], Walk[None]] 
 def _read_short_list(reader: ListReader, first: Section) -> Walk[list[Ticket] | None]:
     """Return the tickets of a list that fits one page, in any order; None if it does not, or moves too fast.
 
-    The next question starts at the last row: it must show that row, alone, and have room for more. If the
-    page is as long as pages of some shops are, the list must not have moved meanwhile either.
+    The next question starts at the last row or before: it must show the same rows from there on, and have room for
+    more. If the page is as long as pages of some shops are, the list must not have moved meanwhile either.
     """
+    shown = set(first.ids)
     for _ in range(_TRIES):
-        if first.size < SMALLEST_PAGE:
-            behind = yield from reader.list(page=2, limit=SMALLEST_PAGE)
-            is_whole = not behind.rows
-        else:
-            page, limit = overlapping(first.size - 1, reader.limit)
-            behind = yield from reader.list(page=page, limit=limit)
-            is_whole = behind.room and behind.rows == first.rows[-1:]
-        if is_whole and first.size % _ROUND:
+        page, limit = overlapping(first.size - 1, reader.limit)
+        behind = yield from reader.list(page=page, limit=limit)
+        shown.update(behind.ids)
+        is_whole = behind.room and behind.rows == first.rows[behind.start :] and shown == set(first.ids)
+        if is_whole and not first.may_be_full:
             return first.rows
         if not behind.room:
             return None
-        # Twice, since two servers may answer in turn, of which one lags behind.
         again = yield from reader.list()
-        if not is_whole or again.rows != first.rows:
-            other = yield from reader.list()
-            again = other if is_whole else again
         if is_whole and again.rows == first.rows:
             return first.rows
+        # Two servers may answer in turn, of which one lags behind. What shows more counts, and the same server has to
+        # say what is behind it.
+        other = yield from reader.list()
+        if not set(other.ids) <= set(again.ids):
+            again, other = other, (yield from reader.list())
         if not again.rows or again.size >= reader.page_size:
             return None
         first = again
+        shown.update(again.ids, other.ids)
     return None
 
 
