@@ -30,7 +30,7 @@ FIND_PYTHON = for python in $(PYTHON) python3.11 python3.12 python3 python3.13 p
 .DEFAULT_GOAL := help
 # Some images forbid Python to keep bytecode. Each process of Airflow would then compile all of it.
 export PYTHONDONTWRITEBYTECODE :=
-.PHONY: help setup demo ui test test-system matrix constraints release bench chaos distributed mutants coverage lint format types docs build check lock clean
+.PHONY: help setup demo ui test test-system test-scheduler matrix constraints release bench chaos distributed mutants coverage lint format types docs build check lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+[-%a-z]*:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ test: $(READY) ## unit and integration tests, and each operator and sensor in a 
 
 test-system: $(READY) ## tests with a scheduler, a triggerer and an API server, and of what people install
 	@$(BIN)/python $(PYTEST) $(or $(ARGS),tests/system)
+
+test-scheduler: $(READY) ## an export and a sensor defer and end, under a real scheduler and triggerer
+	@$(BIN)/python -m pytest tests/system/test_every_airflow.py
 
 # test-2.11: an older Airflow · test-lowest: the oldest of all dependencies · test-python3.13: a newer Python ·
 # test-constraints-3.0.6: all that an official constraints file pins
@@ -151,7 +154,7 @@ install-%: build ## the wheel, alone, beside an older Airflow: it is found, and 
 release: build ## wheel and sdist, once version, changelog and tag agree
 	@$(BIN)/python -m tools.release
 
-check: lint types docs build constraints $(OLDER:%=install-%) install-3.3 demo test ## what CI runs
+check: lint types docs build constraints $(OLDER:%=install-%) install-3.3 demo test test-scheduler ## what CI runs
 
 check-all: check test-system test-2.11 ## CI's checks, a whole Airflow with its scheduler, and Airflow 2.11: before a release
 

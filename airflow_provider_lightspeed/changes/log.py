@@ -6,7 +6,7 @@ import logging
 import re
 import tempfile
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import IO, Any
@@ -218,11 +218,15 @@ class ChangeLog:
 
         try:
             self._check_conditions()
-            if self._store.get(_PROBE) is None:
-                raise LightspeedConfigurationError(
-                    f"{self._store.uri(_PROBE)} was written and can't be read: give the AWS connection the right to get "
-                    "objects. No ticket was fetched"
-                )
+            for _ in range(_ATTEMPTS):
+                if self._store.get(_PROBE) is not None:
+                    return
+                with suppress(ConditionFailed):  # a write of another run was under way, and came to nothing
+                    self._store.put(_PROBE, b"", expect=None)
+            raise LightspeedConfigurationError(
+                f"{self._store.uri(_PROBE)} was written and can't be read: give the AWS connection the right to get "
+                "objects. No ticket was fetched"
+            )
         except ClientError as error:
             code = error_code(error)
             if not is_permanent(error) or code in NOT_ABOUT_ARGUMENTS:
@@ -264,6 +268,16 @@ class ChangeLog:
 
         :raises LightspeedTaskFailed: if the prefix holds what this log does not know.
         """
+        before = _seq_of(self._store.find(self.current_name))
+        try:
+            return self._open()
+        except LightspeedChangesLostError:
+            # Retention may have removed files meanwhile, once another run had brought `current` further.
+            if _seq_of(self._store.find(self.current_name)) <= before:
+                raise
+            return self._open()
+
+    def _open(self) -> Opened:
         status = self.read_status()
         known, reached = self._read_known()
         current = _seq_of(self._store.find(self.current_name))

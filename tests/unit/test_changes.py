@@ -592,6 +592,22 @@ class TestCompact:
             world.scan(scan="full")
         assert world.shop.calls == calls
 
+    def test_files_that_go_while_the_log_is_opened(self) -> None:
+        world = self.grown()
+        del world.s3.objects[f"{PREFIX}/{world.log.current_name}"]
+        done: list[bool] = []
+
+        def once_current_was_looked_for(request: str) -> None:
+            if request == f"before head {PREFIX}/{world.log.name(7)}" and not done:
+                done.append(True)
+                world.shop.put(111)
+                world.scan(scan="full", run="other", compact=timedelta(0))
+
+        world.s3.disturb = once_current_was_looked_for
+        world.shop.put(112)
+        assert world.scan(scan="full").updated == 0  # the other run has it
+        assert done
+
     def test_a_scan_from_before_starts_over(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(scan_module, "_CALLS_AT_RISK", 1)
         world = self.grown()
@@ -658,6 +674,17 @@ class TestStore:
         with pytest.raises(LightspeedConfigurationError, match=f"{code}.*{words}.*No ticket was fetched"):
             world.scan()
         assert (world.shop.calls, world.s3.objects) == (0, {})
+
+    def test_a_first_write_that_meets_another_one(self) -> None:
+        world = World()
+        conflicts = iter([True, False])
+
+        def judge(request: str, given: dict[str, Any]) -> None:
+            if request == "put" and given["Key"].endswith("/conditions") and next(conflicts, False):
+                raise s3_error("ConditionalRequestConflict", 409)
+
+        world.s3.judge = judge
+        assert world.scan().seq == 0
 
     @pytest.mark.parametrize("right", ["get", "delete"])
     def test_a_right(self, right: str) -> None:
