@@ -95,7 +95,9 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def from_metadata(cls, metadata: dict[str, str]) -> Commit | None:
         """Read it; None for what is no change file of this provider."""
-        plain: dict[str, Any] = {name.replace("-", "_"): value for name, value in metadata.items()}
+        # Some stores drop values that are empty.
+        plain: dict[str, Any] = {"run": "", "generation": ""}
+        plain |= {name.replace("-", "_"): value for name, value in metadata.items()}
         try:
             for name in ("coverage", "identity"):
                 plain[name] = msgspec.json.decode(plain[name])
