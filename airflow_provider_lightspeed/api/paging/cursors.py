@@ -41,12 +41,14 @@ class OldestFirstCursor(msgspec.Struct, frozen=True, tag="oldest_first"):
 class NewestFirstCursor(msgspec.Struct, frozen=True, tag="newest_first"):
     """Resume below the chain of tickets without a gap.
 
+    :param top: highest id of the chain, if what is above it has to be asked for again.
     :param bottom: lowest id of the chain.
     :param depth: position of its last row in the list, from 1.
     :param drift: rows by which deletions move the list up from one call to the next.
     """
 
     reader: ReaderState
+    top: int | None
     bottom: int
     depth: int
     drift: float

@@ -53,25 +53,33 @@ def newest_first(
     """
     last: Ticket | None = None
     count: int | None = None
+    # What is above this id may have been hidden by a replica; None: it was asked for.
+    top: int | None = None
     if first is not None:
         last = first.rows[-1]
-        bottom, depth, drift = last["id"], first.size, 0.0
+        top, bottom, depth, drift = first.ids[0], last["id"], first.size, 0.0
     elif cursor is not None:
-        bottom, depth, drift = cursor.bottom, cursor.depth, cursor.drift
+        top, bottom, depth, drift = cursor.top, cursor.bottom, cursor.depth, cursor.drift
 
     def page_of(rows: list[Ticket]) -> Page:
         state = None if reader.maybe_ordered_by_update else position
         return reader.emit(rows, state)
 
     def position(state: ReaderState) -> NewestFirstCursor:
-        return NewestFirstCursor(state, bottom, depth, drift)
+        return NewestFirstCursor(state, top, bottom, depth, drift)
 
+    if first is not None and top is not None:
+        yield page_of(first.rows)
+        if first.may_be_full or reader.contradicted:
+            newer = yield from _read_newer(reader, top, looks=2 if reader.contradicted else 1)
+            top = None
+            if newer:
+                yield page_of(newer)
+            first = replace(first, rows=[*newer, *first.rows])
+        if reader.counts_exactly and reader.maybe_ordered_by_update:
+            count = yield from reader.count()
     in_first, margin, idle = reader.seen, ceil(drift), 0
     near_end = False
-    confirmed = first is None
-    if first is not None and (first.may_be_full or reader.contradicted):
-        confirmed = True
-        first = yield from _read_newer(reader, first, looks=2 if reader.contradicted else 1)
     while True:
         page, limit = overlapping(depth - 1 - margin, reader.limit)
         if near_end:
@@ -79,13 +87,14 @@ def newest_first(
         section = yield from reader.list(page=page, limit=limit if page > 1 else reader.page_size)
         if not descending(section.ids):
             raise NotInOrder
-        if first is not None and not reader.seen:
-            if section.rows != first.rows[section.start :] and not confirmed:
-                first = yield from _read_newer(reader, first, looks=2)
-            yield page_of(first.rows)
-            in_first = reader.seen
-            if reader.counts_exactly and reader.maybe_ordered_by_update:
-                count = yield from reader.count()
+        if top is not None:
+            has_moved = section.ids[depth - 1 - section.start :][:1] != [bottom]
+            newer = (yield from _read_newer(reader, top, looks=2)) if has_moved else []
+            top = None
+            if newer:
+                yield page_of(newer)
+                first = first and replace(first, rows=[*newer, *first.rows])
+                in_first = reader.seen
         reader.track_updated_at(section.rows, newest_first=True)
         fresh = [row for row in section.rows if row["id"] < bottom]
         known = len(section.rows) - len(fresh)
@@ -134,19 +143,20 @@ def newest_first(
         yield from _read_top(reader, first, count, reader.seen - in_first)
 
 
-def _read_newer(reader: ListReader, first: Section, looks: int) -> Walk[Section]:
-    """Read the first page again, and return it with the tickets above it: a replica may have lacked them.
+def _read_newer(reader: ListReader, top: int, looks: int) -> Walk[list[Ticket]]:
+    """Read the first page again, and return the tickets above an id: a replica may have lacked them.
 
     :raises NotInOrder: if a ticket has moved to the top.
     """
+    newer: list[Ticket] = []
     for look in range(1, looks + 1):
         again = yield from reader.list(limit=reader.page_size - look % 2)
         if not descending(again.ids):
             raise NotInOrder
-        newer = [row for row in again.rows if row["id"] > first.ids[0]]
-        first = replace(first, rows=[*newer, *first.rows])
-    reader.boundary = max(reader.boundary, first.ids[0])
-    return first
+        newer = [*(row for row in again.rows if row["id"] > top), *newer]
+        top = max([top, *again.ids])
+    reader.boundary = max(reader.boundary, top)
+    return newer
 
 
 def _half_empty(depth: int, limit: int) -> tuple[int, int] | None:
