@@ -300,11 +300,11 @@ class World:
         """Return the ids that a walk must yield, and those that it may yield.
 
         Where a replica takes turns, the walk must yield every ticket that the shop itself had all the time. It can't do
-        that in a list of one page if others are deleted meanwhile. Else it must yield what all responses could see.
+        that in a list of one page if others are deleted meanwhile, nor if a response is empty besides. Else it must yield what all responses could see.
         """
         matching = {row.id for row in self.all.values() if matches(row, wanted) and not row.hidden}
         must = matching & (self.always or set()) & self.rows.keys()
-        if self.turn is None or (self.deletes and len(must) <= 12):
+        if self.turn is None or self.empty_at is not None or (self.deletes and len(must) <= 12):
             must &= self.shown
         return must, matching
 

@@ -1,16 +1,14 @@
 """The complete walk over a list of tickets.
 
-What is not documented: the order of lists, the zone in which date filters are read, whether bounds
-are inclusive. And tickets come, change and go between two calls. So each walk rests on something that
-holds all the same:
+Not documented are the order of lists, the length of a page, the zone in which date filters are read, and whether
+bounds are inclusive. Tickets come, change and go between two calls, and a response may be short, late or wrong. So
+each walk rests on overlaps, and sees the end of the list:
 
-- One answer is one moment: a page that is not full is the whole list. (`walk`)
-- *Oldest first*, ``since_id`` = last id read: each answer holds the lowest ids above it; nothing
-  inserted or deleted can shift that. (`oldest_first`)
-- *Newest first*, by page: each answer covers a span of ids without a hole. A count taken before
-  reader proves that no hole between two pages holds a ticket; where it does not, the holes are
-  bridged by answers that overlap both sides. No zone, no time, no luck is needed. (`newest_first`)
-- *No order*: slices of creation time, each so narrow that one answer holds it whole. (`time_slices`)
+- *Oldest first*, ``since_id`` = an id read before: each response shows the lowest ids above it; nothing inserted or
+  deleted can shift that. (`oldest_first`)
+- *Newest first*, by page: each page starts inside what was read, so that nothing is missing between two of them.
+  (`newest_first`)
+- *No order*: slices of creation time, each so narrow that one response holds it whole. (`time_slices`)
 
 A list by last change can look like one by id, as long as no ticket was changed. Pages have a cursor
 only once a change has shown that it is not; until then the end of the walk looks for tickets that moved.

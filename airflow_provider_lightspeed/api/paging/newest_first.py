@@ -51,13 +51,11 @@ def newest_first(
     :param first: the first page; None with a cursor.
     :raises NotInOrder: if the list turns out not to be in order, or its deep pages can't be read.
     """
-    last: Ticket | None = None
     count: int | None = None
     # What is above this id may have been hidden by a replica; None: it was asked for.
     top: int | None = None
     if first is not None:
-        last = first.rows[-1]
-        top, bottom, depth, drift = first.ids[0], last["id"], first.size, 0.0
+        top, bottom, depth, drift = first.ids[0], first.ids[-1], first.size, 0.0
     elif cursor is not None:
         top, bottom, depth, drift = cursor.top, cursor.bottom, cursor.depth, cursor.drift
 
@@ -117,19 +115,22 @@ def newest_first(
         else:
             depth = section.start + len(section.rows)
             if section.rows:
-                last, bottom = section.rows[-1], section.ids[-1]
+                bottom = section.ids[-1]
         if fresh:
             if reader.counted is None and reader.counts_exactly and first is not None:
                 yield from reader.count()  # an estimate for the caller
             yield page_of(fresh)
-        if not section.room:
+        if not section.room or not section.rows:
             continue
         shows_end = section.half_empty and not fresh
         # A list of one page needs no date: what follows its last row was just asked for.
         is_short = (
-            first is not None and reader.seen == in_first and section.rows == first.rows[section.start :]
+            first is not None
+            and first.size < reader.page_size
+            and reader.seen == in_first
+            and section.rows == first.rows[section.start :]
         )
-        older = None if is_short or last is None else (yield from _has_older(reader, last))
+        older = None if is_short else (yield from _has_older(reader, section.rows[-1], bottom))
         if older is False or (older is None and shows_end):
             break
         if shows_end:
@@ -168,11 +169,14 @@ def _half_empty(depth: int, limit: int) -> tuple[int, int] | None:
     return None
 
 
-def _has_older(reader: ListReader, last: Ticket) -> Walk[bool | None]:
-    """Ask by date whether a ticket follows the last one; None: neither dates nor a count contradict that none does.
+def _has_older(reader: ListReader, last: Ticket, bottom: int) -> Walk[bool | None]:
+    """Ask by date whether a ticket is below the chain; None: neither dates nor a count contradict that none is.
 
-    The likeliest offset of the filters shows the last ticket, and none after it. If it is not the right one, the
-    lowest offset hides the last ticket. If the shop counts more than were read, the offset is detected.
+    The last ticket of the list is the chain's lowest one, or one above it if others were deleted. The likeliest offset of the filters shows the last ticket, and none after it. If it is not the right one, the
+    lowest offset hides the last ticket. If the shop counts more than were read, or any below the last ticket, the
+    offset is detected.
+
+    :raises NotInOrder: if it can't be.
     """
     try:
         created = created_at(last)
@@ -180,17 +184,25 @@ def _has_older(reader: ListReader, last: Ticket) -> Walk[bool | None]:
         return None
     for offset in (reader.zone.guess(created), LOWEST):
         section = yield from reader.list(bounds={"created_at_max": local_time(created, offset + TICK)})
-        if any(ticket_id < last["id"] for ticket_id in section.ids):
+        if any(ticket_id < bottom for ticket_id in section.ids):
             return True
         if section.half_empty and last["id"] in section.ids:
             return False
-    if not reader.counts_exactly or (yield from reader.count()) <= reader.seen:
+    if not reader.counts_exactly:
+        return None
+    above = yield from reader.count(since_id=last["id"] - 1)
+    count = yield from reader.count()
+    if count <= above and count <= reader.seen:
         return None
     detected = yield from detect_offset(reader, [last])
     if detected is None:
-        return None
+        raise NotInOrder  # the counts contradict what was shown, and no date can be asked to find out
     section = yield from reader.list(bounds={"created_at_max": local_time(created, detected + TICK)})
-    return any(ticket_id < last["id"] for ticket_id in section.ids)
+    if any(ticket_id < bottom for ticket_id in section.ids):
+        return True
+    if not section.room:
+        raise NotInOrder  # more tickets were created in one second than fit a page
+    return False
 
 
 def _read_top(reader: ListReader, first: Section, count: int | None, below: int) -> Walk[None]:

@@ -242,13 +242,15 @@ class ListReader:
         self.longest = max(self.longest, min(len(once), limit))
         return Section([*once.values()], (page - 1) * limit, len(rows), min(limit, self.limit))
 
-    def count(self, bounds: Bounds | None = None) -> Walk[int]:
+    def count(self, bounds: Bounds | None = None, *, since_id: int | None = None) -> Walk[int]:
         """Ask how many tickets the filtered list holds. A count proves nothing by itself."""
         request = count_tickets(
-            since_id=self.filter.since_id, email=self.filter.email, **self._narrowed(bounds)
+            since_id=self.filter.since_id if since_id is None else since_id,
+            email=self.filter.email,
+            **self._narrowed(bounds),
         )
         count: int = yield request
-        if bounds is None:
+        if bounds is None and since_id is None:
             self.counted = count
         return count
 

@@ -126,7 +126,10 @@ def _read_short_list(reader: ListReader, first: Section) -> Walk[list[Ticket] | 
     shown = set(first.ids)
     for _ in range(_TRIES):
         page, limit = overlapping(first.size - 1, reader.limit)
-        behind = yield from reader.list(page=page, limit=limit)
+        try:
+            behind = yield from reader.list(page=page, limit=limit)
+        except NotInOrder:
+            return None  # the shop refuses the page
         shown.update(behind.ids)
         is_whole = behind.room and behind.rows == first.rows[behind.start :] and shown == set(first.ids)
         if is_whole and not first.may_be_full:
