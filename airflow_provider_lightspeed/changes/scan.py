@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 from uuid import uuid4
 
 import msgspec
@@ -45,11 +45,9 @@ from airflow_provider_lightspeed.changes.log import (
     instants,
 )
 from airflow_provider_lightspeed.exceptions import LightspeedStorageError, LightspeedTaskFailed
+from airflow_provider_lightspeed.quarantine import Quarantine
 from airflow_provider_lightspeed.s3.client import s3_errors
 from airflow_provider_lightspeed.s3.staging import Chunk, Staging
-
-if TYPE_CHECKING:
-    from airflow_provider_lightspeed.transfers.quarantine import Quarantine
 
 log = logging.getLogger(__name__)
 

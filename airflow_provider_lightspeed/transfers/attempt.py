@@ -26,13 +26,13 @@ from airflow_provider_lightspeed.exceptions import (
     LightspeedTaskFailed,
 )
 from airflow_provider_lightspeed.formats import Format
+from airflow_provider_lightspeed.quarantine import Quarantine
 from airflow_provider_lightspeed.s3.client import WriteOptions, connect, s3_errors
 from airflow_provider_lightspeed.s3.link import console_address
 from airflow_provider_lightspeed.s3.staging import Staging
 from airflow_provider_lightspeed.s3.target import ExportTarget
 from airflow_provider_lightspeed.transfers.export import Export
 from airflow_provider_lightspeed.transfers.progress import Progress, SavedProgress
-from airflow_provider_lightspeed.transfers.quarantine import Quarantine
 from airflow_provider_lightspeed.transfers.redaction import Redaction
 
 if TYPE_CHECKING:

@@ -21,11 +21,11 @@ from airflow_provider_lightspeed.api.rate_limit import humanize
 from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Request, TicketFilter, count_tickets
 from airflow_provider_lightspeed.bulk.cancellation import Cancelled
 from airflow_provider_lightspeed.formats import Format
+from airflow_provider_lightspeed.quarantine import Quarantine
 from airflow_provider_lightspeed.s3.staging import Staging
 from airflow_provider_lightspeed.s3.target import ExportTarget
 from airflow_provider_lightspeed.transfers.messages import with_messages
 from airflow_provider_lightspeed.transfers.progress import RESTART_MARGIN, Progress, SavedProgress
-from airflow_provider_lightspeed.transfers.quarantine import Quarantine
 from airflow_provider_lightspeed.transfers.redaction import Redaction
 
 log = logging.getLogger(__name__)

@@ -278,10 +278,10 @@ class LightspeedTicketChangesToS3Operator(BaseOperator):
     ) -> Scan:
         from airflow_provider_lightspeed.changes.reader import parse_prefix
         from airflow_provider_lightspeed.changes.scan import Scan
+        from airflow_provider_lightspeed.quarantine import Quarantine
         from airflow_provider_lightspeed.s3.client import connect
         from airflow_provider_lightspeed.s3.staging import Staging
         from airflow_provider_lightspeed.transfers.messages import with_messages
-        from airflow_provider_lightspeed.transfers.quarantine import Quarantine
 
         bucket, prefix = parse_prefix(self.s3_prefix, self.s3_bucket)
         client = connect(self.aws_conn_id)

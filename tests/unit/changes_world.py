@@ -24,9 +24,9 @@ from airflow_provider_lightspeed.changes.scan import Options, Progress, Result, 
 from airflow_provider_lightspeed.changes.store import Store
 from airflow_provider_lightspeed.formats import Layout
 from airflow_provider_lightspeed.formats.columns import Columns
+from airflow_provider_lightspeed.quarantine import Quarantine
 from airflow_provider_lightspeed.s3.client import WriteOptions
 from airflow_provider_lightspeed.s3.staging import Staging
-from airflow_provider_lightspeed.transfers.quarantine import Quarantine
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PAGE = 3

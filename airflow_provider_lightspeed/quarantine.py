@@ -1,4 +1,4 @@
-"""Malformed tickets, kept aside so that one of them does not stop an export."""
+"""Malformed tickets, kept aside so that one of them stops neither an export nor a log of changes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SHOWN = 5
 
 
 class Quarantine:
-    """The malformed tickets of one export, each once.
+    """The malformed tickets of one export or scan, each once.
 
     :param with_raw: whether their bytes are kept; not if fields are to be left out or hashed, since in what can't
         be read they can't be.
