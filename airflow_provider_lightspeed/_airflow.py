@@ -99,13 +99,11 @@ async def get_async_connection(conn_id: str) -> tuple[Connection, dict[str, Any]
 
     from airflow_provider_lightspeed._airflow import BaseHook, Connection
 
-    def look_up() -> Connection:
-        return BaseHook.get_connection(conn_id)
-
     # Airflow 3.1 to 3.3.1 have an async look-up that masks secrets with a blocking call: it raises
     # DeadlockImminentError when another trigger talks to Airflow at the same time. Older versions have none.
     masks_async = hasattr(Connection, "aextra_dejson")
-    connection = await (BaseHook.aget_connection(conn_id) if masks_async else sync_to_async(look_up)())
+    look_up = BaseHook.aget_connection if masks_async else sync_to_async(BaseHook.get_connection)
+    connection = await look_up(conn_id)
     # A secrets backend may return a connection of Airflow's database model, which masks with a blocking call too.
     if hasattr(connection, "aextra_dejson"):
         return connection, await connection.aextra_dejson()

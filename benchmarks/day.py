@@ -140,7 +140,7 @@ class Meter:
 
 
 class Process:
-    """A follower at work: a process that looks at the shop whenever it is told to."""
+    """A follower at work: a process that looks at the shop on demand."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process

@@ -29,13 +29,7 @@ from airflow_provider_lightspeed.transfers.ticket_changes_to_s3 import (
 from demo.s3_server import S3Server
 from tests.integration.exporting import Instance, keys, new_task
 from tests.integration.gateways import proxy
-from tests.integration.test_export_stores import (
-    Rule,
-    acls_disabled,
-    asks_for_an_acl,
-    no_conditional_writes,
-    no_deleting,
-)
+from tests.integration.test_export_stores import REFUSED, Rule, no_conditional_writes
 
 pytestmark = pytest.mark.usefixtures("aws")
 
@@ -290,19 +284,7 @@ def test_old_change_files_are_deleted(
 @pytest.mark.parametrize(
     ("rule", "arguments", "says", "remedy"),
     [
-        (
-            acls_disabled,
-            {"acl_policy": "private"},
-            "AccessControlListNotSupported.*leave `acl_policy` out",
-            {},
-        ),
-        (
-            asks_for_an_acl,
-            {},
-            "AccessDenied.*set `acl_policy='bucket-owner-full-control'`",
-            {"acl_policy": "bucket-owner-full-control"},
-        ),
-        (no_deleting, {}, r"AccessDenied at DeleteObject\): check the credentials and rights", None),
+        *REFUSED,
         (no_conditional_writes, {}, "knows no conditional writes", None),
     ],
 )

@@ -37,6 +37,13 @@ def fail_at(page: int) -> Callable[..., None]:
     return method
 
 
+def _connect(monkeypatch: pytest.MonkeyPatch, shop: Sandbox) -> None:
+    """Name a shop in Airflow, whose quota is not waited for."""
+    connection = json.loads(shop.airflow_connection())
+    connection["extra"] = {"max_wait": 0.1, "calls_per_second": 0}
+    monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", json.dumps(connection))
+
+
 @pytest.mark.parametrize("key", ["a/tickets.jsonl.gz", "a/tickets.parquet"])
 @pytest.mark.parametrize("order", ["newest", "oldest"])
 def test_a_retry_goes_on(
@@ -367,9 +374,7 @@ def test_a_task_that_resumes_early_waits_for_the_quota(
         monkeypatch.setattr(
             CancelToken, "sleep", lambda _, seconds: slept.append((seconds, shop.count_calls()))
         )
-        connection = json.loads(shop.airflow_connection())
-        connection["extra"] = {"max_wait": 0.1, "calls_per_second": 0}
-        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", json.dumps(connection))
+        _connect(monkeypatch, shop)
         operator = LightspeedTicketsToS3Operator(
             task_id="export", s3_bucket=s3_bucket, s3_key="t.jsonl.gz", deferrable=True
         )
@@ -392,9 +397,7 @@ def test_calls_of_a_walk_that_had_to_begin_again_are_told_too(
     )
     monkeypatch.setattr(export_module, "_FEW_CALLS", -1)  # as if it could never be taken up
     with Sandbox(config) as shop:
-        connection = json.loads(shop.airflow_connection())
-        connection["extra"] = {"max_wait": 0.1, "calls_per_second": 0}
-        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", json.dumps(connection))
+        _connect(monkeypatch, shop)
         result = export(new_task(), s3_bucket=s3_bucket, s3_key="t.jsonl", deferrable=True)
         assert result["tickets"] == 1500
         assert result["calls"] == shop.count_calls()
@@ -408,9 +411,7 @@ def test_a_deferral_whose_arguments_are_lost_resumes_from_the_checkpoint(
         tickets=1500, limits=(4, *NO_LIMITS[1:]), window_seconds=(8.0, 3600.0, 86400.0), burst_limit=0
     )
     with Sandbox(config) as shop:
-        connection = json.loads(shop.airflow_connection())
-        connection["extra"] = {"max_wait": 0.1, "calls_per_second": 0}
-        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", json.dumps(connection))
+        _connect(monkeypatch, shop)
         operator = LightspeedTicketsToS3Operator(
             task_id="export", s3_bucket=s3_bucket, s3_key="t.jsonl.gz", deferrable=True
         )

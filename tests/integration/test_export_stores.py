@@ -67,23 +67,29 @@ def through(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Callable[[s
     return lead
 
 
+#: A rule of a store, arguments that it refuses, what the error says, and the arguments that mend it.
+REFUSED: list[tuple[Rule, dict[str, Any], str, dict[str, Any] | None]] = [
+    (
+        acls_disabled,
+        {"acl_policy": "private"},
+        "AccessControlListNotSupported.*leave `acl_policy` out",
+        {},
+    ),
+    (
+        asks_for_an_acl,
+        {},
+        "AccessDenied.*set `acl_policy='bucket-owner-full-control'`",
+        {"acl_policy": "bucket-owner-full-control"},
+    ),
+    (no_deleting, {}, r"AccessDenied at DeleteObject\): check the credentials and rights", None),
+]
+
+
 @pytest.mark.parametrize(
     ("rule", "arguments", "says", "remedy"),
     [
         (no_conditional_writes, {}, r"NotImplemented at PutObject.*set `replace=True`", {"replace": True}),
-        (
-            acls_disabled,
-            {"acl_policy": "private"},
-            "AccessControlListNotSupported.*leave `acl_policy` out",
-            {},
-        ),
-        (
-            asks_for_an_acl,
-            {},
-            "AccessDenied.*set `acl_policy='bucket-owner-full-control'`",
-            {"acl_policy": "bucket-owner-full-control"},
-        ),
-        (no_deleting, {}, r"AccessDenied at DeleteObject\): check the credentials and rights", None),
+        *REFUSED,
     ],
 )
 def test_what_the_store_refuses_fails_once_and_says_what_to_set(

@@ -65,6 +65,20 @@ def _world(tickets: int = 60, **options: Any) -> World:
     return world
 
 
+def _killed_at_the_third_call() -> World:
+    """Return a world of nine tickets, in which a scan is killed at its third call."""
+    world = World()
+    for _ in range(9):
+        world.shop.create()
+
+    def kill(_: str) -> None:
+        if world.shop.calls == 3:
+            raise Killed
+
+    world.shop.disturb = kill
+    return world
+
+
 class TestFingerprint:
     def test_it_stays_the_same_as_long_as_its_version_does(self) -> None:
         # Another number needs another VERSION: else each ticket of each log is an update.
@@ -703,15 +717,7 @@ class TestStore:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(scan_module, "_CALLS_AT_RISK", 1)
-        world = World()
-        for _ in range(9):
-            world.shop.create()
-
-        def kill(_: str) -> None:
-            if world.shop.calls == 3:
-                raise Killed
-
-        world.shop.disturb = kill
+        world = _killed_at_the_third_call()
         with pytest.raises(Killed):
             world.scan(run="run")
         assert any("/_staging/" in name for name in world.s3.objects)
@@ -800,15 +806,7 @@ class TestEmptyShop:
 
 def test_a_resumed_scan_reads_on_after_the_last_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scan_module, "_CALLS_AT_RISK", 1)
-    world, saved = World(), []
-    for _ in range(9):
-        world.shop.create()
-
-    def kill(_: str) -> None:
-        if world.shop.calls == 3:
-            raise Killed
-
-    world.shop.disturb = kill
+    world, saved = _killed_at_the_third_call(), []
     with pytest.raises(Killed):
         world.scan(save=saved.append)
     result = world.scan(json.loads(json.dumps(saved[-1])))
