@@ -17,7 +17,6 @@ from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.api.paging import Cursor
 from airflow_provider_lightspeed.api.paging.cursors import (
     OldestFirstCursor,
-    PlannedSlice,
     ReaderState,
     SliceCursor,
 )
@@ -32,7 +31,7 @@ _RESULTS = st.builds(Result, st.sampled_from(Status), _CHANGES, st.text(max_size
 _READER = ReaderState(FilterZone(timedelta(hours=2), "Europe/Amsterdam"), seen=7, longest=250, boundary=7)
 _CURSORS: list[Cursor] = [
     OldestFirstCursor(_READER, last=7, inclusive=False),
-    SliceCursor(_READER, True, [PlannedSlice(9, 3), PlannedSlice(None, 0)], 5, 7200, [[7, 5]], [7]),
+    SliceCursor(_READER, True, [9, None], 5, 7200, [[7, 5]], [7]),
 ]
 
 

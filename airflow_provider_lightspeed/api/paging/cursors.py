@@ -70,22 +70,11 @@ class SampleCursor(msgspec.Struct, frozen=True, tag="sample"):
     regular: bool
 
 
-class PlannedSlice(msgspec.Struct, frozen=True, array_like=True):
-    """A slice of creation time.
-
-    :param end: where it ends, in seconds; None: never.
-    :param tickets: how many the sample shows in it; 0: not known.
-    """
-
-    end: int | None
-    tickets: int
-
-
 class SliceCursor(msgspec.Struct, frozen=True, tag="slices"):
     """Resume at a slice of creation time.
 
     :param regular: whether all pages of the sample were full.
-    :param slices: those to come.
+    :param slices: where those to come end, in seconds; None: never.
     :param start: local time at which the next slice starts.
     :param offset: seconds by which the filters' local time is ahead of UTC, as assumed.
     :param recent: ids and creation times of the last tickets.
@@ -94,7 +83,7 @@ class SliceCursor(msgspec.Struct, frozen=True, tag="slices"):
 
     reader: ReaderState
     regular: bool
-    slices: list[PlannedSlice]
+    slices: list[int | None]
     start: int | None
     offset: int
     recent: list[list[int]]

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any, TypeVar, cast
 
 from airflow_provider_lightspeed.api.errors import (
+    LightspeedGatewayError,
     LightspeedIncompleteListError,
     LightspeedInvalidRequestError,
     LightspeedMalformedResponseError,
@@ -37,7 +38,12 @@ SMALLEST_PAGE = 5
 #: Page sizes that shops have are multiples of this.
 _ROUND = 5
 #: How a shop refuses a page that is too deep for it.
-_REFUSALS = (LightspeedInvalidRequestError, LightspeedNotFoundError, LightspeedServerError)
+_REFUSALS = (
+    LightspeedGatewayError,
+    LightspeedInvalidRequestError,
+    LightspeedNotFoundError,
+    LightspeedServerError,
+)
 
 _CREATED_AT = re.compile(rb'"createdAt"\s*:\s*"([^"\\]*)"')
 
