@@ -30,7 +30,7 @@ FIND_PYTHON = for python in $(PYTHON) python3.11 python3.12 python3 python3.13 p
 .DEFAULT_GOAL := help
 # Some images forbid Python to keep bytecode. Each process of Airflow would then compile all of it.
 export PYTHONDONTWRITEBYTECODE :=
-.PHONY: help setup demo ui test test-all test-system test-scheduler matrix constraints release bench chaos distributed mutants coverage lint format types docs build check lock clean
+.PHONY: help setup demo ui test test-all test-system test-scheduler matrix constraints release bench chaos distributed readers mutants coverage lint format types docs build check lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+[-%a-z]*:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -98,6 +98,16 @@ coverage: .matrix/quality/.ready ## lines and branches that the unit and integra
 
 .matrix/quality/.ready: requirements/airflow-3.3.txt pyproject.toml | $(READY)
 	@$(call make_environment,quality,$(BIN)/python,--constraints $< --group test --group quality)
+
+readers: .matrix/readers/.ready ## what Spark, pandas, polars, Java, PHP, Node, Perl … make of exported files (Debian, Ubuntu)
+	@for program in java php node perl gzip zstd; do command -v $$program >/dev/null || missing=1; done; \
+	test -z "$$missing" || { sudo=$$(test "$$(id -u)" = 0 || echo sudo); $$sudo apt-get update --quiet && \
+	$$sudo apt-get install --quiet --yes --no-install-recommends \
+	default-jdk-headless php-cli nodejs perl gzip zstd; }
+	@.matrix/readers/bin/python -m pytest -p no:cacheprovider tests/integration/test_readers.py $(ARGS)
+
+.matrix/readers/.ready: requirements/airflow-3.3.txt pyproject.toml | $(READY)
+	@$(call make_environment,readers,$(BIN)/python,--constraints $< --group test --group readers)
 
 # RUNLEVEL keeps Debian from starting services of its own.
 distributed: .matrix/distributed/.ready ## thirty shops on CeleryExecutor with two workers, PostgreSQL and Redis (Debian, Ubuntu)
