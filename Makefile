@@ -30,7 +30,7 @@ FIND_PYTHON = for python in $(PYTHON) python3.11 python3.12 python3 python3.13 p
 .DEFAULT_GOAL := help
 # Some images forbid Python to keep bytecode. Each process of Airflow would then compile all of it.
 export PYTHONDONTWRITEBYTECODE :=
-.PHONY: help setup demo ui test test-system test-scheduler matrix constraints release bench chaos distributed mutants coverage lint format types docs build check lock clean
+.PHONY: help setup demo ui test test-all test-system test-scheduler matrix constraints release bench chaos distributed readers mutants coverage lint format types docs build check lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+[-%a-z]*:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,15 +53,21 @@ demo: $(READY) ## a lake follows a shop through a day, on real Airflow, printed 
 ui: $(READY) ## the same in Airflow's web interface, until Ctrl-C (PORT=8080)
 	@$(BIN)/python -m demo.ui --port $(PORT)
 
-# Much of it is waiting, for windows of quota above all. Files start in the order of `testpaths`, the longest first.
-PYTEST = -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+# Some of it is waiting, for windows of quota above all: one process more than two cores.
+PYTEST = -m pytest -n 3 --dist worksteal
+# With whole Airflows, most of it is. The tests of a file share one.
+BY_FILE = -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 ALL_TESTS := tests/system tests/dags tests/integration tests/unit
 
-test: $(READY) ## unit and integration tests, and each operator and sensor in a DAG (ARGS="-k export" chooses)
+test: $(READY) ## unit and integration tests, and each operator and sensor in a DAG: minutes (ARGS="-k export" chooses)
 	@$(BIN)/python $(PYTEST) $(ARGS)
 
+# tests/conftest.py and tests/drawing.py say what is more here.
+test-all: $(READY) ## the same and all other DAGs, and searches that draw more examples: what CI runs
+	@HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-all} $(BIN)/python $(PYTEST) $(ARGS)
+
 test-system: $(READY) ## tests with a scheduler, a triggerer and an API server, and of what people install
-	@$(BIN)/python $(PYTEST) $(or $(ARGS),tests/system)
+	@$(BIN)/python $(BY_FILE) $(or $(ARGS),tests/system)
 
 test-scheduler: $(READY) ## an export and a sensor defer and end, under a real scheduler and triggerer
 	@$(BIN)/python -m pytest tests/system/test_every_airflow.py
@@ -69,11 +75,11 @@ test-scheduler: $(READY) ## an export and a sensor defer and end, under a real s
 # test-2.11: an older Airflow · test-lowest: the oldest of all dependencies · test-python3.13: a newer Python ·
 # test-constraints-3.0.6: all that an official constraints file pins
 test-%: .matrix/%/.ready ## all tests in one of the environments of `make matrix` (make test-2.11)
-	@.matrix/$*/bin/python $(PYTEST) -p no:cacheprovider $(or $(ARGS),$(ALL_TESTS))
+	@HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-all} .matrix/$*/bin/python $(BY_FILE) -p no:cacheprovider $(or $(ARGS),$(ALL_TESTS))
 
 # The table in docs/versions.md.
 MATRIX := $(OLDER) lowest $(PYTHONS:%=python%) $(CONSTRAINED:%=constraints-%)
-matrix: constraints $(OLDER:%=install-%) install-3.3 test test-system $(MATRIX:%=test-%) ## all tests on every Airflow, Python and set of pins
+matrix: constraints $(OLDER:%=install-%) install-3.3 test-all test-system $(MATRIX:%=test-%) ## all tests on every Airflow, Python and set of pins
 
 bench: $(READY) ## exports by this provider and by others, side by side, into docs/benchmarks.md (ARGS="--full")
 	@$(BIN)/python -m benchmarks.compare $(ARGS)
@@ -92,6 +98,16 @@ coverage: .matrix/quality/.ready ## lines and branches that the unit and integra
 
 .matrix/quality/.ready: requirements/airflow-3.3.txt pyproject.toml | $(READY)
 	@$(call make_environment,quality,$(BIN)/python,--constraints $< --group test --group quality)
+
+readers: .matrix/readers/.ready ## what Spark, pandas, polars, Java, PHP, Node, Perl … make of exported files (Debian, Ubuntu)
+	@for program in java php node perl gzip zstd; do command -v $$program >/dev/null || missing=1; done; \
+	test -z "$$missing" || { sudo=$$(test "$$(id -u)" = 0 || echo sudo); $$sudo apt-get update --quiet && \
+	$$sudo apt-get install --quiet --yes --no-install-recommends \
+	default-jdk-headless php-cli nodejs perl gzip zstd; }
+	@.matrix/readers/bin/python -m pytest -p no:cacheprovider tests/integration/test_readers.py $(ARGS)
+
+.matrix/readers/.ready: requirements/airflow-3.3.txt pyproject.toml | $(READY)
+	@$(call make_environment,readers,$(BIN)/python,--constraints $< --group test --group readers)
 
 # RUNLEVEL keeps Debian from starting services of its own.
 distributed: .matrix/distributed/.ready ## thirty shops on CeleryExecutor with two workers, PostgreSQL and Redis (Debian, Ubuntu)
@@ -154,7 +170,7 @@ install-%: build ## the wheel, alone, beside an older Airflow: it is found, and 
 release: build ## wheel and sdist, once version, changelog and tag agree
 	@$(BIN)/python -m tools.release
 
-check: lint types docs build constraints $(OLDER:%=install-%) install-3.3 demo test ## what CI runs
+check: lint types docs build constraints $(OLDER:%=install-%) install-3.3 demo test-all ## what CI runs
 
 check-all: check test-system test-2.11 ## CI's checks, a whole Airflow with its scheduler, and Airflow 2.11: before a release
 

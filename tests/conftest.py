@@ -1,6 +1,8 @@
-"""What any test may ask for, and profiles of the tests that draw examples.
+"""What any test may ask for, and how much the tests do.
 
-``HYPOTHESIS_PROFILE=long`` draws many times as many, ``few`` so few that they can be run often.
+`make test` leaves out tests that are marked ``in_all``, unless their file is named, and those that search draw fewer
+examples than in `make test-all`, which CI runs: ``HYPOTHESIS_PROFILE=all pytest``. ``HYPOTHESIS_PROFILE=long`` draws many
+times as many, ``few`` so few that they can be run often. `tests/drawing.py` says the same to tests without Hypothesis.
 """
 
 from __future__ import annotations
@@ -8,15 +10,18 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import version
 from uuid import uuid4
 
+import botocore.session
 import pytest
 from hypothesis import HealthCheck, settings
 from packaging.version import Version
 
 from demo.isolation import stay_on_this_machine
 from demo.s3_server import S3Server
+from tests.drawing import PROFILE
 
 # Before anything imports Airflow, which reads these once: no test may read or touch the Airflow of whoever runs it.
 for _name in [name for name in os.environ if name.startswith(("AIRFLOW", "_AIRFLOW"))]:
@@ -26,6 +31,8 @@ _AIRFLOW_HOME = tempfile.TemporaryDirectory(prefix="airflow-home-")
 os.environ["AIRFLOW_HOME"] = _AIRFLOW_HOME.name
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__USAGE_DATA_COLLECTION__ENABLED"] = "False"
+# boto reads its description of S3 anew for each session, and each hook of Airflow has a session of its own.
+botocore.session.create_loader = cache(botocore.session.create_loader)
 _AIRFLOW_VERSION = Version(version("apache-airflow"))
 
 _COMMON = {
@@ -36,15 +43,27 @@ _COMMON = {
 }
 # The same examples every time, so that a run that lands is a run that can be repeated.
 settings.register_profile("ordinary", max_examples=100, derandomize=True, **_COMMON)
+settings.register_profile("all", max_examples=100, derandomize=True, **_COMMON)
 settings.register_profile("few", max_examples=10, derandomize=True, **_COMMON)
 settings.register_profile("long", max_examples=5_000, **_COMMON)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ordinary"))
+settings.load_profile(PROFILE)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "airflow(since, before): only for these versions of Airflow; docs/versions.md says why"
     )
+    config.addinivalue_line(
+        "markers", "in_all: takes long for what it adds: for `make test-all`, not `make test`"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if PROFILE != "ordinary" or any(".py" in argument for argument in config.args):
+        return
+    left_out = [item for item in items if item.get_closest_marker("in_all")]
+    items[:] = [item for item in items if not item.get_closest_marker("in_all")]
+    config.hook.pytest_deselected(items=left_out)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Generic, Literal, NotRequired, TypedDict
 
 from airflow_provider_lightspeed.api.errors import (
@@ -18,6 +19,9 @@ from airflow_provider_lightspeed.api.values import parse_instant
 PAGE_SIZE = 250
 #: How many it holds if ``limit`` is not given (vendor page: "default: 50").
 DEFAULT_PAGE_SIZE = 50
+
+_ID = itemgetter("id")
+_CREATED_AT = itemgetter("createdAt")
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -180,6 +184,32 @@ class TicketFilter:
         if self.created_from is not None and created < self.created_from:
             return False
         return self.created_to is None or created < self.created_to
+
+    def matching(self, tickets: Sequence[Ticket]) -> list[Ticket]:
+        """Return those that belong, in their order.
+
+        :raises LightspeedMalformedResponseError: if it can't be read when one of them was created.
+        """
+        return (
+            [*tickets] if self._match_all(tickets) else [ticket for ticket in tickets if self.matches(ticket)]
+        )
+
+    def _match_all(self, tickets: Sequence[Ticket]) -> bool:
+        """Say whether all belong, fast: of most pages they do. Where it is in doubt, they do not."""
+        try:
+            created = [*map(datetime.fromisoformat, map(_CREATED_AT, tickets))]
+            # Instants with and without an offset can't be compared.
+            first, last, lowest_id = min(created), max(created), min(map(_ID, tickets))
+        except (KeyError, TypeError, ValueError):
+            return False
+        return (
+            first.tzinfo is not None
+            and first.year > 1
+            and last.year < 9999
+            and (self.since_id is None or lowest_id > self.since_id)
+            and (self.created_from is None or first >= self.created_from)
+            and (self.created_to is None or last < self.created_to)
+        )
 
 
 def created_at(ticket: Ticket) -> datetime:

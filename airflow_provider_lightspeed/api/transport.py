@@ -117,10 +117,11 @@ class Transport:
     def send(self, send: Send) -> Response:
         """Send, and read the complete response as it came (it may be compressed)."""
         deadline, body = time.monotonic() + send.longest, bytearray()
+        request = requests.PreparedRequest()
         try:
-            with self._session.request(
-                send.method, send.url, data=send.body, headers=send.headers, timeout=send.timeout, stream=True
-            ) as response:
+            # Apart from the session, which would add headers of its own.
+            request.prepare(send.method, send.url, send.headers, data=send.body)
+            with self._session.send(request, timeout=send.timeout, stream=True) as response:
                 while chunk := response.raw.read1(256 * 1024, decode_content=False):
                     body += chunk
                     send.check(len(body), overdue=time.monotonic() > deadline)

@@ -12,6 +12,8 @@ from airflow_provider_lightspeed.sandbox import NO_LIMITS, Sandbox, ShopConfig
 from demo.airflow_home import AirflowHome
 from demo.s3_server import S3Server
 
+pytestmark = pytest.mark.in_all
+
 _BUCKET = "corners"
 _DAGS = """
 from datetime import timedelta

@@ -38,6 +38,8 @@ EVENTS = "example_lightspeed_new_ticket_events"
 
 AIRFLOW = Version(version("apache-airflow"))
 
+pytestmark = pytest.mark.in_all
+
 _PARSE = """
 import json, pathlib, sys
 try:

@@ -9,7 +9,11 @@ import sysconfig
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from demo.world import World
+
+pytestmark = pytest.mark.in_all
 
 
 def _airflow(here: World, *arguments: str) -> list[dict[str, Any]]:

@@ -11,6 +11,8 @@ from demo.checks import CHECKS
 from demo.support_desk import Day, spend_day
 from demo.world import World
 
+pytestmark = pytest.mark.in_all
+
 
 @pytest.fixture(scope="module")
 def day(here: World) -> Day:

@@ -6,10 +6,19 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
+from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
 
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Sandbox, ShopConfig
 from demo.s3_server import S3Server
 from tests.integration.sensor_runs import Variables
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_caller_in_user_agents() -> Iterator[None]:
+    """Each client of Airflow looks at the source of all functions on its stack for it: a quarter of a second here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AwsGenericHook, "_get_caller", lambda *_: "Tests")
+        yield
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from benchmarks.results import Wrong
 CHANGES, WINDOWS = "this provider, changes", "this provider, window exports"
 
 
+@pytest.mark.in_all
 @pytest.mark.airflow(since="3.0")  # the benchmarks know the newest Airflow
 def test_changes_reach_the_warehouse_and_windows_miss_them() -> None:
     shape = Shape(tickets=600, looks=2)

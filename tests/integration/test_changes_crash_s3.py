@@ -11,6 +11,7 @@ from hypothesis import settings
 
 from airflow_provider_lightspeed.changes import scan as scan_module
 from demo.s3_server import S3Server
+from tests.drawing import drawn
 from tests.unit.changes_world import check_delete, check_write
 from tests.unit.test_changes_crash import Crashes
 
@@ -120,6 +121,4 @@ def server(s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch)
 
 TestCrashes = CrashesOnServer.TestCase
 # A request takes a thousand times as long as in memory.
-TestCrashes.settings = settings(
-    stateful_step_count=10, max_examples=max(3, settings.default.max_examples // 20)
-)
+TestCrashes.settings = settings(stateful_step_count=10, max_examples=drawn(3, 5))

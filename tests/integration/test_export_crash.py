@@ -21,13 +21,14 @@ from airflow_provider_lightspeed.sandbox import NO_LIMITS, Sandbox, ShopConfig
 from airflow_provider_lightspeed.transfers import export as export_module
 from airflow_provider_lightspeed.transfers.tickets_to_s3 import LightspeedTicketsToS3Operator
 from demo.s3_server import S3Server
+from tests.drawing import drawn
 from tests.integration.bulk_runs import Store
 from tests.integration.exporting import Instance, read
 
 pytestmark = pytest.mark.usefixtures("aws")
 
 #: Kill at each n-th of the moments at which a process may die; 1 for a long proof.
-STRIDE = int(os.environ.get("LIGHTSPEED_TEST_STRIDE", "9"))
+STRIDE = int(os.environ.get("LIGHTSPEED_TEST_STRIDE", drawn(19, 9)))
 #: Calls between two points from which an export can go on.
 AT_RISK = 3
 

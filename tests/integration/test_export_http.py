@@ -24,6 +24,7 @@ from airflow_provider_lightspeed.sandbox import NO_LIMITS, Fault, Order, Sandbox
 from airflow_provider_lightspeed.transfers import export as export_module
 from airflow_provider_lightspeed.transfers.tickets_to_s3 import LightspeedTicketsToS3Operator
 from demo.s3_server import S3Server
+from tests.drawing import drawn
 from tests.integration.exporting import export, keys, read
 
 pytestmark = pytest.mark.usefixtures("aws")
@@ -204,7 +205,7 @@ def one_upload_ends_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 #: How often runs race each other; LIGHTSPEED_TEST_RACES=50 for a long proof.
-RACES = int(os.environ.get("LIGHTSPEED_TEST_RACES", "3"))
+RACES = int(os.environ.get("LIGHTSPEED_TEST_RACES", drawn(2, 3)))
 
 
 @pytest.mark.airflow(since="3.0")  # 2.11 lets no thread but the first run an operator

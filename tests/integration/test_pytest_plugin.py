@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 PROJECT = Path(__file__).parents[2]
 
 _USERS_TESTS = """
@@ -65,6 +67,7 @@ def test_a_plain_pytest_stays_as_light_as_it_was(tmp_path: Path) -> None:
     assert "1 passed" in _pytest(tmp_path, "-W", "error")
 
 
+@pytest.mark.in_all
 def test_the_tests_of_the_docs_pass() -> None:
     # Whoever copies them may have an Airflow of their own, which they must leave alone.
     theirs = {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "sqlite:////no/such/folder/airflow.db"}

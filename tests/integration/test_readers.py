@@ -1,4 +1,7 @@
-"""Compressed exports, read by programs that others wrote: every row is there, however the export was interrupted."""
+"""Compressed exports, read by programs that others wrote: every row is there, however the export was interrupted.
+
+``make readers`` has all of them; elsewhere those that are not installed are skipped.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ import importlib
 import shutil
 import subprocess
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,7 @@ import pytest
 from airflow_provider_lightspeed.formats import Layout, make_format
 
 ROWS = 2000
+_ENDINGS = {"gzip": ".gz", "zstd": ".zst"}
 #: Java's reader takes a second member only if more bytes are available at once: here there never are.
 _JAVA = """
 import java.io.*;
@@ -74,7 +79,7 @@ def exported(folder: Path, file_format: str, compression: str) -> Path:
             chunks.append(made.flush())
             state, made = made.state, make_format(layout)
             made.resume(state)
-    path = folder / f"t.{file_format}.{'gz' if compression == 'gzip' else 'zst'}"
+    path = folder / f"t.{file_format}{_ENDINGS[compression] if file_format != 'parquet' else ''}"
     path.write_bytes(b"".join(made.finish(chunks)))
     return path
 
@@ -92,16 +97,17 @@ def test_a_program_reads_every_row(program: str, file_format: str, tmp_path: Pat
     assert lines == ROWS + (file_format == "csv")
 
 
-def test_java_on_a_stream_that_never_says_what_is_available(tmp_path: Path) -> None:
+@pytest.mark.parametrize("file_format", ["jsonl", "csv"])
+def test_java_on_a_stream_that_never_says_what_is_available(file_format: str, tmp_path: Path) -> None:
     java = shutil.which("java")
     if java is None:
         pytest.skip("java is not installed")
     (tmp_path / "Read.java").write_text(_JAVA)
-    path = exported(tmp_path, "csv", "gzip")
+    path = exported(tmp_path, file_format, "gzip")
     done = subprocess.run(
         [java, str(tmp_path / "Read.java"), str(path)], capture_output=True, check=True, timeout=120
     )
-    assert int(done.stdout) == ROWS + 1
+    assert int(done.stdout) == ROWS + (file_format == "csv")
 
 
 @pytest.mark.parametrize("file_format", ["jsonl", "csv"])
@@ -119,33 +125,63 @@ def test_python_without_support_for_members(file_format: str, tmp_path: Path) ->
     assert b"".join(pieces).count(b"\n") == expected
 
 
-def _pandas(path: Path) -> int:
+def _pandas(path: Path, file_format: str) -> int:
     pandas = importlib.import_module("pandas")
-    return len(pandas.read_csv(path) if ".csv" in path.name else pandas.read_json(path, lines=True))
+    if file_format == "jsonl":
+        return len(pandas.read_json(path, lines=True))
+    return len(pandas.read_csv(path) if file_format == "csv" else pandas.read_parquet(path))
 
 
-def _polars(path: Path) -> int:
+def _polars(path: Path, file_format: str) -> int:
     polars = importlib.import_module("polars")
-    return len(polars.read_csv(path) if ".csv" in path.name else polars.read_ndjson(path))
+    reader = {"jsonl": "read_ndjson", "csv": "read_csv", "parquet": "read_parquet"}[file_format]
+    return len(getattr(polars, reader)(path))
 
 
-def _duckdb(path: Path) -> int:
+def _duckdb(path: Path, file_format: str) -> int:
     duckdb = importlib.import_module("duckdb")
-    reader = "read_csv" if ".csv" in path.name else "read_json"
+    reader = {"jsonl": "read_json", "csv": "read_csv", "parquet": "read_parquet"}[file_format]
     (count,) = duckdb.connect().execute(f"SELECT count(*) FROM {reader}('{path}')").fetchone()
     return int(count)
 
 
-def _pyarrow(path: Path) -> int:
-    module = importlib.import_module("pyarrow.csv" if ".csv" in path.name else "pyarrow.json")
-    return int((module.read_csv if ".csv" in path.name else module.read_json)(path).num_rows)
+def _pyarrow(path: Path, file_format: str) -> int:
+    if file_format == "parquet":
+        return int(importlib.import_module("pyarrow.parquet").read_table(path).num_rows)
+    module = importlib.import_module("pyarrow.csv" if file_format == "csv" else "pyarrow.json")
+    return int((module.read_csv if file_format == "csv" else module.read_json)(path).num_rows)
 
 
 @pytest.mark.parametrize("compression", ["gzip", "zstd"])
-@pytest.mark.parametrize("file_format", ["jsonl", "csv"])
+@pytest.mark.parametrize("file_format", ["jsonl", "csv", "parquet"])
 @pytest.mark.parametrize("read", [_pandas, _polars, _duckdb, _pyarrow])
 def test_a_library_reads_every_row(
-    read: Callable[[Path], int], file_format: str, compression: str, tmp_path: Path
+    read: Callable[[Path, str], int], file_format: str, compression: str, tmp_path: Path
 ) -> None:
     pytest.importorskip(read.__name__.removeprefix("_"))
-    assert read(exported(tmp_path, file_format, compression)) == ROWS
+    assert read(exported(tmp_path, file_format, compression), file_format) == ROWS
+
+
+@pytest.fixture(scope="module")
+def spark() -> Generator[Any]:
+    if shutil.which("java") is None:
+        pytest.skip("Spark needs java")
+    sql = pytest.importorskip("pyspark.sql")
+    session = sql.SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false").getOrCreate()
+    yield session
+    session.stop()
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+@pytest.mark.parametrize("file_format", ["jsonl", "csv", "parquet"])
+def test_spark_reads_every_row(spark: Any, file_format: str, compression: str, tmp_path: Path) -> None:
+    path = str(exported(tmp_path, file_format, compression))
+    read = {
+        "jsonl": spark.read.json,
+        "csv": partial(spark.read.csv, header=True, multiLine=True, escape='"'),
+        "parquet": spark.read.parquet,
+    }[file_format]
+    assert read(path).count() == ROWS
+    assert {row.subject for row in read(path).select("subject").distinct().collect()} == {
+        row["subject"] for row in rows()
+    }

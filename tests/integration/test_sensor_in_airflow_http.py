@@ -1,15 +1,10 @@
-"""The sensor in Airflow's odd corners: nested operators, default_args, native templates, dag.test()."""
+"""The sensor in Airflow's odd corners: nested operators, default_args, native templates."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import time
 import tracemalloc
 from collections.abc import Generator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +14,6 @@ from airflow_provider_lightspeed.api.client import LightspeedClient
 from airflow_provider_lightspeed.api.tickets import Request
 from airflow_provider_lightspeed.sandbox import Sandbox
 from airflow_provider_lightspeed.sensors.tickets import NewTicketSensor
-from tests.airflow_with import airflow_with
 from tests.integration.sensor_runs import sensor_context
 
 _START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -119,48 +113,3 @@ def test_memory_holds_no_tickets(sandbox: Sandbox, monkeypatch: pytest.MonkeyPat
     assert len(result["ticket_ids"]) == 10_000
     assert peak < 600 * number  # each ticket takes more than 2,000 bytes
     assert not sandbox.calls
-
-
-_DAGS = """
-from datetime import datetime, timezone
-from airflow_provider_lightspeed._airflow import DAG
-from airflow_provider_lightspeed.sensors.tickets import NewTicketSensor
-
-with DAG("wait", start_date=datetime(2026, 1, 1, tzinfo=timezone.utc), schedule=None) as dag:
-    NewTicketSensor(
-        task_id="wait", since_id=SINCE, min_tickets=2, deferrable=True, poke_interval=0.3, timeout=3_600,
-        allow_nested_operators=False,
-    )
-"""
-_DRIVER = """
-import json, sys
-sys.path.insert(0, sys.argv[1])
-import dags
-run = dags.dag.test()
-(task,) = run.get_task_instances()
-print(json.dumps(["state", task.state]))
-"""
-
-
-@pytest.mark.timeout(900)
-def test_dag_test_of_a_sensor_that_defers(sandbox: Sandbox, tmp_path: Path) -> None:
-    last = max(sandbox.shop.ids())
-    home = airflow_with(
-        _DAGS.replace("SINCE", str(last)), tmp_path, lightspeed_default=sandbox.airflow_connection()
-    )
-    driver = subprocess.Popen(
-        [sys.executable, "-c", _DRIVER, str(tmp_path / "dags")],
-        env=home.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        while driver.poll() is None and not sandbox.calls:
-            time.sleep(0.01)
-        sandbox.add_tickets(2)
-        output, _ = driver.communicate()
-    finally:
-        driver.kill()
-    assert json.dumps(["state", "success"]) in output, output
-    assert "cannot be called outside" not in output

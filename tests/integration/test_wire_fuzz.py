@@ -33,8 +33,9 @@ from airflow_provider_lightspeed.api.tickets import (
     list_tickets,
     update_ticket,
 )
+from tests.drawing import drawn
 
-CASES = int(os.environ.get("WIRE_FUZZ_CASES", "120"))
+CASES = int(os.environ.get("WIRE_FUZZ_CASES", drawn(60, 120)))
 KINDS = ["sync", "async"]
 METHODS = ["GET", "LIST", "PUT", "DELETE", "POST", "MESSAGE"]
 STATUSES = [

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
+import pytest
 from packaging.version import Version
 
 import airflow_provider_lightspeed
@@ -78,28 +79,31 @@ _LATER = (
     "transfers.redaction",
 )
 
-_IMPORT = """
+#: One process loads more and more; it prints what is loaded after each step.
+_PROGRAM = """
 import importlib, json, sys
-for name in sys.argv[1:]:
-    importlib.import_module(name)
-"""
-_BUILD = """
-from airflow_provider_lightspeed.operators.tickets import CloseTicketsOperator, CreateTicketOperator
-from airflow_provider_lightspeed.sensors.tickets import NewTicketSensor
-from airflow_provider_lightspeed.transfers.tickets_to_s3 import LightspeedTicketsToS3Operator
-CloseTicketsOperator(task_id="a", ticket_ids=[1])
-CreateTicketOperator(task_id="b", subject="s", customer_id=1)
-NewTicketSensor(task_id="c")
-LightspeedTicketsToS3Operator(task_id="d", s3_key="s3://b/k")
-"""
-_TELL = "\nprint(json.dumps(sorted(sys.modules)))"
 
+def tell():
+    print("loaded", json.dumps(sorted(sys.modules)))
 
-def _loaded(program: str, *arguments: str) -> set[str]:
-    done = subprocess.run(
-        [sys.executable, "-c", program + _TELL, *arguments], capture_output=True, text=True, check=True
-    )
-    return set(json.loads(done.stdout.splitlines()[-1]))  # Airflow 3.0 logs to the standard output
+import airflow_provider_lightspeed.provider_info
+airflow_provider_lightspeed.provider_info.get_provider_info()
+tell()
+
+for step in "public", "built", "all":
+    if step == "built":
+        from airflow_provider_lightspeed.operators.tickets import CloseTicketsOperator, CreateTicketOperator
+        from airflow_provider_lightspeed.sensors.tickets import NewTicketSensor
+        from airflow_provider_lightspeed.transfers.tickets_to_s3 import LightspeedTicketsToS3Operator
+        CloseTicketsOperator(task_id="a", ticket_ids=[1])
+        CreateTicketOperator(task_id="b", subject="s", customer_id=1)
+        NewTicketSensor(task_id="c")
+        LightspeedTicketsToS3Operator(task_id="d", s3_key="s3://b/k")
+    else:
+        for name in json.loads(sys.argv.pop(1)):
+            importlib.import_module(name)
+    tell()
+"""
 
 
 def _all_modules() -> set[str]:
@@ -112,31 +116,48 @@ def _below(names: Iterable[str], modules: set[str]) -> set[str]:
     return {module for module in modules if f"{module}.".startswith(ours)}
 
 
-def test_no_module_loads_anything_heavy() -> None:
-    modules = _all_modules() - _below(_EXEMPT, _all_modules())
-    loaded = _loaded(_IMPORT, *sorted(modules))
-    assert loaded >= modules
-    assert loaded & _HEAVY <= _LOADED_BY_AIRFLOW
+@pytest.fixture(scope="module")
+def loaded() -> dict[str, set[str]]:
+    """What is loaded in the end by the entry point, public modules, operators that are built, modules not exempt."""
+    modules = [sorted(_public()), sorted(_not_exempt())]
+    command = [sys.executable, "-c", _PROGRAM, *map(json.dumps, modules)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    lines = [
+        line for line in done.stdout.splitlines() if line.startswith("loaded ")
+    ]  # Airflow 3.0 logs there too
+    return {
+        step: set(json.loads(line.removeprefix("loaded ")))
+        for step, line in zip(("entry point", "public", "built", "all"), lines, strict=True)
+    }
 
 
-def test_nothing_heavy_is_loaded_by_a_dag_file() -> None:
-    loaded = _loaded(_IMPORT + _BUILD)
-    assert loaded & _HEAVY <= _LOADED_BY_AIRFLOW
-    assert not _below(_LATER, loaded)
+def _public() -> set[str]:
+    return {f"{airflow_provider_lightspeed.__name__}.{name}" for name in _PUBLIC}
 
 
-def test_what_only_tasks_need_is_not_loaded_with_the_public_modules() -> None:
+def _not_exempt() -> set[str]:
+    return _all_modules() - _below(_EXEMPT, _all_modules())
+
+
+def test_no_module_loads_anything_heavy(loaded: dict[str, set[str]]) -> None:
+    assert loaded["all"] >= _not_exempt()
+    assert loaded["all"] & _HEAVY <= _LOADED_BY_AIRFLOW
+
+
+def test_nothing_heavy_is_loaded_by_a_dag_file(loaded: dict[str, set[str]]) -> None:
+    assert loaded["built"] & _HEAVY <= _LOADED_BY_AIRFLOW
+    assert not _below(_LATER, loaded["built"])
+
+
+def test_what_only_tasks_need_is_not_loaded_with_the_public_modules(loaded: dict[str, set[str]]) -> None:
     # Half of the time that importing them took (see benchmarks/import_time.py).
     assert all(_below([name], _all_modules()) for name in _LATER), "a module was renamed"
-    public = {f"{airflow_provider_lightspeed.__name__}.{name}" for name in _PUBLIC}
-    loaded = _loaded(_IMPORT, *sorted(public))
-    assert loaded >= public
-    assert not _below(_LATER, loaded)
+    assert loaded["public"] >= _public()
+    assert not _below(_LATER, loaded["public"])
 
 
-def test_the_entry_point_loads_no_airflow() -> None:
-    program = "import json, sys, airflow_provider_lightspeed.provider_info as p; p.get_provider_info()"
-    assert "airflow" not in _loaded(program)
+def test_the_entry_point_loads_no_airflow(loaded: dict[str, set[str]]) -> None:
+    assert "airflow" not in loaded["entry point"]
 
 
 def _imported(source: Path, modules: set[str]) -> Iterator[str]:

@@ -8,6 +8,8 @@ from functools import partial
 from typing import Any
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from airflow_provider_lightspeed.api import tickets as api
 from airflow_provider_lightspeed.api.errors import (
@@ -171,3 +173,44 @@ def test_endpoints(make: Callable[[], Request], wanted: tuple[Any, ...]) -> None
 def test_a_change_of_nothing_is_refused() -> None:
     with pytest.raises(LightspeedConfigurationError, match="no property of ticket 7"):
         api.update_ticket(7, {})
+
+
+_INSTANTS = st.one_of(
+    st.datetimes(
+        NOON.replace(tzinfo=None) - timedelta(days=2), NOON.replace(tzinfo=None) + timedelta(days=2)
+    ).map(lambda instant: instant.replace(tzinfo=UTC).isoformat()),
+    st.sampled_from([
+        "2026-03-01T12:00:00+00:00",
+        "2026-03-01T14:00:00+02:00",
+        "0001-01-01T00:00:00+00:00",
+        "9999-12-31T23:59:59-12:00",
+    ]),
+)
+_ILLEGIBLE = st.sampled_from([None, False, "", "yesterday", "2026-03-01T12:00:00", 1_700_000_000])
+_BOUNDS = st.none() | st.sampled_from([NOON - timedelta(days=1), NOON, NOON + timedelta(hours=1)])
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 9), _INSTANTS | _ILLEGIBLE)),
+    st.none() | st.integers(0, 9),
+    _BOUNDS,
+    _BOUNDS,
+)
+def test_a_page_is_filtered_as_its_tickets_are(
+    rows: list[tuple[int, Any]],
+    since_id: int | None,
+    created_from: datetime | None,
+    created_to: datetime | None,
+) -> None:
+    assume(not (created_from and created_to and created_from >= created_to))
+    wanted = TicketFilter(since_id, created_from, created_to)
+    tickets = [ticket(created, number) for number, created in rows]
+
+    def outcome(choose: Callable[[], list[Any]]) -> list[Any] | str:
+        try:
+            return choose()
+        except LightspeedMalformedResponseError as error:
+            return str(error)
+
+    one_by_one = outcome(lambda: [one for one in tickets if wanted.matches(one)])
+    assert outcome(lambda: wanted.matching(tickets)) == one_by_one

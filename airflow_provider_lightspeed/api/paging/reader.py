@@ -7,7 +7,9 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
+from operator import gt, itemgetter, lt
 from typing import Any, TypeVar, cast
 
 from airflow_provider_lightspeed.api.errors import (
@@ -45,6 +47,7 @@ _REFUSALS = (
     LightspeedServerError,
 )
 
+_ID = itemgetter("id")
 _CREATED_AT = re.compile(rb'"createdAt"\s*:\s*"([^"\\]*)"')
 
 #: Local times for ``created_at_min`` and ``created_at_max``.
@@ -112,10 +115,10 @@ class Section:
         """Whether it is as long as the pages of some shops are, so that a first response may not be the whole list."""
         return self.size % _ROUND == 0
 
-    @property
+    @cached_property
     def ids(self) -> list[int]:
         """Ids of its tickets, in its order."""
-        return [row["id"] for row in self.rows]
+        return [*map(_ID, self.rows)]
 
 
 class ListReader:
@@ -239,11 +242,8 @@ class ListReader:
                 if page == 1:
                     raise
                 raise NotInOrder from error
-        once: dict[int, Ticket] = {}
-        for row in rows:
-            ticket = self._readable(row) if isinstance(row, RejectedTicket) else row
-            if ticket is not None:
-                once.setdefault(ticket["id"], ticket)
+        tickets = [*self._readable(rows)] if self.keep_malformed else cast("list[Ticket]", rows)
+        once = {ticket["id"]: ticket for ticket in tickets}
         # A repeated row may have been added to a full page.
         self.longest = max(self.longest, min(len(once), limit))
         return Section([*once.values()], (page - 1) * limit, len(rows), min(limit, self.limit))
@@ -266,13 +266,13 @@ class ListReader:
         :param cursor: makes the cursor for this page; None: there is none.
         """
         self.seen += len(rows)
-        self._ids.extend([row["id"] for row in rows])
+        self._ids.extend(map(_ID, rows))
         rejected, self._without_id = self._without_id, []
         readable = rows
         if self._rejected:
             readable = [row for row in rows if row["id"] not in self._rejected]
             rejected += self._newly_rejected(rows)
-        matching = [row for row in readable if self.filter.matches(row)]
+        matching = self.filter.matching(readable)
         position = cursor(self.state) if cursor else None
         return Page(matching, position, self.seen, self.counted, self.boundary, rejected)
 
@@ -286,16 +286,23 @@ class ListReader:
                 self._yielded_rejected.add(row["id"])
                 yield bad
 
-    def _readable(self, row: RejectedTicket) -> Ticket | None:
-        """Return what stands for a rejected row in the list: its id, and its ``createdAt`` if that can be read."""
-        if row.id is None:
-            if row.raw not in self._seen_without_id:
+    def _readable(self, rows: Sequence[Ticket | RejectedTicket]) -> Generator[Ticket]:
+        """Yield the tickets, and what stands for each rejected row that has an id."""
+        for row in rows:
+            if not isinstance(row, RejectedTicket):
+                yield row
+            elif row.id is not None:
+                self._rejected.setdefault(row.id, row)
+                yield self._stand_in(row.id, row.raw)
+            elif row.raw not in self._seen_without_id:
                 self._seen_without_id.add(row.raw)
                 self._without_id.append(row)
-            return None
-        self._rejected.setdefault(row.id, row)
-        known: dict[str, Any] = {"id": row.id}
-        for text in _CREATED_AT.findall(row.raw)[:1]:
+
+    @staticmethod
+    def _stand_in(number: int, raw: bytes) -> Ticket:
+        """Return an id, and the ``createdAt`` if that can be read."""
+        known: dict[str, Any] = {"id": number}
+        for text in _CREATED_AT.findall(raw)[:1]:
             created = {"createdAt": text.decode("ascii", "replace")}
             if second_of(cast("Ticket", known | created)) is not None:
                 known |= created
@@ -369,9 +376,9 @@ def overlapping(highest_start: int, limit: int) -> tuple[int, int]:
 
 def ascending(ids: Sequence[int]) -> bool:
     """Return whether ids strictly rise."""
-    return all(first < second for first, second in pairwise(ids))
+    return all(map(lt, ids, ids[1:]))
 
 
 def descending(ids: Sequence[int]) -> bool:
     """Return whether ids strictly fall."""
-    return all(first > second for first, second in pairwise(ids))
+    return all(map(gt, ids, ids[1:]))
