@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from airflow_provider_lightspeed.api.errors import LightspeedError, LightspeedInvalidRequestError
-from airflow_provider_lightspeed.api.paging import Page, walk
+from airflow_provider_lightspeed.api.paging import Cursor, Page, walk
 from airflow_provider_lightspeed.api.responses import Response, parse_response
 from airflow_provider_lightspeed.api.tickets import Request, TicketFilter
 from tests.plain_json import plain_json
@@ -387,13 +387,18 @@ def duplicates(ids: list[int]) -> list[int]:
     return sorted({number for number in ids if ids.count(number) > 1})
 
 
+def reread(cursor: Cursor | None) -> Cursor:
+    """Return a cursor as a later try finds it, after a way through JSON."""
+    return msgspec.convert(plain_json(msgspec.to_builtins(cursor)), Cursor)  # type: ignore[no-any-return]  # a union is no type to mypy
+
+
 def run(
     world: World,
     wanted: TicketFilter,
     *,
     filter_timezone: str | None = None,
     page_size: int = 250,
-    cursor: Any = None,
+    cursor: Cursor | None = None,
     stop_after: tuple[int, ...] = (),
     most_calls: int = 3_000,
     trace: bool = False,
@@ -428,7 +433,7 @@ def run(
                 if step.cursor is not None:
                     resumable += 1
                     if stop is not None and resumable > stop:
-                        cursor = plain_json(msgspec.to_builtins(step.cursor))
+                        cursor = reread(step.cursor)
                         break
                 continue
             first = world.calls == before

@@ -91,15 +91,3 @@ class SliceCursor(msgspec.Struct, frozen=True, tag="slices"):
 
 
 Cursor = OldestFirstCursor | NewestFirstCursor | SampleCursor | SliceCursor
-
-
-def read_cursor(value: Any) -> Cursor | None:
-    """Read a cursor from plain JSON; None for what can't be read.
-
-    Then the walk has to start over, and with it what was made of the earlier pages.
-    """
-    try:
-        cursor: Cursor = msgspec.convert(value, Cursor)
-    except (msgspec.ValidationError, ValueError, OverflowError):
-        return None
-    return cursor
