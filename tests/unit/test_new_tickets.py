@@ -83,7 +83,7 @@ def test_a_limit_leaves_the_rest_for_the_next_run() -> None:
 def test_a_limit_that_cuts_within_the_look_back_keeps_it_open() -> None:
     cursor = _cursor(0, 4, 5, 6)
     result, after = cursor.deliver(_seen(1, 3, 7), 1)
-    assert result.ticket_ids == [1]
+    assert (result.ticket_ids, result.since_id) == ([1], 6)
     assert after.since_id < 3
     assert after.settled(_seen(3, *after.known), 1e9) == after
     assert list(after.new(_seen(*range(1, 8)))) == [2, 3, 7]
