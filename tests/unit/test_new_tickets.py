@@ -60,14 +60,9 @@ def test_a_look_back_fits_half_a_page(page_size: int, known: int) -> None:
     assert after.known == tuple(range(500 - known + 1, 501))
 
 
-def test_a_short_page_that_held_everything_is_not_the_size_of_a_page() -> None:
-    _, after = Cursor(0).deliver(_seen(*range(1, 60)), 10_000, 59)
-    assert after.known == tuple(range(1, 60))
-
-
 def test_the_size_of_a_page_is_remembered() -> None:
     _, after = Cursor(0).deliver(_seen(*range(1, 121)), 10_000, 50)
-    _, after = after.deliver(_seen(121), 10_000, 26)
+    _, after = after.deliver(_seen(121), 10_000)
     assert after.known == tuple(range(97, 122))
 
 
@@ -108,13 +103,6 @@ def test_the_youngest_of_five_tickets_tells_how_long_a_look_back_is_open() -> No
     assert after.witnesses == tuple((number, 1_000 * number) for number in range(3, 8))
     assert after.settled(tickets, 7_000 + 899) == after
     assert after.settled(tickets, 7_000 + 900).known == ()
-
-
-@pytest.mark.parametrize(("new", "page_size"), [(range(41, 52), 50), (range(41, 51), 250)])
-def test_known_tickets_fill_a_page_too(new: range, page_size: int) -> None:
-    """Fifty tickets fill a page of 50, whichever are new. With one more, it was a page of 50."""
-    _, after = _cursor(0, *range(1, 41)).deliver(_seen(*new), 100, 50)
-    assert after.page_size == page_size
 
 
 def test_the_smallest_page_counts() -> None:

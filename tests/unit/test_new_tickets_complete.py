@@ -148,6 +148,22 @@ def test_tickets_that_come_while_a_list_is_read_are_left_to_the_next_poll() -> N
     assert (list(poll.kept), poll.boundary, poll.page_size) == ([*range(100, 160)], 159, 20)
 
 
+def test_known_tickets_that_a_replica_lacks_do_not_make_a_short_list_look_like_a_page() -> None:
+    """Else the look-back would be as short as half that page from then on, and miss what it should find."""
+    cursor = Cursor(99, tuple(range(100, 124)))
+    rows = {number: _row(number, 1_000_000 + number, 0) for number in (*range(100, 121), 124)}
+    poll, _ = _one_poll(World(order="oldest", rows=rows), 99, set(cursor.known))
+    _, after = cursor.deliver(cursor.new(poll.kept), 100, poll.page_size)
+    assert after == Cursor(99, tuple(range(100, 125)), after.witnesses)
+
+
+@pytest.mark.parametrize(("size", "page_size"), [(99, 250), (100, 50)])
+def test_a_page_is_what_the_longest_of_many_responses_shows(size: int, page_size: int) -> None:
+    rows = {number: _row(number, 1_000_000 + number, 0) for number in range(1, size + 1)}
+    poll, _ = _one_poll(World(order="oldest", page_cap=50, rows=rows), 0, set())
+    assert (len(poll.kept), poll.page_size) == (size, page_size)
+
+
 @dataclass
 class _Arrival:
     pause: int
