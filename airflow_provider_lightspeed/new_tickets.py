@@ -126,7 +126,7 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
         keep = min(LOOK_BACK, page_size // 2)
         floor = max([self.since_id, *known[:-keep]])
         if rest:
-            floor = max(self.since_id, min(floor, rest[0] - 1))
+            floor = min(floor, rest[0] - 1)
         witnesses = {
             *self.witnesses,
             *((i, seen.created) for i, seen in done.items() if seen.created is not None),

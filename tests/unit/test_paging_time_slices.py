@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-import msgspec
 import pytest
 
 from airflow_provider_lightspeed.api.tickets import TicketFilter
-from tests.plain_json import plain_json
-from tests.unit.paging_world import CLOCK_CHANGES, World, pages, run, walked, window
+from tests.unit.paging_world import CLOCK_CHANGES, World, pages, reread, run, walked, window
 from tests.unit.paging_world import SMALL_PAGE as PAGE
 
 END = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp())
@@ -58,7 +56,7 @@ def test_each_cursor_goes_on_right_after_its_page(spacing: int, zone: str) -> No
     for page in unbroken.pages:
         yielded |= {ticket["id"] for ticket in page.tickets}
         if page.cursor is not None:
-            rest = walked(world, cursor=plain_json(msgspec.to_builtins(page.cursor)))
+            rest = walked(world, cursor=reread(page.cursor))
             assert set(rest.yielded) == unbroken.must - yielded
             calls.append(rest.calls)
     assert len(calls) >= 10
@@ -135,7 +133,7 @@ def test_many_tickets_that_came_in_bursts_after_a_stop(every: int) -> None:
     yielded = set(world.rows)
     for second in bursts(400, world.now + every):
         world.add(second, second)
-    rest = walked(world, cursor=plain_json(msgspec.to_builtins(cursor)))
+    rest = walked(world, cursor=reread(cursor))
     assert set(rest.yielded) >= set(world.rows) - yielded
     assert rest.calls <= 5 * pages(400)
 

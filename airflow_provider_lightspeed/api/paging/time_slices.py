@@ -29,9 +29,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 from math import ceil
-from typing import Any
 
 from airflow_provider_lightspeed.api.paging.cursors import (
+    KnownTicket,
     ReaderState,
     SampleCursor,
     SliceCursor,
@@ -158,7 +158,7 @@ class _Sample:
     :param regular: whether all pages were full.
     """
 
-    newest: dict[str, Any] | None
+    newest: KnownTicket | None
     order: _Pass | None
     seconds: array[int]
     regular: bool
@@ -189,7 +189,7 @@ def _read_newest(reader: ListReader, newest: list[int], *, confirmed: bool) -> W
     :param confirmed: whether the last call showed the very newest of them; then one more is enough.
     :return: a reader for the tickets above the lowest of them, if they are more than a page.
     """
-    floor = newest[0] if len(newest) < reader.seen else None
+    floor = newest[0] if 0 < len(newest) < reader.seen else None
     found: dict[int, Ticket] = {}
     for page, limit in ((1, reader.page_size), (2, reader.limit)):
         section = yield from reader.list(since_id=floor, page=page, limit=limit)
@@ -358,7 +358,7 @@ def _sample_pages(reader: ListReader, cursor: SampleCursor | None, *, resumable:
             some = sorted(seconds)[:: -(-len(seconds) // _SAMPLE) or 1]
 
             def position(
-                state: ReaderState, newest: dict[str, Any] | None = newest, some: list[int] = some
+                state: ReaderState, newest: KnownTicket | None = newest, some: list[int] = some
             ) -> SampleCursor:
                 return SampleCursor(state, order.depth, newest, some, regular and order.regular)
 
