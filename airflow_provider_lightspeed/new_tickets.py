@@ -75,7 +75,7 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
     :param known: the tickets above it that are done, ascending: the look-back. It is open while there are any.
     :param witnesses: id and creation time (seconds since 1970) of the newest of them, by which the shop is recognised.
     :param shop: hash of the shop's address and key (``ClientSettings.shop``).
-    :param page_size: the longest page of the shop, as far as polls have shown it.
+    :param page_size: what a page of the shop holds, as far as polls have shown it.
     """
 
     since_id: TicketId
@@ -113,12 +113,10 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
         """Return what to deliver of the new tickets, lowest ids first, and the cursor behind that.
 
         :param limit: maximum number of tickets to deliver; the others stay new.
-        :param page_size: tickets of the longest page of the poll. A look-back fits half a page, so that it takes no
+        :param page_size: what a page holds, as far as the poll has shown it. A look-back fits half a page, so that it takes no
             further call.
         """
-        # A page that held all there was says nothing of how many a page may hold.
-        is_cut = len(new) + len(self.known) > page_size
-        page_size = min(self.page_size, max(page_size, _SMALLEST_PAGE)) if is_cut else self.page_size
+        page_size = min(self.page_size, max(page_size, _SMALLEST_PAGE))
         counting = [ticket_id for ticket_id, seen in new.items() if seen.counts]
         delivered, rest = counting[:limit], counting[limit:]
         done = {ticket_id: seen for ticket_id, seen in new.items() if not rest or ticket_id < rest[0]}
@@ -126,7 +124,7 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
         keep = min(LOOK_BACK, page_size // 2)
         floor = max([self.since_id, *known[:-keep]])
         if rest:
-            floor = max(self.since_id, min(floor, rest[0] - 1))
+            floor = min(floor, rest[0] - 1)
         witnesses = {
             *self.witnesses,
             *((i, seen.created) for i, seen in done.items() if seen.created is not None),

@@ -102,7 +102,7 @@ class LightspeedAuthenticationError(LightspeedAPIError, LightspeedPermanentError
 
 
 class LightspeedGatewayError(LightspeedAPIError):
-    """403 without the API's own error object, again and again: a firewall, proxy or CDN refuses the call.
+    """4xx without the API's own error object, again and again: a firewall, proxy or CDN refuses the call.
 
     Ask who runs it to let the workers' addresses through.
     """
@@ -131,7 +131,7 @@ class LightspeedUnknownLanguageError(LightspeedNotFoundError, LightspeedConfigur
 
 
 class LightspeedInvalidRequestError(LightspeedAPIError):
-    """Any other 4xx: the shop refused what was asked. Never retried."""
+    """Any other 4xx with the API's own error object: the shop refused what was asked. Never retried."""
 
 
 class LightspeedRedirectError(LightspeedAPIError):

@@ -86,7 +86,7 @@ class NewTickets(Generic[T]):
     :param kept: what is kept of each ticket, by ascending id, none above the boundary.
     :param boundary: no ticket with an id up to this one is missing, but for those that become visible later.
         A cursor may move up to here, and no further.
-    :param page_size: tickets of the longest response: what a page of this shop holds.
+    :param page_size: what a page of this shop holds: tickets of the longest response, if it took many to show them all.
     """
 
     kept: dict[int, T]
@@ -159,7 +159,8 @@ def new_tickets(
     return NewTickets(
         {ticket_id: found[ticket_id] for ticket_id in sorted(found) if ticket_id <= boundary},
         boundary,
-        page_size or PAGE_SIZE,
+        # Fewer may be two servers' responses, of which one lacks some tickets.
+        page_size if len(found) >= 2 * page_size > 0 else PAGE_SIZE,
     )
 
 

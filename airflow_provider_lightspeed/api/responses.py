@@ -341,9 +341,6 @@ def _error_for(request: Request[Any], response: Response, status: int, error: An
     if status == 403 and explained:
         hint = "The API key has no right to this; see the key's permissions in the shop's back office."
         return LightspeedAuthenticationError(**details, hint=hint)
-    if status == 403:
-        hint = "Something in front of the API refused the call, such as a firewall or a proxy."
-        return LightspeedGatewayError(**details, hint=hint)
     if status == 404 and "language" in details["message"].lower():
         hint = "Set the connection's language to one that the shop has."
         return LightspeedUnknownLanguageError(**details, hint=hint)
@@ -357,4 +354,9 @@ def _error_for(request: Request[Any], response: Response, status: int, error: An
         return LightspeedInvalidRequestError(**details, hint=hint)
     if status == 429:
         return LightspeedRateLimitError(**details)
-    return (LightspeedServerError if status >= 500 else LightspeedInvalidRequestError)(**details)
+    if status >= 500:
+        return LightspeedServerError(**details)
+    if not explained:
+        hint = "Something in front of the API refused the call, such as a firewall or a proxy."
+        return LightspeedGatewayError(**details, hint=hint)
+    return LightspeedInvalidRequestError(**details)

@@ -36,10 +36,6 @@ FIRST_BACKOFF = 0.5
 MAX_BACKOFF = 30.0
 
 
-#: Refused for want of a password, so that surely nothing was done, whoever says so.
-_BEFORE_THE_API = {401, 407}
-
-
 class Failure(Enum):
     """What went wrong, as far as the next step depends on it."""
 
@@ -52,9 +48,8 @@ class Failure(Enum):
     RATE_LIMITED = "429"
     SERVER = "5xx or 408, or a success with an error object that names none or such a code"
     NOT_FOUND_FOR_NOW = "404 with the API's own error object for a list or a count, which always exist"
-    GATEWAY = "403 or 404 without the API's own error object"
+    GATEWAY = "4xx without the API's own error object, but for 401, 407, 408 and 429"
     REDIRECTED = "3xx"
-    UNEXPLAINED = "any other 4xx without the API's own error object"
     REFUSED = "401, 407 of a proxy, and any other 4xx with the API's own error object"
 
 
@@ -74,7 +69,7 @@ _ALWAYS = {
     Failure.REFUSED: Decision.RAISE,
 }
 _TRANSIENT = (Failure.DROPPED, Failure.MALFORMED, Failure.SERVER, Failure.GATEWAY)
-_LASTING = (Failure.TOO_LARGE, Failure.WRONG_TICKET, Failure.REDIRECTED, Failure.UNEXPLAINED)
+_LASTING = (Failure.TOO_LARGE, Failure.WRONG_TICKET, Failure.REDIRECTED)
 _REPEATABLE = {
     **_ALWAYS,
     **dict.fromkeys(_TRANSIENT, Decision.RETRY),
@@ -112,8 +107,6 @@ def classify(error: LightspeedError) -> Failure:
             return Failure.GATEWAY
         if isinstance(error, LightspeedRedirectError):
             return Failure.REDIRECTED
-        if not error.explained and error.status not in _BEFORE_THE_API:
-            return Failure.UNEXPLAINED
     return Failure.REFUSED
 
 

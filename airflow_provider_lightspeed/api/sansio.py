@@ -23,6 +23,7 @@ from airflow_provider_lightspeed.api import retry
 from airflow_provider_lightspeed.api.errors import (
     LightspeedConnectionError,
     LightspeedError,
+    LightspeedGatewayError,
     LightspeedInvalidRequestError,
     LightspeedNotFoundError,
     LightspeedQuotaExhaustedError,
@@ -56,6 +57,7 @@ _REQUIRED_HEADERS = {
 
 #: Thrown into queries and walks: the next question may avoid them.
 _FOR_QUERIES = (
+    LightspeedGatewayError,
     LightspeedInvalidRequestError,
     LightspeedNotFoundError,
     LightspeedResponseTooLargeError,

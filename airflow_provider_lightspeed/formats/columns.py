@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -19,8 +19,8 @@ from airflow_provider_lightspeed.formats.base import Layout
 from airflow_provider_lightspeed.formats.properties import (
     MESSAGE,
     TICKET,
+    Found,
     Path,
-    Shape,
     is_missing,
     nested,
     shape_of,
@@ -30,8 +30,6 @@ from airflow_provider_lightspeed.formats.properties import (
 log = logging.getLogger(__name__)
 
 Kind = Literal["integer", "boolean", "text", "instant", "messages", "json"]
-#: Values with their paths.
-Found = list[tuple[Path, Any]]
 
 _WHOLE_NUMBER = re.compile(r"\s*-?[0-9]+\s*")
 _INT64 = range(-(2**63), 2**63)
@@ -63,6 +61,9 @@ def _instant(value: Any) -> datetime | None:
     except (ValueError, OverflowError):  # no instant, or one outside of UTC's calendar
         return None
 
+
+#: A column's name, the way to its value in the API's object, and what makes the column's value of it.
+Reader = tuple[str, str, Path, Callable[[Any], Any]]
 
 _READ: dict[str, Callable[[Any], Any]] = {
     "integer": _integer,
@@ -160,6 +161,10 @@ class Columns:
         self.all: tuple[Column, ...] = tuple(
             column for column in columns if column.path[0] not in layout.exclude
         )
+        self._readers = _readers(self.all)
+        self._message_columns = next((column.inner for column in self.all if column.kind == "messages"), ())
+        self._message_readers = _readers(self._message_columns)
+        self._has_extra, self._messages_have_extra = _EXTRA in self.all, _EXTRA in self._message_columns
         self._logged: set[str] = set()
 
     @property
@@ -174,30 +179,21 @@ class Columns:
 
     def row(self, ticket: Mapping[str, Any]) -> dict[str, Any]:
         """Return a ticket's values: int, bool, str, UTC datetime, list of messages or None."""
-        return self._row(ticket, self.all, shape_of(ticket), "")
-
-    def _row(
-        self, item: Mapping[str, Any], columns: tuple[Column, ...], shape: Shape, prefix: str
-    ) -> dict[str, Any]:
-        row: dict[str, Any] = {}
-        unread: Found = []
-        for column in columns:
-            name, path, kind = column.name, column.path, column.kind
-            raw = item.get(path[0]) if len(path) == 1 else _raw(item, path)
-            if read := _READ.get(kind):
-                value = row[name] = read(raw)
-                if value is None and not is_missing(raw):
-                    unread.append((path, raw))
-            elif kind == "messages":
-                row[name] = self._messages(raw, column.inner)
-            else:
-                row[name] = self._extra([*unknown(item, shape), *unread], prefix)
+        row, unread = _read(ticket, self._readers)
+        if self._message_columns:
+            row["messages"] = self._messages(ticket.get("messages"))
+        if self._has_extra:
+            row["extra"] = self._extra([*unknown(ticket, shape_of(ticket)), *unread], "")
         return row
 
-    def _messages(self, raw: Any, columns: tuple[Column, ...]) -> list[dict[str, Any]] | None:
-        if not isinstance(raw, list):
-            return None
-        return [self._row(message, columns, MESSAGE, "messages.") for message in raw]
+    def _messages(self, raw: Any) -> list[dict[str, Any]] | None:
+        return [self._message_row(message) for message in raw] if isinstance(raw, list) else None
+
+    def _message_row(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        row, unread = _read(message, self._message_readers)
+        if self._messages_have_extra:
+            row["extra"] = self._extra([*unknown(message, MESSAGE), *unread], "messages.")
+        return row
 
     def _extra(self, found: Found, prefix: str) -> str | None:
         if not found:
@@ -212,10 +208,25 @@ class Columns:
         return msgspec.json.encode(nested(found), order="sorted").decode()
 
 
-def _raw(item: Mapping[str, Any], path: Path) -> Any:
-    value: Any = item
-    for step in path:
-        if not isinstance(value, dict):
-            return None  # ``false`` instead of a relation, or one that is unknown as a whole
-        value = value.get(step)
-    return value
+def _readers(columns: Iterable[Column]) -> list[Reader]:
+    """Return how each plain column is read: all that can be known before there is a ticket."""
+    return [
+        (column.name, column.path[0], column.path[1:], _READ[column.kind])
+        for column in columns
+        if column.kind in _READ
+    ]
+
+
+def _read(item: Mapping[str, Any], readers: list[Reader]) -> tuple[dict[str, Any], Found]:
+    """Return the values of the plain columns, and those that do not fit their column."""
+    row: dict[str, Any] = {}
+    unread: Found = []
+    for name, first, rest, read in readers:
+        raw = item.get(first)
+        for step in rest:
+            # ``false`` instead of a relation, or one that is unknown as a whole
+            raw = raw.get(step) if isinstance(raw, dict) else None
+        value = row[name] = read(raw)
+        if value is None and not is_missing(raw):
+            unread.append(((first, *rest), raw))
+    return row, unread

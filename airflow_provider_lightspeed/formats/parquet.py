@@ -48,9 +48,9 @@ class Parquet(Format):
 
         if not tickets:
             return b""
-        rows = [self._columns.row(ticket) for ticket in tickets]
+        columns = zip(*(self._columns.row(ticket).values() for ticket in tickets), strict=True)
         batch = pa.RecordBatch.from_arrays(
-            [pa.array([row[field.name] for row in rows], field.type) for field in self._schema],
+            [pa.array(column, kind) for column, kind in zip(columns, self._schema.types, strict=True)],
             schema=self._schema,
         )
         sink = pa.BufferOutputStream()

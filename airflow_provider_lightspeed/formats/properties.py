@@ -2,35 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import Any
 
-#: The properties of an object, each with those of the object that it holds.
-Shape = Mapping[str, "Shape"]
+
+class Shape(dict[str, "Shape"]):
+    """The properties of an object, each with those of the object that it holds."""
+
+    @cached_property
+    def objects(self) -> list[tuple[str, Shape]]:
+        """The properties that hold an object."""
+        return [(name, inner) for name, inner in self.items() if inner]
+
+
 #: Where a value is: a property, a property of the object that it holds, and so on.
 Path = tuple[str, ...]
 
-_SCALAR: Shape = {}
+#: Values with their paths.
+Found = list[tuple[Path, Any]]
+
+_SCALAR = Shape()
 
 
 def _shape(*names: str) -> Shape:
-    return dict.fromkeys(names, _SCALAR)
+    return Shape(dict.fromkeys(names, _SCALAR))
 
 
-_RELATION: Shape = {"resource": _shape("id", "url", "link")}
+_RELATION = Shape(resource=_shape("id", "url", "link"))
 
 #: A ticket (vendor page "Ticket").
-TICKET: Shape = {
-    **_shape("id", "createdAt", "updatedAt", "isAnswered", "isClosed", "isTodo", "subject", "memo"),
-    **_shape("doNotifyAnswered"),
-    "language": _shape("id", "code", "locale", "title"),
-    "customer": _RELATION,
-    "messages": _RELATION,
-}
+TICKET = Shape(
+    _shape(
+        "id",
+        "createdAt",
+        "updatedAt",
+        "isAnswered",
+        "isClosed",
+        "isTodo",
+        "subject",
+        "memo",
+        "doNotifyAnswered",
+    ),
+    language=_shape("id", "code", "locale", "title"),
+    customer=_RELATION,
+    messages=_RELATION,
+)
 #: A ticket whose messages are there, not their address.
-TICKET_WITH_MESSAGES: Shape = {**TICKET, "messages": _SCALAR}
+TICKET_WITH_MESSAGES = Shape(TICKET, messages=_SCALAR)
 #: A message of a ticket (vendor page "TicketMessage").
-MESSAGE: Shape = _shape("id", "createdAt", "updatedAt", "from", "message")
+MESSAGE = _shape("id", "createdAt", "updatedAt", "from", "message")
 
 
 def shape_of(ticket: Mapping[str, Any]) -> Shape:
@@ -43,20 +64,22 @@ def is_missing(value: Any) -> bool:
     return value is None or value is False or value == ""
 
 
-def unknown(item: Mapping[str, Any], shape: Shape, path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """Yield what an object has besides the properties of a shape, each with its path.
+def unknown(item: Mapping[str, Any], shape: Shape) -> Found:
+    """Return what an object has besides the properties of a shape, each with its path.
 
     A relation that is no object is unknown as a whole, unless it stands for null.
     """
-    for name, value in item.items():
-        inner = shape.get(name)
-        if inner is None:
-            yield (*path, name), value
-        elif inner and isinstance(value, dict):
-            if not value.keys() <= inner.keys() or any(inner.values()):
-                yield from unknown(value, inner, (*path, name))
-        elif inner and not is_missing(value):
-            yield (*path, name), value
+    found: Found = []
+    if not item.keys() <= shape.keys():
+        found += [((name,), value) for name, value in item.items() if name not in shape]
+    for name, inner in shape.objects:
+        value = item.get(name)
+        if isinstance(value, dict):
+            if inner.objects or not value.keys() <= inner.keys():
+                found += [((name, *path), one) for path, one in unknown(value, inner)]
+        elif not is_missing(value):
+            found.append(((name,), value))
+    return found
 
 
 def nested(found: Iterable[tuple[Path, Any]]) -> dict[str, Any]:

@@ -112,6 +112,20 @@ def test_a_put_answered_without_the_ticket(monkeypatch: pytest.MonkeyPatch) -> N
         assert not any(shop.shop.ticket(key)["isClosed"] for key in ids)
 
 
+@pytest.mark.parametrize("switches", ["text", "number", "digit"])
+def test_open_tickets_are_closed_however_the_shop_writes_switches(
+    monkeypatch: pytest.MonkeyPatch, switches: Any
+) -> None:
+    with Sandbox(ShopConfig(tickets=0, limits=NO_LIMITS, switches=switches)) as shop:
+        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", shop.airflow_connection())
+        ids = shop.add_tickets(2, createdAt=_OLD, isClosed=False, isTodo=False)
+        closed = shop.add_tickets(1, createdAt=_OLD, isClosed=True)
+        outcome = run(CloseTicketsOperator(task_id="close", ticket_ids=[*ids, *closed]))
+        assert (outcome["closed"], outcome["already"]) == (ids, closed)
+        assert shop.count_calls(method="PUT") == 2
+        assert all(shop.shop.ticket(key)["isClosed"] for key in ids)
+
+
 def test_a_native_template_makes_no_number_of_a_text(sandbox: Sandbox) -> None:
     ids = sandbox.add_tickets(1, createdAt=_OLD)
     values: Any = {"subject": 12345, "memo": True}  # as native rendering leaves them

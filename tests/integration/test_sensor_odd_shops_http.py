@@ -95,6 +95,7 @@ def test_a_list_that_is_empty_by_mistake(monkeypatch: pytest.MonkeyPatch, variab
     [
         {"replica_lag": 3, "late_every": 4, "late_seconds": 0.3},
         {"churn": Churn(inserts=0.3)},
+        {"page_limit": 20, "left_out_every": 10_000, "repeated_every": 30},
     ],
 )
 def test_each_ticket_once(monkeypatch: pytest.MonkeyPatch, order: Any, options: dict[str, Any]) -> None:

@@ -16,8 +16,9 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from airflow_provider_lightspeed.api.errors import LightspeedInvalidRequestError
-from airflow_provider_lightspeed.api.paging import Page, walk
+from airflow_provider_lightspeed.api.errors import LightspeedError, LightspeedInvalidRequestError
+from airflow_provider_lightspeed.api.paging import Cursor, Page, walk
+from airflow_provider_lightspeed.api.responses import Response, parse_response
 from airflow_provider_lightspeed.api.tickets import Request, TicketFilter
 from tests.plain_json import plain_json
 
@@ -86,6 +87,9 @@ class World:
     :param late: share of new tickets that become visible some calls later than tickets with higher ids.
     :param deepest: rows after which pages are ...
     :param deep: ... refused, emptied or cut.
+    :param blocked_at: the call that a firewall refuses, however often it is tried.
+    :param switches: how false and true are written; None: tickets have no switches.
+    :param aliased: whether each ticket is answered with the newest one.
     """
 
     order: str = "newest"
@@ -114,6 +118,9 @@ class World:
     late: float = 0.0
     deepest: int | None = None
     deep: str = "refuse"
+    blocked_at: int | None = None
+    switches: tuple[Any, Any] | None = None
+    aliased: bool = False
     inserts: float = 0.0
     changes: float = 0.0
     deletes: float = 0.0
@@ -202,6 +209,11 @@ class World:
     def answer(self, request: Request) -> Any:
         """Answer a call; an exception is what the client raises for the response."""
         self.calls += 1
+        if self.calls == self.blocked_at:
+            return _over_the_wire(request, 403, b"<html>Request blocked</html>")
+        if request.expected_id is not None:
+            shown = max(self.rows) if self.aliased else request.expected_id
+            return _over_the_wire(request, 200, {"ticket": self._document(self.rows[shown])})
         query = dict(request.query)
         state = self._state()
         if request.path == "tickets/count.json":
@@ -236,7 +248,8 @@ class World:
                 )
             end = min(end, self.deepest) if self.deep == "cut" else start
         rows = self._in_order(state, query, start, end)
-        return [self._document(row) for row in rows if not row.hidden]
+        documents = [self._document(row) for row in rows if not row.hidden]
+        return documents if self.switches is None else _over_the_wire(request, 200, {"tickets": documents})
 
     def _state(self) -> dict[int, Row]:
         """Return what this response can see."""
@@ -312,7 +325,10 @@ class World:
 
     def _document(self, row: Row) -> dict[str, Any]:
         updated = False if row.updated is None else iso(row.updated, self.answer_zone)
-        return {"id": row.id, "createdAt": iso(row.created, self.answer_zone), "updatedAt": updated}
+        document = {"id": row.id, "createdAt": iso(row.created, self.answer_zone), "updatedAt": updated}
+        return (
+            document if self.switches is None else document | {"isClosed": self.switches[is_closed(row.id)]}
+        )
 
     # The truth
 
@@ -331,6 +347,19 @@ class World:
     def expected(self, wanted: TicketFilter) -> set[int]:
         """Return the ids of the tickets of now that match."""
         return {row.id for row in self.rows.values() if matches(row, wanted)}
+
+
+def is_closed(ticket_id: int) -> bool:
+    return ticket_id % 2 == 0
+
+
+def _over_the_wire(request: Request[Any], status: int, body: Any) -> Any:
+    """Return what the client reads in a response: its data, or the exception."""
+    content = body if isinstance(body, bytes) else msgspec.json.encode(body)
+    try:
+        return parse_response(request, Response(status, {}, content))
+    except LightspeedError as error:
+        return error
 
 
 def matches(row: Row, wanted: TicketFilter) -> bool:
@@ -357,6 +386,8 @@ class Outcome:
         assert len(self.yielded) == len(set(self.yielded)), f"twice: {duplicates(self.yielded)}"
         assert set(self.yielded) <= self.may, f"do not match: {set(self.yielded) - self.may}"
         assert self.must <= set(self.yielded), f"lost: {sorted(self.must - set(self.yielded))}"
+        tickets = (ticket for page in self.pages for ticket in page.tickets if "isClosed" in ticket)
+        assert all(ticket["isClosed"] is is_closed(ticket["id"]) for ticket in tickets)
 
 
 def accidental(rows: list[dict[str, Any]], page_size: int) -> bool:
@@ -369,13 +400,18 @@ def duplicates(ids: list[int]) -> list[int]:
     return sorted({number for number in ids if ids.count(number) > 1})
 
 
+def reread(cursor: Cursor | None) -> Cursor:
+    """Return a cursor as a later try finds it, after a way through JSON."""
+    return msgspec.convert(plain_json(msgspec.to_builtins(cursor)), Cursor)  # type: ignore[no-any-return]  # a union is no type to mypy
+
+
 def run(
     world: World,
     wanted: TicketFilter,
     *,
     filter_timezone: str | None = None,
     page_size: int = 250,
-    cursor: Any = None,
+    cursor: Cursor | None = None,
     stop_after: tuple[int, ...] = (),
     most_calls: int = 3_000,
     trace: bool = False,
@@ -410,7 +446,7 @@ def run(
                 if step.cursor is not None:
                     resumable += 1
                     if stop is not None and resumable > stop:
-                        cursor = plain_json(msgspec.to_builtins(step.cursor))
+                        cursor = reread(step.cursor)
                         break
                 continue
             first = world.calls == before

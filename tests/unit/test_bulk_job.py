@@ -9,6 +9,7 @@ import zlib
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,15 +17,17 @@ from hypothesis import strategies as st
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.api.paging import Cursor
 from airflow_provider_lightspeed.api.paging.cursors import (
+    NewestFirstCursor,
     OldestFirstCursor,
-    PlannedSlice,
     ReaderState,
+    SampleCursor,
     SliceCursor,
 )
 from airflow_provider_lightspeed.api.paging.timezone import FilterZone
 from airflow_provider_lightspeed.bulk.cancellation import Cancelled, CancelToken
 from airflow_provider_lightspeed.bulk.job import Job, Result, Status
 from airflow_provider_lightspeed.bulk.targets import parse_lines, read_targets
+from airflow_provider_lightspeed.transfers.progress import Progress
 
 _IDS = st.integers(1, 10**9)
 _CHANGES = st.none() | st.just("") | st.just("2026-01-02T03:04:05+00:00")
@@ -32,7 +35,9 @@ _RESULTS = st.builds(Result, st.sampled_from(Status), _CHANGES, st.text(max_size
 _READER = ReaderState(FilterZone(timedelta(hours=2), "Europe/Amsterdam"), seen=7, longest=250, boundary=7)
 _CURSORS: list[Cursor] = [
     OldestFirstCursor(_READER, last=7, inclusive=False),
-    SliceCursor(_READER, True, [PlannedSlice(9, 3), PlannedSlice(None, 0)], 5, 7200, [[7, 5]], [7]),
+    NewestFirstCursor(_READER, top=None, bottom=7, depth=3, drift=0.5),
+    SampleCursor(_READER, 3, {"id": 7, "createdAt": "2026-01-02T03:04:05+00:00"}, [5, 9], True),
+    SliceCursor(_READER, True, [9, None], 5, 7200, [[7, 5]], [7]),
 ]
 
 
@@ -60,6 +65,26 @@ def jobs(draw: st.DrawFn) -> Job:
 @given(jobs())
 def test_a_checkpoint_holds_all_of_a_job(job: Job) -> None:
     assert Job.from_checkpoint(json.loads(json.dumps(job.to_checkpoint()))) == job
+
+
+@pytest.mark.parametrize("cursor", _CURSORS, ids=lambda cursor: type(cursor).__name__)
+def test_progress_whose_cursor_cannot_be_read_starts_over(cursor: Cursor) -> None:
+    """In exports and bulk changes."""
+    job, export = (
+        Job(request_hash="x", cursor=cursor),
+        msgspec.structs.replace(Progress.start("x"), cursor=cursor),
+    )
+    assert Progress.from_json(export.to_json()) == export
+    whole = msgspec.to_builtins(cursor)
+    for broken in (
+        *({name: value for name, value in whole.items() if name != lost} for lost in whole),
+        *({**whole, name: {"x": "y"}} for name in whole),
+        {**whole, "reader": {}},
+        "7",
+    ):
+        assert Progress.from_json({**export.to_json(), "cursor": broken}) is None
+        packed = json.dumps(msgspec.to_builtins(job) | {"cursor": broken}).encode()
+        assert Job.from_checkpoint({"zlib": base64.b64encode(zlib.compress(packed)).decode()}) is None
 
 
 @pytest.mark.parametrize(

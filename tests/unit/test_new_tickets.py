@@ -60,14 +60,9 @@ def test_a_look_back_fits_half_a_page(page_size: int, known: int) -> None:
     assert after.known == tuple(range(500 - known + 1, 501))
 
 
-def test_a_short_page_that_held_everything_is_not_the_size_of_a_page() -> None:
-    _, after = Cursor(0).deliver(_seen(*range(1, 60)), 10_000, 59)
-    assert after.known == tuple(range(1, 60))
-
-
 def test_the_size_of_a_page_is_remembered() -> None:
     _, after = Cursor(0).deliver(_seen(*range(1, 121)), 10_000, 50)
-    _, after = after.deliver(_seen(121), 10_000, 26)
+    _, after = after.deliver(_seen(121), 10_000)
     assert after.known == tuple(range(97, 122))
 
 
@@ -83,12 +78,37 @@ def test_a_limit_leaves_the_rest_for_the_next_run() -> None:
 def test_a_limit_that_cuts_within_the_look_back_keeps_it_open() -> None:
     cursor = _cursor(0, 4, 5, 6)
     result, after = cursor.deliver(_seen(1, 3, 7), 1)
-    assert result.ticket_ids == [1]
+    assert (result.ticket_ids, result.since_id) == ([1], 6)
     assert after.since_id < 3
     assert after.settled(_seen(3, *after.known), 1e9) == after
     assert list(after.new(_seen(*range(1, 8)))) == [2, 3, 7]
     _, after = after.deliver(_seen(3, 7), 9)
     assert after.settled(_seen(*after.known), 1e9).since_id == 7
+
+
+def test_a_limit_keeps_what_it_leaves_new_though_the_look_back_gets_shorter() -> None:
+    cursor = _cursor(0, *range(41, 101))
+    _, after = cursor.deliver(_seen(10, 20, 101), 1, 50)
+    assert list(after.new(_seen(10, 20, 101))) == [20, 101]
+
+
+def test_a_deleted_ticket_keeps_no_look_back_open() -> None:
+    cursor = _cursor(10, 12, 14, created=1_000)
+    assert cursor.settled(_seen(12), 1e9) == Cursor(14, (), cursor.witnesses)
+
+
+def test_the_youngest_of_five_tickets_tells_how_long_a_look_back_is_open() -> None:
+    tickets = {number: Seen(0, 1_000 * number) for number in range(1, 8)}
+    _, after = Cursor(0).deliver(tickets, 100)
+    assert after.witnesses == tuple((number, 1_000 * number) for number in range(3, 8))
+    assert after.settled(tickets, 7_000 + 899) == after
+    assert after.settled(tickets, 7_000 + 900).known == ()
+
+
+def test_the_smallest_page_counts() -> None:
+    _, after = Cursor(0).deliver(_seen(*range(1, 121)), 1_000, 50)
+    _, after = after.deliver(_seen(*range(121, 301)), 1_000, 100)
+    assert (after.page_size, len(after.known)) == (50, 25)
 
 
 def test_an_unreadable_creation_time_is_no_witness() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,13 +76,7 @@ def _poll(
     rows = {i: _row(i, shop.created[i - 1], 0 if i in first else 2) for i in shown}
     world = World(order=order, page_cap=page_size, late=1.0, rows=rows)
     question = new_tickets(cursor.since_id, Seen.of, is_known=lambda i: not cursor.is_new(i))
-    request = next(question)
-    try:
-        while True:
-            request = question.send(world.answer(request))
-    except StopIteration as end:
-        poll: NewTickets[Seen] = end.value
-        return poll
+    return _drive(question, world)
 
 
 def _row(ticket_id: int, created: int, visible_from: int) -> Row:
@@ -92,13 +86,17 @@ def _row(ticket_id: int, created: int, visible_from: int) -> Row:
 
 
 def _one_poll(world: World, since_id: int, known: set[int]) -> tuple[NewTickets[Seen], int]:
-    question = new_tickets(since_id, Seen.of, is_known=known.__contains__)
+    return _drive(new_tickets(since_id, Seen.of, is_known=known.__contains__), world), world.calls
+
+
+def _drive(question: Generator[Any, Any, NewTickets[Seen]], world: World) -> NewTickets[Seen]:
     reply: Any = None
     while True:
         try:
             request = question.throw(reply) if isinstance(reply, Exception) else question.send(reply)
         except StopIteration as end:
-            return end.value, world.calls
+            poll: NewTickets[Seen] = end.value
+            return poll
         reply = world.answer(request)
 
 
@@ -125,6 +123,45 @@ def test_a_poll_of_few_known_tickets_takes_one_call() -> None:
     rows = {number: _row(number, 1_000_000 + number, 0) for number in range(100, 119)}
     poll, calls = _one_poll(World(rows=rows), 99, set(rows))
     assert (sorted(poll.kept), poll.boundary, calls) == (sorted(rows), 118, 1)
+
+
+def test_a_poll_never_goes_back() -> None:
+    poll, calls = _one_poll(World(order="newest"), 7, set())
+    assert (poll.kept, poll.boundary, calls) == ({}, 7, 1)
+    assert _drive(new_tickets(7, Seen.of), World(order="newest")).boundary == 7
+
+
+def test_a_shop_that_shows_the_ticket_asked_from_shows_no_news() -> None:
+    rows = {number: _row(number, 1_000_000 + number, 0) for number in (100, 101)}
+    world = World(order="newest", since_id_inclusive=True, rows=rows)
+    poll, calls = _one_poll(world, 100, {101})
+    assert (list(poll.kept), poll.boundary, calls) == ([101], 101, 1)
+
+
+def test_tickets_that_come_while_a_list_is_read_are_left_to_the_next_poll() -> None:
+    """Others may be missing below them. How long pages are, the longest response tells."""
+    rows = {number: _row(number, 1_000_000 + 3_600 * number, 0) for number in range(100, 160)}
+    rows |= {number: _row(number, 1_000_000 + 3_600 * number, 12) for number in (170, 171)}
+    world = World(order="unordered", page_cap=20, rows=rows, late=1.0)
+    poll, calls = _one_poll(world, 99, set())
+    assert calls > 12
+    assert (list(poll.kept), poll.boundary, poll.page_size) == ([*range(100, 160)], 159, 20)
+
+
+def test_known_tickets_that_a_replica_lacks_do_not_make_a_short_list_look_like_a_page() -> None:
+    """Else the look-back would be as short as half that page from then on, and miss what it should find."""
+    cursor = Cursor(99, tuple(range(100, 124)))
+    rows = {number: _row(number, 1_000_000 + number, 0) for number in (*range(100, 121), 124)}
+    poll, _ = _one_poll(World(order="oldest", rows=rows), 99, set(cursor.known))
+    _, after = cursor.deliver(cursor.new(poll.kept), 100, poll.page_size)
+    assert after == Cursor(99, tuple(range(100, 125)), after.witnesses)
+
+
+@pytest.mark.parametrize(("size", "page_size"), [(99, 250), (100, 50)])
+def test_a_page_is_what_the_longest_of_many_responses_shows(size: int, page_size: int) -> None:
+    rows = {number: _row(number, 1_000_000 + number, 0) for number in range(1, size + 1)}
+    poll, _ = _one_poll(World(order="oldest", page_cap=50, rows=rows), 0, set())
+    assert (len(poll.kept), poll.page_size) == (size, page_size)
 
 
 @dataclass

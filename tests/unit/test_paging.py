@@ -13,8 +13,12 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_lightspeed.api.errors import LightspeedIncompleteListError
-from airflow_provider_lightspeed.api.tickets import TicketFilter
+from airflow_provider_lightspeed.api.errors import (
+    LightspeedGatewayError,
+    LightspeedIncompleteListError,
+    LightspeedWrongTicketError,
+)
+from airflow_provider_lightspeed.api.tickets import TicketFilter, get_ticket
 from tests.unit.paging_world import World, run
 
 IANA = [
@@ -46,7 +50,20 @@ ORDERS = [*ORDERED, "unordered", "last_change", "last_change_asc"]
 SPACINGS = [(0,), (1,), (0, 0, 0, 1), (60,), (0, 1, 60), (900,), (3_600,), (0, 0, 1, 20_000), (86_400,)]
 
 zones = st.one_of(st.sampled_from(IANA), st.integers(-48, 56).map(lambda quarters: str(15 * quarters)))
-LIES = ["cap", "left out", "twice", "count", "empty", "replica", "replica in turn", "late", "deep"]
+LIES = [
+    "cap",
+    "left out",
+    "twice",
+    "count",
+    "empty",
+    "replica",
+    "replica in turn",
+    "late",
+    "deep",
+    "blocked",
+    "switches",
+    "aliased",
+]
 rates = st.sampled_from([0.0, 0.0, 0.1, 0.3, 1.0])
 #: With fewer, every limit from a half to a whole page divides some place in the list, and no two
 #: answers overlap there.
@@ -96,6 +113,12 @@ def lies(draw: st.DrawFn) -> dict[str, Any]:
                     "deepest": draw(st.integers(80, 160)),
                     "deep": draw(st.sampled_from(["refuse", "empty", "cut"])),
                 }
+            case "blocked":
+                drawn["blocked_at"] = draw(st.integers(1, 40))
+            case "switches":
+                drawn["switches"] = draw(st.sampled_from([("false", "true"), (0, 1), ("0", "1")]))
+            case "aliased":
+                drawn["aliased"] = True
     if "turn" in drawn and "page_cap" in drawn:
         drawn["page_cap"] = (
             10  # a list of exactly one page of another size looks whole, whatever a replica hides
@@ -174,7 +197,7 @@ def check(world: Any, wanted: TicketFilter, **options: Any) -> bool:
     """Run a walk; say whether it failed honestly."""
     try:
         outcome = run(world, wanted, **options)
-    except LightspeedIncompleteListError as error:
+    except (LightspeedIncompleteListError, LightspeedGatewayError) as error:
         event(f"incomplete {world.order}: {str(error)[:60]}")
         return True
     if outcome is not None:
@@ -253,6 +276,12 @@ def test_a_shop_that_lies(data: st.DataObject) -> None:
         page_size=data.draw(page_sizes),
         stop_after=tuple(data.draw(st.lists(st.integers(0, 6), max_size=2))),
     )
+    world.blocked_at = None
+    if world.rows:
+        lowest = min(world.rows)
+        ticket = world.answer(get_ticket(lowest))
+        is_other = world.aliased and len(world.rows) > 1
+        assert isinstance(ticket, LightspeedWrongTicketError) if is_other else ticket["id"] == lowest
 
 
 @settings(max_examples=examples(1))

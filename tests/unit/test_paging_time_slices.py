@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-import msgspec
 import pytest
 
 from airflow_provider_lightspeed.api.tickets import TicketFilter
-from tests.plain_json import plain_json
-from tests.unit.paging_world import CLOCK_CHANGES, World, pages, walked, window
+from tests.unit.paging_world import CLOCK_CHANGES, World, pages, reread, run, walked, window
 from tests.unit.paging_world import SMALL_PAGE as PAGE
 
 END = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp())
@@ -58,7 +56,7 @@ def test_each_cursor_goes_on_right_after_its_page(spacing: int, zone: str) -> No
     for page in unbroken.pages:
         yielded |= {ticket["id"] for ticket in page.tickets}
         if page.cursor is not None:
-            rest = walked(world, cursor=plain_json(msgspec.to_builtins(page.cursor)))
+            rest = walked(world, cursor=reread(page.cursor))
             assert set(rest.yielded) == unbroken.must - yielded
             calls.append(rest.calls)
     assert len(calls) >= 10
@@ -135,7 +133,7 @@ def test_many_tickets_that_came_in_bursts_after_a_stop(every: int) -> None:
     yielded = set(world.rows)
     for second in bursts(400, world.now + every):
         world.add(second, second)
-    rest = walked(world, cursor=plain_json(msgspec.to_builtins(cursor)))
+    rest = walked(world, cursor=reread(cursor))
     assert set(rest.yielded) >= set(world.rows) - yielded
     assert rest.calls <= 5 * pages(400)
 
@@ -198,3 +196,44 @@ def test_a_list_that_fits_on_a_page_and_then_does_not(order: str) -> None:
 def test_a_list_that_empties_while_it_is_read(deletes: float, order: str) -> None:
     for spacing in 0, 3_600:
         walked(world_of(40, spacing, order=order, deletes=deletes))
+
+
+@pytest.mark.parametrize(
+    ("order", "page_size", "seed"), [("last_change", 9, 68), ("last_change", 9, 86), ("last_change", 16, 3)]
+)
+def test_nothing_is_lost_behind_rows_left_out_while_tickets_change_and_vanish(
+    order: str, page_size: int, seed: int
+) -> None:
+    """A response that is full but for rows left out is not taken for its whole slice."""
+    world = World(order=order, seed=seed, hidden=0.05, changes=1.0, deletes=1.0, inserts=0.3)
+    outcome = run(
+        world.fill((END - 3_600 * (40 - number) for number in range(40)), changed=0.3),
+        TicketFilter(),
+        page_size=page_size,
+    )
+    assert outcome is not None
+    outcome.check()
+
+
+@pytest.mark.parametrize(
+    ("order", "spacing", "seed"),
+    [
+        *(("last_change_asc", 1, seed) for seed in (3, 58, 64, 76, 96)),
+        *(("last_change", 60, seed) for seed in (0, 60, 354)),
+        *(("last_change_asc", 60, seed) for seed in (179, 307)),
+    ],
+)
+def test_nothing_comes_twice_where_a_later_response_is_longer_than_all_before(
+    order: str, spacing: int, seed: int
+) -> None:
+    """The end asks again for the newest tickets: for those of which it remembers all, however long pages turned out."""
+    day, half = ((2025, 3, 30, 1), 55) if spacing == 1 else ((2025, 3, 9, 7), 90 * spacing)
+    middle = int(datetime(*day, tzinfo=UTC).timestamp())
+    world = World(
+        order=order, filter_zone="Europe/Amsterdam", hidden=0.05, changes=1.0, deletes=1.0, seed=seed
+    )
+    outcome = run(
+        world.fill(range(middle - half, middle + half, spacing), changed=0.9), TicketFilter(), page_size=25
+    )
+    assert outcome is not None
+    outcome.check()

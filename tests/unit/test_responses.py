@@ -179,7 +179,7 @@ def test_an_error_in_a_success_has_the_status_that_it_names(code: Any, status: i
         (304, errors.LightspeedRedirectError),
         (400, errors.LightspeedInvalidRequestError),
         (401, errors.LightspeedAuthenticationError),
-        (403, errors.LightspeedGatewayError),
+        (403, errors.LightspeedAuthenticationError),
         (404, errors.LightspeedNotFoundError),
         (408, errors.LightspeedInvalidRequestError),
         (422, errors.LightspeedInvalidRequestError),
@@ -192,8 +192,8 @@ def test_an_error_in_a_success_has_the_status_that_it_names(code: Any, status: i
 def test_every_status_has_its_exception(
     status: int, kind: type[errors.LightspeedAPIError], body: Any
 ) -> None:
-    if status == 403 and body == error("Be gone"):
-        kind = errors.LightspeedAuthenticationError
+    if body != error("Be gone") and status in {400, 403, 408, 422}:
+        kind = errors.LightspeedGatewayError
     with pytest.raises(kind) as raised:
         read(ONE, body, status)
     assert raised.value.status == status

@@ -48,7 +48,6 @@ def test_a_creation_fails_for_good_only_where_it_surely_did_not_happen() -> None
         (errors.LightspeedGatewayError, False, Failure.GATEWAY),
         (errors.LightspeedRedirectError, False, Failure.REDIRECTED),
         (errors.LightspeedInvalidRequestError, True, Failure.REFUSED),
-        (errors.LightspeedInvalidRequestError, False, Failure.UNEXPLAINED),
     ],
 )
 def test_only_the_api_itself_refuses_a_call_for_good(

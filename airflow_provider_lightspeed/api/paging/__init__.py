@@ -17,8 +17,8 @@ A walk is a generator: it yields a `Request` and is sent the data, or it yields 
 drives it does the calling.
 """
 
-from airflow_provider_lightspeed.api.paging.cursors import Cursor, read_cursor
+from airflow_provider_lightspeed.api.paging.cursors import Cursor
 from airflow_provider_lightspeed.api.paging.reader import Page
 from airflow_provider_lightspeed.api.paging.walk import usual_calls, walk
 
-__all__ = ["Cursor", "Page", "read_cursor", "usual_calls", "walk"]
+__all__ = ["Cursor", "Page", "usual_calls", "walk"]

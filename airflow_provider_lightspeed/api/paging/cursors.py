@@ -5,7 +5,7 @@ A cursor is a value. `msgspec.to_builtins` makes plain JSON of it, `msgspec.conv
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, TypedDict
 
 import msgspec
 
@@ -54,6 +54,13 @@ class NewestFirstCursor(msgspec.Struct, frozen=True, tag="newest_first"):
     drift: float
 
 
+class KnownTicket(TypedDict):
+    """What tells a ticket's place in a list, by the API's own names."""
+
+    id: int
+    createdAt: str
+
+
 class SampleCursor(msgspec.Struct, frozen=True, tag="sample"):
     """Resume the sampling of creation times that comes before slices.
 
@@ -65,27 +72,16 @@ class SampleCursor(msgspec.Struct, frozen=True, tag="sample"):
 
     reader: ReaderState
     depth: int
-    newest: dict[str, Any] | None
+    newest: KnownTicket | None
     seconds: list[int]
     regular: bool
-
-
-class PlannedSlice(msgspec.Struct, frozen=True, array_like=True):
-    """A slice of creation time.
-
-    :param end: where it ends, in seconds; None: never.
-    :param tickets: how many the sample shows in it; 0: not known.
-    """
-
-    end: int | None
-    tickets: int
 
 
 class SliceCursor(msgspec.Struct, frozen=True, tag="slices"):
     """Resume at a slice of creation time.
 
     :param regular: whether all pages of the sample were full.
-    :param slices: those to come.
+    :param slices: where those to come end, in seconds; None: never.
     :param start: local time at which the next slice starts.
     :param offset: seconds by which the filters' local time is ahead of UTC, as assumed.
     :param recent: ids and creation times of the last tickets.
@@ -94,23 +90,11 @@ class SliceCursor(msgspec.Struct, frozen=True, tag="slices"):
 
     reader: ReaderState
     regular: bool
-    slices: list[PlannedSlice]
+    slices: list[int | None]
     start: int | None
     offset: int
-    recent: list[list[int]]
+    recent: list[Annotated[list[int], msgspec.Meta(min_length=2, max_length=2)]]
     newest: list[int]
 
 
 Cursor = OldestFirstCursor | NewestFirstCursor | SampleCursor | SliceCursor
-
-
-def read_cursor(value: Any) -> Cursor | None:
-    """Read a cursor from plain JSON; None for what can't be read.
-
-    Then the walk has to start over, and with it what was made of the earlier pages.
-    """
-    try:
-        cursor: Cursor = msgspec.convert(value, Cursor)
-    except (msgspec.ValidationError, ValueError, OverflowError):
-        return None
-    return cursor

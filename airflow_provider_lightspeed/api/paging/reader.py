@@ -13,6 +13,7 @@ from operator import gt, itemgetter, lt
 from typing import Any, TypeVar, cast
 
 from airflow_provider_lightspeed.api.errors import (
+    LightspeedGatewayError,
     LightspeedIncompleteListError,
     LightspeedInvalidRequestError,
     LightspeedMalformedResponseError,
@@ -39,7 +40,12 @@ SMALLEST_PAGE = 5
 #: Page sizes that shops have are multiples of this.
 _ROUND = 5
 #: How a shop refuses a page that is too deep for it.
-_REFUSALS = (LightspeedInvalidRequestError, LightspeedNotFoundError, LightspeedServerError)
+_REFUSALS = (
+    LightspeedGatewayError,
+    LightspeedInvalidRequestError,
+    LightspeedNotFoundError,
+    LightspeedServerError,
+)
 
 _ID = itemgetter("id")
 _CREATED_AT = re.compile(rb'"createdAt"\s*:\s*"([^"\\]*)"')

@@ -4,10 +4,10 @@ A walk by page proves nothing there: a ticket that is changed may move from a pa
 was. But the creation time of a ticket never changes. So the list is read in slices of creation time, each so
 narrow that one response shows it whole; one response is one moment.
 
-Where to cut is planned from a sample, a plain walk by page that may miss tickets. A slice that is fuller than
-planned is cut again. A response is taken for its whole slice if it had room for more, and shows as many
-tickets as the sample did; else the next page must be empty. If pages of the sample were not full, rows are
-left out of them, and slices are planned half as long.
+Where to cut is planned from a sample, a plain walk by page that may miss tickets. Rows may be left out of a
+response, and tickets behind it be missed. So it is taken for its whole slice only if it had so much room that rows
+left out can't be the reason: half a page, or less if the sample had many pages and all were full. Slices are planned
+to fit into that. After a longer response, the page behind must show no others; else the slice is cut again.
 
 A second with more tickets than a page holds can't be cut: it is read page by page until two passes, and a
 count between them, agree (`_confirm_by_second_pass`). Neighbouring slices overlap by two seconds. If that would
@@ -28,10 +28,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
-from typing import Any
+from math import ceil
 
 from airflow_provider_lightspeed.api.paging.cursors import (
-    PlannedSlice,
+    KnownTicket,
     ReaderState,
     SampleCursor,
     SliceCursor,
@@ -43,6 +43,7 @@ from airflow_provider_lightspeed.api.paging.reader import (
     IdSet,
     ListReader,
     NotInOrder,
+    Section,
     Walk,
     ascending,
     descending,
@@ -60,8 +61,14 @@ _FURTHEST = 15 * 3600
 _QUARTER, _CLOCK_CHANGE = 900, 3 * 3600
 #: A slice of so many seconds is not cut again: bounds are off by one on either side.
 _NARROWEST = 3
+#: If so many pages of a sample were full, few rows are left out of any page:
+_FULL_PAGES = 4
+#: so many at most, or a twelfth.
+_LEFT_OUT = 3
+#: Share of it that slices are planned for, so that a few new tickets do not spill one.
+_PLANNED = 0.96
 #: Slices that cost more calls than this, for each page of the list, are not worth it.
-_WORTH_A_PAGE = 1.3
+_WORTH_A_PAGE = 1.5
 #: What it takes to find out that a slice is too full, and to read it, for each page that it holds.
 _CALLS_TO_SETTLE_A_PAGE = 4
 #: With narrower slices it matters how far the zone of the filters is off.
@@ -151,7 +158,7 @@ class _Sample:
     :param regular: whether all pages were full.
     """
 
-    newest: dict[str, Any] | None
+    newest: KnownTicket | None
     order: _Pass | None
     seconds: array[int]
     regular: bool
@@ -182,7 +189,7 @@ def _read_newest(reader: ListReader, newest: list[int], *, confirmed: bool) -> W
     :param confirmed: whether the last call showed the very newest of them; then one more is enough.
     :return: a reader for the tickets above the lowest of them, if they are more than a page.
     """
-    floor = newest[0] if len(newest) >= _kept(reader) else None
+    floor = newest[0] if 0 < len(newest) < reader.seen else None
     found: dict[int, Ticket] = {}
     for page, limit in ((1, reader.page_size), (2, reader.limit)):
         section = yield from reader.list(since_id=floor, page=page, limit=limit)
@@ -221,11 +228,12 @@ def _read_slices(
         recent = {pair[0]: pair[1] for pair in cursor.recent}
     else:
         sample = yield from _sample_pages(reader, cursor, resumable=len(already) == 0)
-        seconds, regular = sample.seconds, sample.regular
-        slices = _plan(seconds, reader.limit if regular else reader.limit // 2)
-        ends = [planned.end for planned in slices if planned.end is not None]
+        seconds = sample.seconds
+        regular = sample.regular and len(seconds) > _FULL_PAGES * reader.limit
+        planned = ceil(_PLANNED * _most_rows(reader.limit, regular=regular))
+        ends = _plan(seconds, planned)
         pages = -(-len(seconds) // reader.limit)
-        crowded = _cost(seconds, ends, reader.limit) > _WORTH_A_PAGE * pages + 1
+        crowded = _cost(seconds, ends, reader.limit, planned) > _WORTH_A_PAGE * pages + 1
         lost = not reader.zone.known and any(
             last - first < _WIDE for first, last in pairwise([*seconds[:1], *ends])
         )
@@ -235,7 +243,7 @@ def _read_slices(
             newest = already.highest(_kept(reader))
             if proven:
                 return newest, False
-        start, recent = None, {}
+        slices, start, recent = [*ends, None], None, {}
         first = datetime.fromtimestamp(ends[0] if ends else 0, UTC)
         detected = None
         if lost and sample.newest is not None:
@@ -245,8 +253,8 @@ def _read_slices(
     created: dict[int, int] = {}
     asked_more = True
     while slices:
-        planned = slices.pop(0)
-        end = None if planned.end is None else _avoid_dst_boundary(planned.end + offset)
+        planned_end = slices.pop(0)
+        end = None if planned_end is None else _avoid_dst_boundary(planned_end + offset)
         if end is not None and start is not None and end < start:
             continue
         bounds = _bounds(start, end)
@@ -260,24 +268,23 @@ def _read_slices(
         forgotten = max(recent.values(), default=0) - _CLOCK_CHANGE
         offset = _corrected_offset(reader, offset, start, end, moments, forgotten)
         is_full = asked_more = not section.room
-        is_short = not regular or len(created.keys() - recent.keys()) < planned.tickets
-        if section.room and not section.half_empty and is_short:
-            # Rows may be left out of the response, and others behind it.
+        if section.room and section.size > _most_rows(section.limit, regular=regular):
             asked_more = True
-            more = yield from reader.list(page=2, limit=reader.limit, bounds=bounds)
-            is_full = any(ticket_id not in created for ticket_id in more.ids)
+            is_full = yield from _has_more(reader, section, bounds)
         if is_full:
             local = [moment + offset for moment in moments]
             first_end = _cut(start, end, local, _denser_end(section.ids), useless_cuts)
             if first_end is not None:
-                slices[:0] = [PlannedSlice(first_end - offset, 0), PlannedSlice(planned.end, 0)]
+                slices[:0] = [first_end - offset, planned_end]
                 useless_cuts += 1
                 continue
             rows = yield from _confirm_by_second_pass(reader, bounds)
             created = _seconds(reader, rows)
         fresh = [row for row in rows if row["id"] not in recent and row["id"] not in already]
         useless_cuts = 0 if fresh else useless_cuts
-        newest = sorted({*newest, *(row["id"] for row in fresh)})[-_kept(reader) :]
+        # Once some were dropped, more would not be the highest ones.
+        kept = _kept(reader) if len(newest) == reader.seen else len(newest)
+        newest = sorted({*newest, *(row["id"] for row in fresh)})[-kept:]
         # Slices overlap by a second; where a clock is set forward, by all that it skipped.
         recent |= created
         latest = max(recent.values(), default=0)
@@ -298,6 +305,23 @@ def _read_slices(
     return newest, not asked_more and len(newest) >= SMALLEST_PAGE and created.keys() >= {
         *newest[-SMALLEST_PAGE:]
     }
+
+
+def _has_more(reader: ListReader, section: Section, bounds: Bounds) -> Walk[bool]:
+    """Return whether a slice holds tickets that its first response does not show."""
+    behind = yield from reader.list(page=2, limit=section.size * 3 // 4, bounds=bounds)
+    if behind.ids[:1] == section.ids[:1]:
+        return False  # the shop ignores the page number
+    if not behind.half_empty:
+        return True
+    ids = behind.ids
+    if ids != section.ids[behind.start :]:
+        # Something has moved: a ticket behind the response may have come to its front.
+        again = yield from reader.list(bounds=bounds)
+        ids = [*ids, *again.ids]
+    # Tickets that have come meanwhile need not be read.
+    newest = max(reader.boundary, *section.ids)
+    return any(ticket_id <= newest for ticket_id in {*ids} - {*section.ids})
 
 
 def _seconds(reader: ListReader, rows: Sequence[Ticket]) -> dict[int, int]:
@@ -334,7 +358,7 @@ def _sample_pages(reader: ListReader, cursor: SampleCursor | None, *, resumable:
             some = sorted(seconds)[:: -(-len(seconds) // _SAMPLE) or 1]
 
             def position(
-                state: ReaderState, newest: dict[str, Any] | None = newest, some: list[int] = some
+                state: ReaderState, newest: KnownTicket | None = newest, some: list[int] = some
             ) -> SampleCursor:
                 return SampleCursor(state, order.depth, newest, some, regular and order.regular)
 
@@ -380,29 +404,37 @@ def _agree(earlier: _Pass, later: _Pass, count: int, limit: int) -> bool:
     return count == both or (earlier.ids == later.ids and count < both < count + limit)
 
 
-def _plan(seconds: Sequence[int], page_size: int) -> list[PlannedSlice]:
-    """Cut a list into slices that should fit on a page each."""
-    # Below a page, so that a few new tickets do not spill a slice.
-    planned = max(1, page_size * 24 // 25)
-    slices: list[PlannedSlice] = []
+def _plan(seconds: Sequence[int], planned: int) -> list[int]:
+    """Return where to cut a list into slices of so many tickets."""
+    cuts: list[int] = []
     cut, index = seconds[0] - 2 if seconds else 0, 0
     while index + planned < len(seconds):
         # The ticket after the planned ones must lie outside, by the second that bounds are off.
         second = seconds[index + planned]
         # A crowded second is a slice by itself.
         cut = second - 2 if second - 2 > cut else second + 1
-        following = bisect_left(seconds, cut)
-        slices.append(PlannedSlice(cut, following - index))
-        index = following
-    return [*slices, PlannedSlice(None, len(seconds) - index)]
+        cuts.append(cut)
+        index = bisect_left(seconds, cut)
+    return cuts
 
 
-def _cost(seconds: Sequence[int], cuts: Sequence[int], page_size: int) -> int:
-    """Estimate how many calls slices cost."""
+def _most_rows(limit: int, *, regular: bool) -> int:
+    """Return how many rows a response may have to be taken for its whole slice.
+
+    :param regular: whether the sample had many pages, and all were full.
+    """
+    return max(limit // 2, limit - max(_LEFT_OUT, limit // 12) if regular else 0)
+
+
+def _cost(seconds: Sequence[int], cuts: Sequence[int], limit: int, most: int) -> int:
+    """Estimate how many calls slices cost.
+
+    :param most: rows of a response that takes no second call.
+    """
     calls = 0
     for start, end in pairwise([seconds[0] if seconds else 0, *cuts, seconds[-1] if seconds else 0]):
         shown = bisect_right(seconds, end + 1) - bisect_left(seconds, start)
-        calls += 1 if shown < page_size else _CALLS_TO_SETTLE_A_PAGE * -(-shown // page_size)
+        calls += 1 if shown <= most else 2 if shown < limit else _CALLS_TO_SETTLE_A_PAGE * -(-shown // limit)
     return calls
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from math import ceil
-from typing import Any
 
 from airflow_provider_lightspeed.api.paging.cursors import (
     Cursor,
     NewestFirstCursor,
     OldestFirstCursor,
-    read_cursor,
 )
 from airflow_provider_lightspeed.api.paging.detect_offset import detect_offset
 from airflow_provider_lightspeed.api.paging.newest_first import newest_first
@@ -42,7 +40,7 @@ def usual_calls(tickets: int) -> int:
 def walk(
     filter: TicketFilter,
     filter_timezone: str | None = None,
-    cursor: Cursor | Mapping[str, Any] | None = None,
+    cursor: Cursor | None = None,
     *,
     page_size: int = PAGE_SIZE,
     keep_malformed: bool = False,
@@ -51,14 +49,11 @@ def walk(
 
     :param filter_timezone: zone in which the shop likely reads date filters. It is detected if that saves
         calls; else the dates are asked for so widely that any zone is right.
-    :param cursor: of a page of an earlier walk with the same filter; the walk resumes after that page. With
-        one that can't be read it starts over.
+    :param cursor: of a page of an earlier walk with the same filter; the walk resumes after that page.
     :param page_size: tickets to ask for at once; for tests.
     :param keep_malformed: yield rows that are no readable ticket as rejected; else they are an error.
     :raises LightspeedIncompleteListError: if completeness can't be proven.
     """
-    if isinstance(cursor, Mapping):
-        cursor = read_cursor(cursor)
     if cursor is not None:
         yield from _resume(
             ListReader.resumed(filter, cursor.reader, page_size, keep_malformed=keep_malformed), cursor
