@@ -55,7 +55,7 @@ ui: $(READY) ## the same in Airflow's web interface, until Ctrl-C (PORT=8080)
 
 # Some of it is waiting, for windows of quota above all: one process more than two cores.
 PYTEST = -m pytest -n 3 --dist worksteal
-# With whole Airflows, most of it is. The tests of a file share one.
+# With Airflows, most of it is. The tests of a file share one.
 BY_FILE = -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 ALL_TESTS := tests/system tests/dags tests/integration tests/unit
 
@@ -64,7 +64,7 @@ test: $(READY) ## unit and integration tests, and each operator and sensor in a 
 
 # tests/conftest.py and tests/drawing.py say what is more here.
 test-all: $(READY) ## the same and all other DAGs, and searches that draw more examples: what CI runs
-	@HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-all} $(BIN)/python $(PYTEST) $(ARGS)
+	@HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-all} $(BIN)/python $(BY_FILE) $(ARGS)
 
 test-system: $(READY) ## tests with a scheduler, a triggerer and an API server, and of what people install
 	@$(BIN)/python $(BY_FILE) $(or $(ARGS),tests/system)

@@ -99,9 +99,10 @@ class S3Server:
         from botocore.exceptions import BotoCoreError, ClientError
 
         give_up = time.monotonic() + _READY_WITHIN
+        client = self.client()
         while True:
             try:
-                self._probe()
+                self._probe(client)
             except (BotoCoreError, ClientError) as error:
                 if self._process is None or self._process.poll() is not None or time.monotonic() > give_up:
                     raise RuntimeError(f"The S3 server does not start; its log: {self.log}") from error
@@ -109,12 +110,11 @@ class S3Server:
             else:
                 return
 
-    def _probe(self) -> None:
+    def _probe(self, client: S3Client) -> None:
         """Raise unless the server writes, and reads what it wrote before its last end.
 
         It lists buckets a good while before it finds what is in them.
         """
-        client = self.client()
         if any(bucket["Name"] == _PROBE for bucket in client.list_buckets()["Buckets"]):
             client.get_object(Bucket=_PROBE, Key=_PROBE)["Body"].read()
         else:

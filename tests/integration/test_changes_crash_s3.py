@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 
 from airflow_provider_lightspeed.changes import scan as scan_module
+from airflow_provider_lightspeed.s3 import staging as staging_module
 from demo.s3_server import S3Server
 from tests.drawing import drawn
 from tests.unit.changes_world import check_delete, check_write
@@ -117,6 +118,7 @@ def server(s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch)
     client = s3_server.client()
     monkeypatch.setattr(CrashesOnServer, "store", staticmethod(lambda: S3OnServer(client, s3_bucket)))
     monkeypatch.setattr(scan_module, "_CALLS_AT_RISK", 2)
+    monkeypatch.setattr(staging_module, "_AT_ONCE", 1)
 
 
 TestCrashes = CrashesOnServer.TestCase

@@ -87,7 +87,7 @@ def test_a_retry_goes_on(
         assert not context["task_state_store"]
 
 
-@pytest.mark.parametrize("order", ["unordered", "last_change"])
+@pytest.mark.parametrize("order", ["unordered", pytest.param("last_change", marks=pytest.mark.in_all)])
 def test_a_retry_goes_on_with_the_survey_of_a_list_in_no_order(
     s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch, order: str
 ) -> None:

@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from threading import Lock
 from types import SimpleNamespace
 from typing import Any
 
@@ -52,6 +53,7 @@ class S3InMemory:
 
     def __post_init__(self) -> None:
         self.exceptions = SimpleNamespace(NoSuchKey=_NoSuchKeyError)
+        self.deleting = Lock()
 
     def put_object(self, **given: Any) -> Any:
         key, body, metadata = given["Key"], given["Body"], given.get("Metadata")
@@ -89,8 +91,9 @@ class S3InMemory:
 
     def delete_object(self, **given: Any) -> None:
         self._before("delete", given)
-        check_delete(given["Key"], {name: found[1].get("seq") for name, found in self.objects.items()})
-        self.objects.pop(given["Key"], None)
+        with self.deleting:  # several parts are deleted at once, by threads
+            check_delete(given["Key"], {name: found[1].get("seq") for name, found in self.objects.items()})
+            self.objects.pop(given["Key"], None)
 
     def delete_objects(self, **given: Any) -> Any:
         for item in given["Delete"]["Objects"]:

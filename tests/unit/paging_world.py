@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter, deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import lru_cache
 from itertools import islice
@@ -53,6 +53,19 @@ class Row:
     hidden: bool = False
     twice: bool = False
     visible_from: int = 0
+
+    def copied(self) -> Row:
+        # Ten times as fast as `dataclasses.replace`.
+        return Row(
+            self.id,
+            self.created,
+            self.updated,
+            self.email,
+            self.rank,
+            self.hidden,
+            self.twice,
+            self.visible_from,
+        )
 
 
 @dataclass
@@ -242,7 +255,7 @@ class World:
         """Return what this response can see."""
         state = self.rows
         if self.replica or self.turn is not None:
-            self.history.append({row.id: replace(row) for row in self.rows.values()})
+            self.history.append({row.id: row.copied() for row in self.rows.values()})
             lags = self.chance.random() < self.replica if self.turn is None else self.calls % 2 != self.turn
             if lags:
                 state = self.history[0]

@@ -19,6 +19,7 @@ from airflow_provider_lightspeed.api.errors import LightspeedQuotaExhaustedError
 from airflow_provider_lightspeed.changes import scan as scan_module
 from airflow_provider_lightspeed.changes.coverage import as_of
 from airflow_provider_lightspeed.exceptions import LightspeedStorageError
+from airflow_provider_lightspeed.s3 import staging as staging_module
 from tests.unit.changes_world import PREFIX, Killed, S3InMemory, World, lost_response, replay, s3_error
 
 DISTURBANCES = st.sampled_from([
@@ -42,6 +43,8 @@ SCRIPT = st.lists(st.tuples(st.integers(0, 14), DISTURBANCES), max_size=6)
 @pytest.fixture(autouse=True)
 def often_saved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scan_module, "_CALLS_AT_RISK", 2)
+    # Else chance decides which of the parts that are deleted at once meets what is to happen at a request.
+    monkeypatch.setattr(staging_module, "_AT_ONCE", 1)
 
 
 class Crashes(RuleBasedStateMachine):
