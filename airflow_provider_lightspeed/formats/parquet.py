@@ -71,6 +71,7 @@ class Parquet(Format):
         with pq.ParquetWriter(_Passing(sink), self._schema, compression=codec) as writer:
             for rows in self._row_groups(chunks):
                 writer.write_table(pa.Table.from_batches(rows, self._schema), row_group_size=10**9)
+                rows.clear()  # or they stay until the next ones are there
                 pa.default_memory_pool().release_unused()
                 yield sink.getvalue()
                 sink.seek(0)
