@@ -292,20 +292,23 @@ class World:
         return bool(self.inserts or self.changes or self.deletes)
 
     def _matching(self, rows: list[Row], query: dict[str, Any]) -> list[Row]:
-        # One pass for each bound, which is faster than one for all.
         if "since_id" in query and "since_id" not in self.ignores:
             lowest = int(query["since_id"]) + (0 if self.since_id_inclusive else 1)
             rows = [row for row in rows if row.id >= lowest]
         if "email" in query:
             rows = [row for row in rows if row.email == query["email"]]
-        clock = self._wall_clock if self.naive else attrgetter("created")
+        low, high = 0, 1 << 40
         if "created_at_min" in query and not self.ignores & {"dates", "created_at_min"}:
             low = self._read(query["created_at_min"]) + (0 if self.min_inclusive else 1)
-            rows = [row for row in rows if clock(row) >= low]
         if "created_at_max" in query and not self.ignores & {"dates", "created_at_max"}:
             high = self._read(query["created_at_max"]) - (0 if self.max_inclusive else 1)
-            rows = [row for row in rows if clock(row) <= high]
-        return rows
+        if (low, high) == (0, 1 << 40):
+            return rows
+        if not self.naive:
+            return [row for row in rows if low <= row.created <= high]
+        # No wall clock is a day from UTC; to read one takes long.
+        rows = [row for row in rows if low - 86_400 <= row.created <= high + 86_400]
+        return [row for row in rows if low <= self._wall_clock(row) <= high]
 
     def _read(self, text: str) -> int:
         assert len(text) == len("YYYY-MM-DD HH:MM:SS")
