@@ -286,6 +286,21 @@ def test_a_shop_that_lies(data: st.DataObject) -> None:
 
 @settings(max_examples=examples(1))
 @given(st.data())
+def test_rows_are_left_out_while_tickets_change_and_vanish(data: st.DataObject) -> None:
+    """In no order: no page shows what it lacks, and between two calls what it lacks may move."""
+    hidden = data.draw(st.sampled_from([0.02, 0.05]))
+    world = data.draw(worlds(orders=["unordered", "last_change", "last_change_asc"], hidden=hidden))
+    check(
+        world,
+        data.draw(filters(world)),
+        filter_timezone=timezone_of(data.draw, world),
+        page_size=data.draw(st.integers(8, 25)),
+        stop_after=tuple(data.draw(st.lists(st.integers(0, 3), max_size=2))),
+    )
+
+
+@settings(max_examples=examples(1))
+@given(st.data())
 def test_a_shop_that_ignores_filters(data: st.DataObject) -> None:
     """Filters that a shop does not read never make a walk wrong, or endless."""
     ignores = data.draw(st.frozensets(st.sampled_from(["page", "since_id", "dates"]), min_size=1))

@@ -309,7 +309,7 @@ def _read_slices(
 
 def _has_more(reader: ListReader, section: Section, bounds: Bounds) -> Walk[bool]:
     """Return whether a slice holds tickets that its first response does not show."""
-    behind = yield from reader.list(page=2, limit=section.size * 3 // 4, bounds=bounds)
+    behind = yield from reader.list(page=2, limit=ceil(section.size * 3 / 4), bounds=bounds)
     if behind.ids[:1] == section.ids[:1]:
         return False  # the shop ignores the page number
     if not behind.half_empty:
