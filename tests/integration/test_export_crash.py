@@ -28,7 +28,7 @@ from tests.integration.exporting import Instance, read
 pytestmark = pytest.mark.usefixtures("aws")
 
 #: Kill at each n-th of the moments at which a process may die; 1 for a long proof.
-STRIDE = int(os.environ.get("LIGHTSPEED_TEST_STRIDE", drawn(23, 9)))
+STRIDE = int(os.environ.get("LIGHTSPEED_TEST_STRIDE", max(1, 90 // drawn(4, 10))))
 #: Calls between two points from which an export can go on.
 AT_RISK = 3
 
