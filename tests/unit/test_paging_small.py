@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_lightspeed.api.errors import LightspeedIncompleteListError
+from airflow_provider_lightspeed.api.paging import Page
+from airflow_provider_lightspeed.api.paging.walk import walk
 from airflow_provider_lightspeed.api.tickets import TicketFilter
 from tests.unit.paging_world import CLOCK_CHANGES, World, pages, reread, run, walked, window
 from tests.unit.paging_world import SMALL_PAGE as PAGE
@@ -345,3 +347,26 @@ def test_a_replica_that_takes_turns_hides_nothing(size: int, order: str, turn: i
         world = world_of(size, order=order, turn=turn, replica_lacks=1 + seed % 3, seed=seed)
         with suppress(LightspeedIncompleteListError):
             walked(world)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "counted", "believed"),
+    [
+        (TicketFilter(), 30, False),
+        (TicketFilter(), 4, True),  # as many may be counted and not listed
+        (TicketFilter(), 0, True),
+        (TicketFilter(since_id=7), 30, True),
+    ],
+)
+def test_a_whole_shop_that_lists_nothing_and_counts_tickets_is_not_believed(
+    wanted: TicketFilter, counted: int, believed: bool
+) -> None:
+    steps = walk(wanted)
+    with (
+        suppress(StopIteration)
+        if believed
+        else pytest.raises(LightspeedIncompleteListError, match="30 expected")
+    ):
+        step = next(steps)
+        while True:
+            step = steps.send(None if isinstance(step, Page) else [] if step.is_list else counted)

@@ -74,6 +74,9 @@ def walk(
             first = yield from _first_page(reader)
             in_order = _guess_order(first)
     if not first.rows:
+        if filter == TicketFilter() and (count := (yield from reader.count())) >= SMALLEST_PAGE:
+            # All tickets of a shop are not left out by chance, and what is made of the list may replace them.
+            raise reader.incomplete("the shop lists no ticket at all, and counts some", count)
         yield reader.emit([])
         return
     reader.boundary = max(first.ids, default=0)
