@@ -31,6 +31,8 @@ from airflow_provider_lightspeed.exceptions import (
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 
 if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
     from airflow_provider_lightspeed._airflow import Context
     from airflow_provider_lightspeed.changes.log import ChangeLog
     from airflow_provider_lightspeed.changes.scan import Options, Scan
@@ -195,7 +197,7 @@ class LightspeedTicketChangesToS3Operator(BaseOperator):
     def _run(self, context: Context, state: dict[str, Any] | None) -> dict[str, Any]:
         from airflow_provider_lightspeed.changes.reader import parse_prefix
         from airflow_provider_lightspeed.changes.scan import announce
-        from airflow_provider_lightspeed.s3.client import s3_errors
+        from airflow_provider_lightspeed.s3.client import connect, s3_errors
 
         started = time.monotonic()
         self._check_options()
@@ -205,8 +207,9 @@ class LightspeedTicketChangesToS3Operator(BaseOperator):
         layout = self._layout(redaction)
         options = self._scan_options(context, hook, redaction)
         with s3_errors(f"use s3://{bucket}/{prefix}/"):
-            log = self._open(bucket, prefix, layout)
-            result = self._scan(context, state, log, options, redaction, layout)
+            client = connect(self.aws_conn_id)
+            log = self._open(client, bucket, prefix, layout)
+            result = self._scan(context, state, client, log, options, redaction, layout)
         if self.on_malformed == "fail":
             del result["rejected"]
         self.log.info(
@@ -229,6 +232,7 @@ class LightspeedTicketChangesToS3Operator(BaseOperator):
         self,
         context: Context,
         state: dict[str, Any] | None,
+        client: S3Client,
         log: ChangeLog,
         options: Options,
         redaction: Redaction,
@@ -249,7 +253,7 @@ class LightspeedTicketChangesToS3Operator(BaseOperator):
         max_wait = None if self.deferrable else inf
         while True:
             hook = self._hook(max_wait)
-            scan = self._make_scan(log, hook, options, redaction, columns, save)
+            scan = self._make_scan(client, log, hook, options, redaction, columns, save)
             try:
                 result = scan.run(Progress.from_json(saved)).to_json()
             except LightspeedQuotaExhaustedError as error:
@@ -269,6 +273,7 @@ class LightspeedTicketChangesToS3Operator(BaseOperator):
 
     def _make_scan(
         self,
+        client: S3Client,
         log: ChangeLog,
         hook: LightspeedHook,
         options: Options,
@@ -279,12 +284,10 @@ class LightspeedTicketChangesToS3Operator(BaseOperator):
         from airflow_provider_lightspeed.changes.reader import parse_prefix
         from airflow_provider_lightspeed.changes.scan import Scan
         from airflow_provider_lightspeed.quarantine import Quarantine
-        from airflow_provider_lightspeed.s3.client import connect
         from airflow_provider_lightspeed.s3.staging import Staging
         from airflow_provider_lightspeed.transfers.messages import with_messages
 
         bucket, prefix = parse_prefix(self.s3_prefix, self.s3_bucket)
-        client = connect(self.aws_conn_id)
         write = self._write_options().for_staging
 
         def row(ticket: Mapping[str, Any]) -> dict[str, Any]:
@@ -308,14 +311,13 @@ class LightspeedTicketChangesToS3Operator(BaseOperator):
             else None,
         )
 
-    def _open(self, bucket: str, prefix: str, layout: Layout) -> ChangeLog:
+    def _open(self, client: S3Client, bucket: str, prefix: str, layout: Layout) -> ChangeLog:
         from airflow_provider_lightspeed.changes.files import FORMATS
         from airflow_provider_lightspeed.changes.log import ChangeLog
         from airflow_provider_lightspeed.changes.store import Store
         from airflow_provider_lightspeed.formats.columns import Columns
-        from airflow_provider_lightspeed.s3.client import connect
 
-        store = Store(connect(self.aws_conn_id), bucket, prefix, self._write_options().for_objects)
+        store = Store(client, bucket, prefix, self._write_options().for_objects)
         try:
             return ChangeLog(store, FORMATS[self.file_format](Columns(layout)))
         except ModuleNotFoundError as error:

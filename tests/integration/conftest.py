@@ -17,7 +17,7 @@ from tests.integration.sensor_runs import Variables
 def no_caller_in_user_agents() -> Iterator[None]:
     """Each client of Airflow looks at the source of all functions on its stack for it: a quarter of a second here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(AwsGenericHook, "_get_caller", lambda *_: "Tests")
+        patch.setattr(AwsGenericHook, "_get_caller", lambda *_: "Tests", raising=False)
         yield
 
 

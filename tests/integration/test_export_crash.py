@@ -166,7 +166,13 @@ def world(kind: str, s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(
     ("kind", "has_store"),
-    [("newest", True), ("oldest", False), ("messages", True), ("multipart", True), ("multipart", False)],
+    [
+        ("newest", True),
+        ("oldest", False),
+        ("messages", True),
+        ("multipart", True),
+        pytest.param("multipart", False, marks=pytest.mark.in_all),
+    ],
 )
 def test_killed_at_any_moment(world: World, kind: str, has_store: bool) -> None:
     target: dict[str, Any] = {
@@ -207,7 +213,9 @@ def test_killed_at_any_moment(world: World, kind: str, has_store: bool) -> None:
     assert not has_store or left_open <= 2
 
 
-@pytest.mark.parametrize(("kind", "has_store"), [("small", True), ("small", False)])
+@pytest.mark.parametrize(
+    ("kind", "has_store"), [("small", True), pytest.param("small", False, marks=pytest.mark.in_all)]
+)
 def test_killed_when_all_is_there(world: World, kind: str, has_store: bool) -> None:
     """From the object's publication to the moment at which Airflow knows: the next try finds it, and asks nothing."""
     target: dict[str, Any] = {"s3_bucket": world.bucket, "s3_key": world.key}
