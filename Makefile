@@ -64,7 +64,7 @@ test: $(READY) ## unit and integration tests, and each operator and sensor in a 
 
 # tests/conftest.py and tests/drawing.py say what is more here.
 test-all: $(READY) ## the same and all other DAGs, and searches that draw more examples: what CI runs
-	@HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-all} $(BIN)/python $(BY_FILE) $(ARGS)
+	@HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-all} $(MAKE) --no-print-directory test PYTEST="$(BY_FILE)"
 
 test-system: $(READY) ## tests with a scheduler, a triggerer and an API server, and of what people install
 	@$(BIN)/python $(BY_FILE) $(or $(ARGS),tests/system)

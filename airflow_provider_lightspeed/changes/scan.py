@@ -193,8 +193,8 @@ class Scan:
     :param row: the columns of a ticket, as they are written.
     :param parts: where what is read is kept, by the scan's id.
     :param save: saves progress for the next try.
-    :param with_messages: puts the conversations into tickets, and returns how many of them it did before the quota was
-        exhausted, and that error.
+    :param with_messages: puts the conversations into tickets; returns those that it did before the quota was exhausted,
+        and that error.
     :param quarantine: takes malformed tickets; without one they are an error.
     :param now: the time; replaced in tests.
     """
@@ -426,7 +426,9 @@ class Scan:
         for start in range(0, len(changed), _BATCH):
             batch = changed[start : start + _BATCH]
             done, exhausted = self._with_messages([ticket for ticket, _, _ in batch])
-            for ticket, (_, row, raw) in zip(done, batch, strict=False):
+            found = {ticket["id"]: (row, raw) for ticket, row, raw in batch}
+            for ticket in done:
+                row, raw = found[ticket["id"]]
                 self._rows.append(({**row, "messages": self._row(ticket)["messages"]}, raw))
             if exhausted is not None:
                 raise exhausted

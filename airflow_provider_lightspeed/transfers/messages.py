@@ -19,7 +19,7 @@ def with_messages(
 
     :param fetch: the messages of a ticket id.
     :return: the tickets; how many of them had been deleted meanwhile (they have no messages); and the exhausted
-        quota that left out the first ticket without messages and all after it, if it did.
+        quota that left out the others, if it did. Any ticket may have taken the last calls of a window.
     """
 
     def messages(ticket: dict[str, Any]) -> list[Any] | LightspeedQuotaExhaustedError | None:
@@ -40,7 +40,7 @@ def with_messages(
         for ticket, found in zip(tickets, pool.map(messages, tickets), strict=True):
             if isinstance(found, LightspeedQuotaExhaustedError):
                 exhausted = found
-                break
+                continue
             missing += found is None
             done.append({**ticket, "messages": found or []})
     return done, missing, exhausted

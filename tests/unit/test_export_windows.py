@@ -144,8 +144,6 @@ def export(shop: Shop, monkeypatch: pytest.MonkeyPatch, *, messages: bool) -> tu
 
     :return: the ids in the object, windows passed without any progress, and seconds waited on a worker.
     """
-    # At once, chance decides which tickets get the last calls of a window, and those behind a gap are asked for again.
-    monkeypatch.setattr(messages_module, "_AT_ONCE", 1)
     clock = SimpleNamespace(now=lambda _: _EPOCH + timedelta(seconds=shop.now))
     monkeypatch.setattr(attempt_module, "datetime", clock)
     target, parts = Target(), Parts()
@@ -237,3 +235,16 @@ def test_one_call_a_window_is_too_few_for_messages(monkeypatch: pytest.MonkeyPat
         ):
             export(shop, monkeypatch, messages=True)
         assert shop.calls == 1
+
+
+def test_what_a_window_has_brought_is_kept_whichever_ticket_took_its_calls() -> None:
+    exhausted = LightspeedQuotaExhaustedError("the window is used up", until=_EPOCH, sent=False)
+
+    def fetch(ticket_id: int) -> list[Any]:
+        if ticket_id in {1, 3}:
+            raise exhausted
+        return [{"id": 10 * ticket_id}]
+
+    done, missing, error = messages_module.with_messages([{"id": number} for number in range(1, 5)], fetch)
+    assert done == [{"id": 2, "messages": [{"id": 20}]}, {"id": 4, "messages": [{"id": 40}]}]
+    assert (missing, error) == (0, exhausted)
