@@ -370,3 +370,13 @@ def test_a_whole_shop_that_lists_nothing_and_counts_tickets_is_not_believed(
         step = next(steps)
         while True:
             step = steps.send(None if isinstance(step, Page) else [] if step.is_list else counted)
+
+
+@pytest.mark.parametrize("turn", [0, 1])
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_first_page_as_long_as_asked_for_may_be_full_whatever_was_asked_for(order: str, turn: int) -> None:
+    """A replica that lacks the only ticket behind it shows no more at the next question."""
+    world = world_of(10, order=order, turn=turn, replica_lacks=1)
+    outcome = run(world, TicketFilter(), page_size=9)
+    assert outcome is not None
+    outcome.check()

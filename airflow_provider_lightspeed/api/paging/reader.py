@@ -93,12 +93,14 @@ class Section:
     :param start: position of the first one in the list.
     :param size: rows of the response, repeated ones included.
     :param limit: rows that the response may have had.
+    :param asked: rows that were asked for.
     """
 
     rows: list[Ticket]
     start: int
     size: int
     limit: int
+    asked: int
 
     @property
     def room(self) -> bool:
@@ -112,8 +114,8 @@ class Section:
 
     @property
     def may_be_full(self) -> bool:
-        """Whether it is as long as the pages of some shops are, so that a first response may not be the whole list."""
-        return self.size % _ROUND == 0
+        """Whether it is as long as asked for, or as the pages of some shops are: a first one may not be the whole list."""
+        return self.size >= self.asked or self.size % _ROUND == 0
 
     @cached_property
     def ids(self) -> list[int]:
@@ -246,7 +248,7 @@ class ListReader:
         once = {ticket["id"]: ticket for ticket in tickets}
         # A repeated row may have been added to a full page.
         self.longest = max(self.longest, min(len(once), limit))
-        return Section([*once.values()], (page - 1) * limit, len(rows), min(limit, self.limit))
+        return Section([*once.values()], (page - 1) * limit, len(rows), min(limit, self.limit), limit)
 
     def count(self, bounds: Bounds | None = None, *, since_id: int | None = None) -> Walk[int]:
         """Ask how many tickets the filtered list holds. A count proves nothing by itself."""
