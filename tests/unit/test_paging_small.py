@@ -380,3 +380,13 @@ def test_a_first_page_as_long_as_asked_for_may_be_full_whatever_was_asked_for(or
     outcome = run(world, TicketFilter(), page_size=9)
     assert outcome is not None
     outcome.check()
+
+
+def test_an_end_in_a_crowded_second_is_no_end() -> None:
+    """A response by date shows no older ticket: it is full but for a row that is left out, and all of one second."""
+    seconds = [*range(END - 600, END, 20), *[END] * 6, *[END + 20] * 4]
+    world = World(order="newest", page_cap=6).fill(seconds, changed=1.0)
+    world.rows[33].hidden = True
+    outcome = run(world, TicketFilter(), page_size=8)
+    assert outcome is not None
+    outcome.check()
