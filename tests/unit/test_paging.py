@@ -120,7 +120,8 @@ def lies(draw: st.DrawFn) -> dict[str, Any]:
             case "aliased":
                 drawn["aliased"] = True
     if "turn" in drawn:
-        # Nor does a list of one page and a ticket, of which the page lacks a row; test_paging_small.py has longer ones.
+        # One page, of which a row is left out, looks like the whole list if the replica lacks the ticket behind it;
+        # test_paging_small.py has longer lists.
         drawn.pop("hidden", None)
     if "turn" in drawn and "page_cap" in drawn:
         drawn["page_cap"] = (
