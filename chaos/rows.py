@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -30,10 +31,10 @@ def read_rows(body: bytes, ending: str) -> list[Row]:
 def row_of(ticket: Mapping[str, Any], options: Distortions, ending: str) -> Row:
     """Return the row that a ticket makes in such a file.
 
-    :param options: of the shop: JSON Lines holds a ticket as this shop writes it.
+    :param options: of the shop: JSON Lines holds a ticket as this shop writes it, but for switches, which are read.
     """
     if ending.startswith("jsonl"):
-        row: Row = json.loads(rewrite_ticket(json.dumps(ticket), options))
+        row: Row = json.loads(rewrite_ticket(json.dumps(ticket), replace(options, switches="boolean")))
         return row
     return {
         "id": ticket["id"],

@@ -297,7 +297,7 @@ class World:
             rows = [row for row in rows if row.id >= lowest]
         if "email" in query:
             rows = [row for row in rows if row.email == query["email"]]
-        low, high = 0, 1 << 40
+        low, high = -(1 << 40), 1 << 40
         if "created_at_min" in query and not self.ignores & {"dates", "created_at_min"}:
             low = self._read(query["created_at_min"]) + (0 if self.min_inclusive else 1)
         if "created_at_max" in query and not self.ignores & {"dates", "created_at_max"}:

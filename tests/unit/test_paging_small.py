@@ -380,3 +380,28 @@ def test_a_first_page_as_long_as_asked_for_may_be_full_whatever_was_asked_for(or
     outcome = run(world, TicketFilter(), page_size=9)
     assert outcome is not None
     outcome.check()
+
+
+def test_an_end_in_a_crowded_second_is_no_end() -> None:
+    """A response by date shows no older ticket: it is full but for a row that is left out, and all of one second."""
+    seconds = [*range(END - 600, END, 20), *[END] * 6, *[END + 20] * 4]
+    world = World(order="newest", page_cap=6).fill(seconds, changed=1.0)
+    world.rows[33].hidden = True
+    outcome = run(world, TicketFilter(), page_size=8)
+    assert outcome is not None
+    outcome.check()
+
+
+@pytest.mark.parametrize("turn", [0, 1])
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_page_that_is_full_but_for_a_row_left_out_hides_nothing_with_a_replica(
+    order: str, turn: int
+) -> None:
+    """Behind the first page: it looks as if more had fit, and the replica lacks the newest ticket."""
+    for size in range(2 * PAGE, 3 * PAGE + 2):
+        for left_out in range(PAGE + 1, size):
+            world = world_of(size, order=order, turn=turn, replica_lacks=1, gap=1)
+            world.rows[left_out].hidden = True
+            with suppress(LightspeedIncompleteListError):
+                if (outcome := run(world, TicketFilter(), page_size=PAGE)) is not None:
+                    outcome.check()

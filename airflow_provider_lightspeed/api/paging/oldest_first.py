@@ -50,7 +50,9 @@ def oldest_first(
         if fresh:
             # The first page, and one that is not full, may be the last: the next question starts one ticket lower.
             lower = section.room or (section is first and not reader.maybe_ordered_by_update)
-            looks, empty = int(section.room or (section is first and not section.may_be_full)), False
+            # Rows left out of it may be why a response looks as if more had fit.
+            is_look = not section.may_be_full if section is first else section.half_empty
+            looks, empty = int(is_look), False
             last = reader.boundary = fresh[-1]["id"]
             tail = [*tail, *fresh][-reader.page_size :]
             yield reader.emit(fresh, None if reader.maybe_ordered_by_update else position)
