@@ -405,3 +405,16 @@ def test_a_page_that_is_full_but_for_a_row_left_out_hides_nothing_with_a_replica
             with suppress(LightspeedIncompleteListError):
                 if (outcome := run(world, TicketFilter(), page_size=PAGE)) is not None:
                     outcome.check()
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_repeated_row_does_not_push_the_next_question_past_the_last_one(order: str) -> None:
+    """Behind the last row, one wrongly empty response would look like the end."""
+    world = World(order=order, page_cap=6, twice=1e-9, twice_counts=False, empty_at=2).fill(
+        [END - 9, END] + [END] * 5
+    )
+    next(iter(world.rows.values())).twice = True
+    list(world.rows.values())[3].twice = True
+    with suppress(LightspeedIncompleteListError):
+        if (outcome := run(world, TicketFilter(), page_size=8)) is not None:
+            outcome.check()

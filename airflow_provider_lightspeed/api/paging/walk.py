@@ -123,7 +123,8 @@ def _read_short_list(reader: ListReader, first: Section) -> Walk[list[Ticket] | 
     """
     shown = set(first.ids)
     for _ in range(_TRIES):
-        page, limit = overlapping(first.size - 1, reader.limit)
+        # Repeated rows may not count for the place of the last one.
+        page, limit = overlapping(len(first.rows) - 1, reader.limit)
         try:
             behind = yield from reader.list(page=page, limit=limit)
         except NotInOrder:
