@@ -418,3 +418,16 @@ def test_a_repeated_row_does_not_push_the_next_question_past_the_last_one(order:
     with suppress(LightspeedIncompleteListError):
         if (outcome := run(world, TicketFilter(), page_size=8)) is not None:
             outcome.check()
+
+
+@pytest.mark.parametrize("counts", [True, False])
+@pytest.mark.parametrize("turn", [0, 1])
+def test_a_repeated_row_does_not_hide_that_a_list_has_moved(turn: int, counts: bool) -> None:
+    """The shop shows one ticket more than its replica did, which repeated one."""
+    world = World(order="newest", turn=turn, replica_lacks=1, twice=1e-9, twice_counts=counts).fill(
+        range(END - 7, END), changed=1.0
+    )
+    list(world.rows.values())[5].twice = True
+    outcome = run(world, TicketFilter(), page_size=8)
+    assert outcome is not None
+    outcome.check()

@@ -55,7 +55,8 @@ def newest_first(
     # What is above this id may have been hidden by a replica; None: it was asked for.
     top: int | None = None
     if first is not None:
-        top, bottom, depth, drift = first.ids[0], first.ids[-1], first.size, 0.0
+        # Repeated rows may not count for the place of the last one.
+        top, bottom, depth, drift = first.ids[0], first.ids[-1], len(first.rows), 0.0
     elif cursor is not None:
         top, bottom, depth, drift = cursor.top, cursor.bottom, cursor.depth, cursor.drift
 
