@@ -113,8 +113,8 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
         """Return what to deliver of the new tickets, lowest ids first, and the cursor behind that.
 
         :param limit: maximum number of tickets to deliver; the others stay new.
-        :param page_size: what a page holds, as far as the poll has shown it. A look-back fits half a page, so that it takes no
-            further call.
+        :param page_size: what a page holds, as far as the poll has shown it. A look-back fits half a page, so that it
+            takes no further call.
         """
         page_size = min(self.page_size, max(page_size, _SMALLEST_PAGE))
         counting = [ticket_id for ticket_id, seen in new.items() if seen.counts]

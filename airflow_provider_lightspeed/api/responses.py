@@ -6,7 +6,6 @@ import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from operator import itemgetter
 from typing import Any, TypeVar
 
@@ -27,7 +26,14 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedWrongTicketError,
 )
 from airflow_provider_lightspeed.api.tickets import RejectedTicket, Request
-from airflow_provider_lightspeed.api.values import MAX_ID, parse_count, parse_id, parse_instant, parse_switch
+from airflow_provider_lightspeed.api.values import (
+    MAX_ID,
+    parse_count,
+    parse_id,
+    parse_instant,
+    parse_switch,
+    span_of_instants,
+)
 
 T = TypeVar("T")
 
@@ -161,10 +167,8 @@ def _is_as_usual(request: Request[Any], rows: list[Any]) -> bool:
             return False
         if request.envelope != "tickets":
             return True
-        if request.keep_malformed:
-            instants = map(datetime.fromisoformat, map(_CREATED_AT, rows))
-            if not all(instant.tzinfo is not None and 1 < instant.year < 9999 for instant in instants):
-                return False
+        if request.keep_malformed and span_of_instants(map(_CREATED_AT, rows)) is None:
+            return False
         return all({*map(type, map(getter, rows))} <= {bool} for getter in _SWITCH_GETTERS)
     except (KeyError, TypeError, ValueError, IndexError):
         return False

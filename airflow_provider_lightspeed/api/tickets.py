@@ -13,7 +13,7 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedConfigurationError,
     LightspeedMalformedResponseError,
 )
-from airflow_provider_lightspeed.api.values import parse_instant
+from airflow_provider_lightspeed.api.values import parse_instant, span_of_instants
 
 #: Most tickets that one response may hold (vendor page: "limit … maximum: 250").
 PAGE_SIZE = 250
@@ -21,7 +21,6 @@ PAGE_SIZE = 250
 DEFAULT_PAGE_SIZE = 50
 
 _ID = itemgetter("id")
-_CREATED_AT = itemgetter("createdAt")
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -196,17 +195,12 @@ class TicketFilter:
 
     def _match_all(self, tickets: Sequence[Ticket]) -> bool:
         """Say whether all belong, fast: of most pages they do. Where it is in doubt, they do not."""
-        try:
-            created = [*map(datetime.fromisoformat, map(_CREATED_AT, tickets))]
-            # Instants with and without an offset can't be compared.
-            first, last, lowest_id = min(created), max(created), min(map(_ID, tickets))
-        except (KeyError, TypeError, ValueError):
+        created = span_of_instants(ticket.get("createdAt") for ticket in tickets)
+        if created is None:
             return False
+        first, last = created
         return (
-            first.tzinfo is not None
-            and first.year > 1
-            and last.year < 9999
-            and (self.since_id is None or lowest_id > self.since_id)
+            (self.since_id is None or min(map(_ID, tickets)) > self.since_id)
             and (self.created_from is None or first >= self.created_from)
             and (self.created_to is None or last < self.created_to)
         )

@@ -6,6 +6,7 @@ switches as 1 and 0 too.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -53,3 +54,15 @@ def parse_instant(value: Any) -> datetime | None:
         return None
     # In the first and the last year another zone may not be able to write it.
     return instant if instant.tzinfo is not None and 1 < instant.year < 9999 else None
+
+
+def span_of_instants(values: Iterable[Any]) -> tuple[datetime, datetime] | None:
+    """Return the first and the last of many instants, fast; None if there is none, or `parse_instant` might refuse one."""
+    try:
+        instants = [*map(datetime.fromisoformat, values)]
+        # Instants with and without an offset can't be compared.
+        first, last = min(instants), max(instants)
+    except (TypeError, ValueError):
+        return None
+    # By its own offset, another one may be in the year before or after.
+    return (first, last) if first.tzinfo is not None and first.year > 2 and last.year < 9998 else None

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from airflow_provider_lightspeed.api import tickets as api
@@ -196,6 +196,8 @@ _BOUNDS = st.none() | st.sampled_from([NOON - timedelta(days=1), NOON, NOON + ti
     _BOUNDS,
     _BOUNDS,
 )
+# The first of them is in the year 2 by its own offset, the last in the impossible year 1.
+@example([(1, "0002-01-01T00:00:00+14:00"), (2, "0001-12-31T23:00:00-12:00")], None, None, None)
 def test_a_page_is_filtered_as_its_tickets_are(
     rows: list[tuple[int, Any]],
     since_id: int | None,

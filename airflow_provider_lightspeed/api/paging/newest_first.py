@@ -173,9 +173,9 @@ def _half_empty(depth: int, limit: int) -> tuple[int, int] | None:
 def _has_older(reader: ListReader, last: Ticket, bottom: int) -> Walk[bool | None]:
     """Ask by date whether a ticket is below the chain; None: neither dates nor a count contradict that none is.
 
-    The last ticket of the list is the chain's lowest one, or one above it if others were deleted. The likeliest offset of the filters shows the last ticket, and none after it. If it is not the right one, the
-    lowest offset hides the last ticket. If the shop counts more than were read, or any below the last ticket, the
-    offset is detected.
+    The last ticket of the list is the chain's lowest one, or one above it if others were deleted. The likeliest offset
+    of the filters shows the last ticket, and none after it. If it is not the right one, the lowest offset hides the
+    last ticket. If the shop counts more than were read, or any below the last ticket, the offset is detected.
 
     :raises NotInOrder: if it can't be.
     """
