@@ -31,7 +31,7 @@ _AIRFLOW_HOME = tempfile.TemporaryDirectory(prefix="airflow-home-")
 os.environ["AIRFLOW_HOME"] = _AIRFLOW_HOME.name
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__USAGE_DATA_COLLECTION__ENABLED"] = "False"
-# boto reads its description of S3 anew for each session, and each hook of Airflow has a session of its own.
+# boto reads its description of S3 for each session, and each hook of Airflow has a session of its own.
 botocore.session.create_loader = cache(botocore.session.create_loader)
 _AIRFLOW_VERSION = Version(version("apache-airflow"))
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
+from airflow_provider_lightspeed.sandbox import Sandbox
 from demo.world import World, world
 
 
@@ -14,3 +17,32 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A shop, an S3 server and an Airflow that knows both; each test file has its own."""
     with world(tmp_path_factory.mktemp("world") / "world") as made, made.airflow.dags_in_one_process():
         yield made
+
+
+#: Adds so many tickets to a shop.
+Adding = Callable[[Sandbox, int], AbstractContextManager[list[int]]]
+
+
+@pytest.fixture
+def adding_once_polled() -> Adding:
+    """Add so many tickets to a shop at its next call, and give their ids."""
+
+    @contextmanager
+    def adding(shop: Sandbox, count: int) -> Generator[list[int]]:
+        before, is_over = len(shop.calls), threading.Event()
+        new: list[int] = []
+
+        def add() -> None:
+            while len(shop.calls) == before and not is_over.wait(0.01):
+                pass
+            new.extend(shop.add_tickets(count))
+
+        shopper = threading.Thread(target=add)
+        shopper.start()
+        try:
+            yield new
+        finally:
+            is_over.set()
+            shopper.join()
+
+    return adding

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Sandbox, ShopConfig
 from demo.airflow_home import AirflowHome
 from demo.s3_server import S3Server
+from tests.dags.conftest import Adding
 
 pytestmark = pytest.mark.in_all
 
@@ -138,23 +138,10 @@ def test_no_ids_are_no_tickets(airflow: AirflowHome, shop: Sandbox) -> None:
 
 
 def test_a_connection_of_a_secrets_backend_serves_worker_and_triggerer(
-    airflow: AirflowHome, shop: Sandbox
+    airflow: AirflowHome, shop: Sandbox, adding_once_polled: Adding
 ) -> None:
-    before, new = len(shop.calls), []
-
-    def add_once_polled() -> None:
-        while len(shop.calls) == before and not is_over.wait(0.05):
-            pass
-        new.extend(shop.add_tickets(3))
-
-    is_over = threading.Event()
-    shopper = threading.Thread(target=add_once_polled)
-    shopper.start()
-    try:
+    with adding_once_polled(shop, 3) as new:
         outcome = airflow.run_dag("secrets_backend")
-    finally:
-        is_over.set()
-        shopper.join()
     assert outcome.state == "success", airflow.log.read_text()[-5_000:]
     assert outcome.tasks["wait"].result["ticket_ids"] == new
     assert outcome.tasks["export"].result["tickets"] >= 100

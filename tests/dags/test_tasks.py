@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from importlib.metadata import version
 
@@ -14,6 +13,7 @@ from airflow_provider_lightspeed.sandbox import NO_LIMITS, Fault, Sandbox, ShopC
 from demo.airflow_home import AirflowHome
 from demo.s3_server import S3Server
 from tests.airflow_with import airflow_with
+from tests.dags.conftest import Adding
 from tests.integration.exporting import read
 
 AIRFLOW = Version(version("apache-airflow"))
@@ -140,21 +140,9 @@ def test_the_sensor_hands_each_ticket_over_once(airflow: AirflowHome, shop: Sand
     )
 
 
-def test_a_sensor_defers(airflow: AirflowHome, few: Sandbox) -> None:
-    before, new, is_over = len(few.calls), [], threading.Event()
-
-    def add_once_polled() -> None:
-        while len(few.calls) == before and not is_over.wait(0.01):
-            pass
-        new.extend(few.add_tickets(2))
-
-    shopper = threading.Thread(target=add_once_polled)
-    shopper.start()
-    try:
+def test_a_sensor_defers(airflow: AirflowHome, few: Sandbox, adding_once_polled: Adding) -> None:
+    with adding_once_polled(few, 2) as new:
         outcome = airflow.run_dag("deferred")
-    finally:
-        is_over.set()
-        shopper.join()
     assert outcome.state == "success", airflow.log.read_text()[-5_000:]
     assert outcome.tasks["wait"].result["ticket_ids"] == new
     assert "cannot be called outside" not in airflow.log.read_text()
