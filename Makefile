@@ -170,7 +170,7 @@ install-%: build ## the wheel, alone, beside an older Airflow: it is found, and 
 release: build ## wheel and sdist, once version, changelog and tag agree
 	@$(BIN)/python -m tools.release
 
-check: lint types docs build constraints $(OLDER:%=install-%) install-3.3 demo test-all ## what CI runs
+check: lint types docs build constraints $(OLDER:%=install-%) install-3.3 demo test-all test-scheduler ## what CI runs
 
 check-all: check test-system test-2.11 ## CI's checks, a whole Airflow with its scheduler, and Airflow 2.11: before a release
 
