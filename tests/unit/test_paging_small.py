@@ -431,3 +431,14 @@ def test_a_repeated_row_does_not_hide_that_a_list_has_moved(turn: int, counts: b
     outcome = run(world, TicketFilter(), page_size=8)
     assert outcome is not None
     outcome.check()
+
+
+@pytest.mark.parametrize("off", [-3, -1, 0])
+@pytest.mark.parametrize("size", [81, 83])
+@pytest.mark.parametrize("order", ["newest", "unordered", "last_change"])
+def test_a_count_that_is_too_low_does_not_prove_a_list_that_is_cut(order: str, size: int, off: int) -> None:
+    """All tickets are of one second, so that no date shows what is behind the cut."""
+    world = World(order=order, deepest=80, deep="cut", count_off=off, seed=size).fill([END] * size)
+    with suppress(LightspeedIncompleteListError):
+        if (outcome := run(world, TicketFilter(), page_size=8)) is not None:
+            outcome.check()

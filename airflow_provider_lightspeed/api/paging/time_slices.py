@@ -389,19 +389,19 @@ def _read_twice(reader: ListReader, earlier: _Pass, already: IdSet) -> Walk[bool
         fresh = [row for row in rows if row["id"] not in already and row["id"] not in yielded]
         yielded.update(row["id"] for row in fresh)
         yield reader.emit(fresh)
-    return _agree(earlier, later, count, reader.limit) and set(earlier.ids) <= set(later.ids)
+    return _agree(earlier, later, count) and set(earlier.ids) <= set(later.ids)
 
 
-def _agree(earlier: _Pass, later: _Pass, count: int, limit: int) -> bool:
+def _agree(earlier: _Pass, later: _Pass, count: int) -> bool:
     """Return whether two passes prove a list complete.
 
-    What both have seen existed between them. If as many were counted then, it is all there was. A count
-    that lags may say less, if nothing has moved. If it says more, there may be tickets that no page shows.
+    What both have seen existed between them. If as many were counted then, it is all there was. Another count proves
+    nothing, even a lower one: the shop may count too few and cut its lists.
     """
     if not (earlier.whole and later.whole):
         return False
     both = len(set(earlier.ids) & set(later.ids))
-    return count == both or (earlier.ids == later.ids and count < both < count + limit)
+    return count == both
 
 
 def _plan(seconds: Sequence[int], planned: int) -> list[int]:
@@ -519,7 +519,7 @@ def _confirm_by_second_pass(reader: ListReader, bounds: Bounds) -> Walk[list[Tic
     for _ in range(_TRIES):
         count = yield from reader.count(bounds)
         later, more = yield from _all_pages(reader, bounds)
-        if _agree(earlier, later, count, reader.limit):
+        if _agree(earlier, later, count):
             return [*(rows | more).values()]
         earlier, rows = later, more
     raise reader.incomplete(
