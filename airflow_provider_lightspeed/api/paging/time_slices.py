@@ -238,7 +238,7 @@ def _read_slices(
             last - first < _WIDE for first, last in pairwise([*seconds[:1], *ends])
         )
         if sample.order is not None and (crowded or (lost and pages < _PAGES_WORTH_A_ZONE)):
-            proven = yield from _read_twice(reader, sample.order, already)
+            proven = yield from _read_twice(reader, sample.order, already, seconds)
             already = reader.sorted_ids()
             newest = already.highest(_kept(reader))
             if proven:
@@ -377,12 +377,13 @@ def _interpolate(seconds: Sequence[int], count: int) -> array[int]:
     return moments
 
 
-def _read_twice(reader: ListReader, earlier: _Pass, already: IdSet) -> Walk[bool]:
+def _read_twice(reader: ListReader, earlier: _Pass, already: IdSet, seconds: Sequence[int]) -> Walk[bool]:
     """Read the whole list by page once more, after a count, and return whether that proves it complete.
 
     :param already: ids that were yielded before.
+    :param seconds: when its tickets were created, ascending.
     """
-    count = yield from reader.count()
+    count = yield from count_in_parts(reader, seconds[0], seconds[-1])
     later = _Pass(reader)
     yielded: set[int] = set()
     while (rows := (yield from later.read())) is not None:
@@ -392,7 +393,25 @@ def _read_twice(reader: ListReader, earlier: _Pass, already: IdSet) -> Walk[bool
     return _agree(earlier, later, count) and set(earlier.ids) <= set(later.ids)
 
 
-def _agree(earlier: _Pass, later: _Pass, count: int) -> bool:
+def count_in_parts(reader: ListReader, oldest: int, newest: int) -> Walk[int | None]:
+    """Count a list in two parts, divided in the middle of its time; None if that divides nothing.
+
+    A shop may cap its counts, and its lists at the same number. Two counts that add up to what its pages show are
+    below that number, and so not capped. A ticket at the border may be counted twice, none is left out.
+
+    :param oldest: when its oldest ticket was created, in seconds; so is the newest one.
+    """
+    if newest - oldest < _NARROWEST:
+        return (yield from reader.count())
+    middle = (oldest + newest) // 2
+    offset = reader.zone.guess(datetime.fromtimestamp(middle, UTC))
+    border = _avoid_dst_boundary(middle + int(offset.total_seconds()))
+    older = yield from reader.count(_bounds(None, border))
+    newer = yield from reader.count(_bounds(border + 1, None))
+    return older + newer if older and newer else None
+
+
+def _agree(earlier: _Pass, later: _Pass, count: int | None) -> bool:
     """Return whether two passes prove a list complete.
 
     What both have seen existed between them. If as many were counted then, it is all there was. Another count proves
