@@ -458,3 +458,14 @@ def test_a_list_that_is_cut_where_its_count_is_capped_is_not_whole(
         with suppress(LightspeedIncompleteListError):
             if (outcome := run(world.fill(moments, changed=0.3), TicketFilter(), page_size=8)) is not None:
                 outcome.check()
+
+
+def test_one_customers_list_that_is_cut_in_a_crowded_second_is_not_whole() -> None:
+    """No date shows what is behind the cut, and the count may be of all customers."""
+    world = World(order="newest", page_cap=6, deepest=80, deep="cut", inserts=0.3, changes=0.1).fill(
+        [END] * 150
+    )
+    with suppress(LightspeedIncompleteListError):
+        outcome = run(world, TicketFilter(email="a@example.com"), page_size=8)
+        assert outcome is not None
+        outcome.check()

@@ -194,13 +194,12 @@ def _has_older(reader: ListReader, rows: list[Ticket], bottom: int) -> Walk[bool
             return True
         if section.half_empty and last["id"] in section.ids:
             return False
-    if not reader.counts_exactly:
-        return None
-    above = yield from reader.count(since_id=last["id"] - 1)
-    seconds = [second for row in rows if (second := second_of(row)) is not None]
-    count = yield from count_in_parts(reader, min(seconds), max(seconds))
-    if count is not None and count <= above and count <= reader.seen:
-        return None
+    if reader.counts_exactly:
+        above = yield from reader.count(since_id=last["id"] - 1)
+        seconds = sorted(second for row in rows if (second := second_of(row)) is not None)
+        count = yield from count_in_parts(reader, seconds, reader.seen)
+        if count is not None and count <= above and count <= reader.seen:
+            return None
     detected = yield from detect_offset(reader, [last])
     if detected is None:
         raise NotInOrder  # the counts contradict what was shown, and no date can be asked to find out
