@@ -82,21 +82,6 @@ EXTERNAL = {
     "https://www.lightspeedhq.com/ecommerce/",
 }
 
-#: What a snippet may take for granted: the imports that its page has shown before, or that any DAG file has.
-_IMPORTS = """
-from datetime import UTC, datetime, timedelta
-
-import pytest
-from airflow_provider_lightspeed._airflow import dag, task
-
-from airflow_provider_lightspeed.assets import new_tickets_asset
-from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
-from airflow_provider_lightspeed.operators.tickets import *
-from airflow_provider_lightspeed.sandbox import *
-from airflow_provider_lightspeed.sensors.tickets import NewTicketSensor
-from airflow_provider_lightspeed.transfers.tickets_to_s3 import LightspeedTicketsToS3Operator
-"""
-
 
 class Snippet(NamedTuple):
     """A fenced block of a page."""
@@ -164,9 +149,8 @@ def test_python_runs(snippet: Snippet, monkeypatch: pytest.MonkeyPatch) -> None:
     if needs_airflow_3 and not _is_airflow_3_3():
         pytest.skip("shows what this version of Airflow does not have; docs/versions.md says so")
     monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", '{"conn_type": "lightspeed"}')
-    names: dict[str, Any] = {"__name__": "snippet"}
-    exec(_IMPORTS, names)  # ruff: ignore[exec-builtin] - it is our own text
-    exec(compile(text, snippet.place, "exec"), names)  # ruff: ignore[exec-builtin] - as above
+    # A snippet has all of its imports, so that a reader can paste it.
+    exec(compile(text, snippet.place, "exec"), {"__name__": "snippet"})  # ruff: ignore[exec-builtin] - it is our own text
 
 
 def test_what_is_imported_is_in_the_reference() -> None:
@@ -229,6 +213,7 @@ def check(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     elif program == "pip":
         assert arguments[0] == "install"
         extras = re.fullmatch(rf"{PACKAGE}(?:\[(?P<extras>[\w,]+)\])?", arguments[1])
+        assert arguments[2:] in ([], ["moto[server]"]), command
         assert extras, command
         known = distribution(PACKAGE).metadata.get_all("Provides-Extra") or []
         assert set((extras["extras"] or "").split(",")) <= {"", *known}, command
@@ -236,6 +221,8 @@ def check(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
         _parser().parse_args(arguments[2:])
     elif arguments[:2] == ["-m", "airflow_provider_lightspeed.probe"]:
         probe_parser().parse_args(arguments[2:])
+    elif program == "export" and arguments[0].startswith("AIRFLOW_CONN_AWS_DEFAULT="):
+        assert json.loads(arguments[0].partition("=")[2])["conn_type"] == "aws", command
     elif program == "export" and arguments[0].startswith("AIRFLOW_CONN_"):
         variable, _, value = arguments[0].partition("=")
         monkeypatch.setenv(variable, value)
@@ -245,9 +232,9 @@ def check(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
         get_parser().parse_args(arguments)
     else:
-        assert program in {"aws", "git", "cd", "gcloud", "kubectl", "astro"}, (
-            f"teach this test to check: {command}"
-        )
+        programs = {"aws", "git", "cd", "gcloud", "kubectl", "astro", "moto_server"}
+        is_for_aws = program == "export" and all(setting.startswith("AWS_") for setting in arguments)
+        assert program in programs or is_for_aws, f"teach this test to check: {command}"
 
 
 def test_all_forms_of_a_connection_say_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
