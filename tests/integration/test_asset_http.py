@@ -196,7 +196,8 @@ def test_faults_and_wrong_credentials_are_outlived(
         wrong = {**json.loads(sandbox.airflow_connection()), "password": "not-the-secret-at-all"}
         monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", json.dumps(wrong))
         sandbox.inject(Fault("500"))  # after a failure, the connection is looked up again
-        await asyncio.sleep(4 * _INTERVAL)
+        while 401 not in {call.status for call in sandbox.calls}:
+            await asyncio.sleep(0.01)
         new += sandbox.add_tickets(1)
         await triggerer.is_quiet()
         monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", sandbox.airflow_connection())
@@ -317,8 +318,8 @@ def test_many_watchers_share_one_look(sandbox: Sandbox) -> None:
         triggerer = _Triggerer(
             *(_trigger(store, name=f"shop_{number}") for number, store in enumerate(stores))
         )
-        await _first_look(sandbox)
-        await asyncio.sleep(2 * _INTERVAL)
+        while not all(store.state for store in stores):
+            await asyncio.sleep(0.01)
         sandbox.reset_calls()
         new = sandbox.add_tickets(3)
         await triggerer.has(200 * 3)
