@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
-from airflow_provider_lightspeed.s3.target import remedies
+from airflow_provider_lightspeed.s3.preflight import find_remedy
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -146,19 +146,13 @@ class Store:
 
         :param name: of an object that is written and deleted.
         """
-        from botocore.exceptions import ClientError
 
-        for words, options, condition in remedies(self._options, {"IfNoneMatch": "*"}):
-            if not condition:
-                continue  # the log can't do without
+        def trial(options: dict[str, Any], condition: dict[str, Any]) -> None:
             where: dict[str, Any] = {"Bucket": self._bucket, "Key": self._prefix + name}
-            try:
-                self._client.put_object(**where, Body=b"", **options, **condition)
-                self._client.delete_object(**where)
-            except ClientError:
-                continue
-            return words
-        return ""
+            self._client.put_object(**where, Body=b"", **options, **condition)
+            self._client.delete_object(**where)
+
+        return find_remedy(trial, self._options, {"IfNoneMatch": "*"}, conditional=True)
 
     def names(self, folder: str, after: str = "") -> Iterator[str]:
         """Go through the names in a folder, in order.

@@ -84,51 +84,6 @@ class WriteOptions:
         return {"ServerSideEncryption": "AES256"} if self.encrypt else {}
 
 
-class S3Objects:
-    """Small objects by their ``s3://`` address, read and written in one request.
-
-    :param aws_conn_id: connection to S3.
-    :param options: what each write carries.
-    """
-
-    def __init__(self, aws_conn_id: str | None, options: WriteOptions = WriteOptions()) -> None:
-        self._aws_conn_id = aws_conn_id
-        self._options = options
-        self._made: S3Client | None = None
-
-    def read(self, uri: str) -> bytes:
-        """Return an object.
-
-        :raises LightspeedConfigurationError: if there is none, or it may not be read.
-        :raises LightspeedStorageError: if S3 fails otherwise.
-        """
-        bucket, key = parse_s3_uri(uri)
-        with s3_errors(f"read {uri}"):
-            return self._client.get_object(Bucket=bucket, Key=key)["Body"].read()
-
-    def write(self, uri: str, data: bytes) -> None:
-        """Write an object of JSON Lines; it replaces an existing one.
-
-        :raises LightspeedConfigurationError: if there is no such bucket, or it may not be written.
-        :raises LightspeedStorageError: if S3 fails otherwise.
-        """
-        bucket, key = parse_s3_uri(uri)
-        with s3_errors(f"write {uri}"):
-            self._client.put_object(
-                Bucket=bucket,
-                Key=key,
-                Body=data,
-                ContentType="application/x-ndjson",
-                **self._options.for_objects,
-            )
-
-    @property
-    def _client(self) -> S3Client:
-        if self._made is None:
-            self._made = connect(self._aws_conn_id)
-        return self._made
-
-
 def connect(aws_conn_id: str | None) -> S3Client:
     """Return a client. Call it within :func:`s3_errors`: it may assume a role, which can be refused."""
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook

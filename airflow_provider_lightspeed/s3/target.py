@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.exceptions import LightspeedStorageError, LightspeedTaskFailed
-from airflow_provider_lightspeed.s3.client import error_code, is_permanent
+from airflow_provider_lightspeed.s3.client import error_code
+from airflow_provider_lightspeed.s3.preflight import find_remedy, naming_the_argument
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -19,14 +20,6 @@ _PART_SIZE = 5 * 1024 * 1024
 
 #: Codes for a conditional write to a key that is taken, or is being written right now.
 _TAKEN = frozenset({"412", "PreconditionFailed", "ConditionalRequestConflict"})
-#: What no argument of the operator would change.
-NOT_ABOUT_ARGUMENTS = frozenset({
-    "NoSuchBucket",
-    "InvalidAccessKeyId",
-    "SignatureDoesNotMatch",
-    "PermanentRedirect",
-    "InvalidBucketName",
-})
 
 
 class ExportTarget:
@@ -89,32 +82,19 @@ class ExportTarget:
         :param key: of a small object that is written, read and removed.
         :raises LightspeedConfigurationError: if it does not, naming the argument to set.
         """
-        from botocore.exceptions import ClientError
 
-        try:
+        def trial(options: dict[str, Any], condition: dict[str, Any]) -> None:
+            self._probe(f"{key}-again", options, condition)
+
+        with naming_the_argument(
+            f"write {self.uri}",
+            lambda: find_remedy(trial, self._options, self._condition),
+            "No ticket was fetched",
+        ):
             self._probe(key, self._options, self._condition)
-        except ClientError as error:
-            if not is_permanent(error) or error_code(error) in NOT_ABOUT_ARGUMENTS:
-                raise
-            for remedy, options, condition in remedies(self._options, self._condition):
-                if self._takes(f"{key}-again", options, condition):
-                    raise LightspeedConfigurationError(
-                        f"S3 refuses to write {self.uri} ({error_code(error)} at {error.operation_name}): {remedy}. "
-                        "No ticket was fetched"
-                    ) from error
-            raise
-
-    def _takes(self, key: str, options: dict[str, Any], condition: dict[str, Any]) -> bool:
-        from botocore.exceptions import ClientError
-
-        try:
-            self._probe(key, options, condition)
-        except (ClientError, LightspeedConfigurationError):
-            return False
-        return True
 
     def _probe(self, key: str, options: dict[str, Any], condition: dict[str, Any]) -> None:
-        from botocore.exceptions import ClientError
+        from botocore.exceptions import BotoCoreError, ClientError
 
         where: dict[str, Any] = {"Bucket": self._where["Bucket"], "Key": key}
         upload = _Upload(self._client, where, options)
@@ -133,9 +113,13 @@ class ExportTarget:
                         f"{self.uri} can't be protected from a second writer: the store ignores conditional writes "
                         "(If-None-Match). Set `replace=True`. No ticket was fetched"
                     )
-        finally:
+        except BaseException:
             upload.abort()
-            self._client.delete_object(**where)
+            with suppress(BotoCoreError, ClientError):
+                self._client.delete_object(**where)
+            raise
+        upload.abort()
+        self._client.delete_object(**where)
 
     def publish(
         self,
@@ -223,45 +207,6 @@ class ExportTarget:
                 return None
             raise
         return {**head.get("Metadata", {}), "bytes": str(head["ContentLength"])}
-
-
-def remedies(
-    options: dict[str, Any], condition: dict[str, Any]
-) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
-    """Yield what could be set when a store refuses a write, with the arguments that it would make.
-
-    :param options: boto's arguments of the write that was refused, and `condition` those that make it conditional.
-    """
-    encryption = {name: options[name] for name in options if name != "ACL"}
-    acl = {name: options[name] for name in options if name == "ACL"}
-    demanded_acl = {"ACL": "bucket-owner-full-control"}
-    if condition:
-        yield "the store has no conditional writes (If-None-Match), set `replace=True`", options, {}
-    if acl:
-        yield "it takes no such ACL, leave `acl_policy` out", encryption, condition
-    else:
-        yield (
-            "the bucket asks for an ACL, set `acl_policy='bucket-owner-full-control'`",
-            options | demanded_acl,
-            condition,
-        )
-    if encryption:
-        yield (
-            "it takes no such encryption, check `kms_key_id` or leave it and `encrypt` out",
-            acl,
-            condition,
-        )
-        return
-    for argument, algorithm in ("`encrypt=True`", "AES256"), ("`kms_key_id`", "aws:kms"):
-        demanded = {"ServerSideEncryption": algorithm}
-        yield f"the bucket asks for encryption, set {argument}", options | demanded, condition
-        if not acl:
-            yield (
-                f"the bucket asks for encryption and an ACL, set {argument} and "
-                "`acl_policy='bucket-owner-full-control'`",
-                demanded | demanded_acl,
-                condition,
-            )
 
 
 class _Upload:

@@ -35,9 +35,15 @@ def gateway(sandbox: Sandbox, answer: Callable[[str, str], bytes | None]) -> Gen
         yield address
 
 
+#: For a method, a path, headers and a body, the headers with which a call is passed on.
+Onward = Callable[[str, str, Mapping[str, str], bytes], Mapping[str, str]]
+
+
 @contextmanager
 def proxy(
-    address: str, rule: Callable[[str, str, Mapping[str, str]], tuple[int, bytes] | None]
+    address: str,
+    rule: Callable[[str, str, Mapping[str, str]], tuple[int, bytes] | None],
+    onward_headers: Onward = lambda _method, _path, headers, _body: headers,
 ) -> Generator[str]:
     """Yield the address of a proxy before a server.
 
@@ -52,7 +58,8 @@ def proxy(
             answered, headers = rule(self.command, self.path, self.headers), {}
             if answered is None:
                 onward = http.client.HTTPConnection(address.removeprefix("http://"))
-                onward.request(self.command, self.path, body, dict(self.headers))
+                sent = onward_headers(self.command, self.path, self.headers, body)
+                onward.request(self.command, self.path, body, dict(sent))
                 response = onward.getresponse()
                 answered = response.status, response.read()
                 headers = {name: value for name, value in response.getheaders() if name not in _HOP}

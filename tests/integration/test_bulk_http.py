@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from airflow_provider_lightspeed.operators.tickets import (
     ReplyToTicketOperator,
     UpdateTicketsOperator,
 )
+from airflow_provider_lightspeed.s3.objects import S3Objects
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Fault, Sandbox, ShopConfig, email_of
 from demo.s3_server import S3Server
 from tests.integration.bulk_runs import Store, lines, run
@@ -260,6 +262,40 @@ def test_what_others_do_while_it_is_deferred_is_not_counted_as_ours(monkeypatch:
         outcome = operator.execute_complete({}, None, **json.loads(json.dumps(deferred.value.kwargs)))
         assert set(outcome["already"]) == set(theirs)
         assert set(outcome["closed"]) == set(ids) - set(theirs)
+
+
+def test_whether_a_receipt_can_be_written_is_found_out_once_a_try(
+    s3_bucket: str, aws: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks: list[int] = []
+    check = S3Objects.check_writable
+
+    def counted(files: S3Objects, uri: str) -> None:
+        checks.append(sandbox.count_calls())
+        check(files, uri)
+
+    monkeypatch.setattr(S3Objects, "check_writable", counted)
+    quota: dict[str, Any] = {"limits": (12, 10**6, 10**6), "window_seconds": (3600.0, 36000.0, 86400.0)}
+    with Sandbox(ShopConfig(tickets=0, end=END, burst_limit=0, **quota)) as sandbox:
+        connection = {**json.loads(sandbox.airflow_connection()), "extra": {"max_wait": 0}}
+        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", json.dumps(connection))
+        ids = sandbox.add_tickets(30, isClosed=False)
+        operator = CloseTicketsOperator(
+            task_id="close", ticket_ids=ids, receipt_s3_key=f"s3://{s3_bucket}/r/r.jsonl"
+        )
+        go_on: Callable[[Any], dict[str, Any]] = operator.execute
+        windows = 0
+        while True:
+            windows += 1
+            try:
+                assert go_on({})["closed"] == ids
+                break
+            except TaskDeferred as deferred:
+                go_on = partial(operator.execute_complete, event=None, **deferred.kwargs or {})
+                sandbox.backend.reset_quota()
+        assert windows > 2
+        assert checks == [0]
+        assert len(lines(f"s3://{s3_bucket}/r/r.jsonl")) == 30
 
 
 def test_warn(sandbox: Sandbox) -> None:
