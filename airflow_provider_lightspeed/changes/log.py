@@ -37,7 +37,10 @@ _STATUS, _STATE, _PROBE = "status.json", "_state/known", "_state/conditions"
 
 
 class LightspeedChangesLostError(LightspeedTaskFailed):
-    """Files of a log of changes are missing: what comes after them cannot be told."""
+    """Change files are missing, so later changes cannot be read in order. Retention may have removed them.
+
+    Load ``current`` again, and continue after the ``seq`` in its metadata.
+    """
 
 
 class Identity(msgspec.Struct, frozen=True):

@@ -21,6 +21,7 @@ from sqlglot import ErrorLevel, exp
 from sqlglot.errors import SqlglotError
 from sqlglot.tokens import TokenType
 
+from airflow_provider_lightspeed import exceptions
 from airflow_provider_lightspeed.formats import Layout, make_format
 from airflow_provider_lightspeed.formats.columns import Columns
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
@@ -168,6 +169,22 @@ def test_what_is_imported_is_in_the_reference() -> None:
         if name.strip()
     }
     assert imported <= known
+
+
+def test_each_error_is_in_troubleshooting_and_links_to_its_reference() -> None:
+    reference = (PROJECT / "docs/reference/errors.md").read_text()
+    bases = {"LightspeedError", "LightspeedPermanentError", "LightspeedAPIError"}
+    names = re.findall(r"^::: (airflow_provider_lightspeed[\w.]*\.(\w+(?:Error|Failed)))$", reference, re.M)
+    assert {name for _, name in names} >= {
+        name for name in exceptions.__all__ if name.endswith(("Error", "Failed"))
+    }
+    page = (PROJECT / "docs/troubleshooting.md").read_text()
+    missing = [
+        name
+        for path, name in names
+        if name not in bases and f"[`{name}`](reference/errors.md#{path})" not in page
+    ]
+    assert missing == []
 
 
 @of("json")
@@ -411,7 +428,8 @@ def test_links_and_make_targets(page: Path) -> None:
 
 def anchors(page: Path) -> set[str]:
     headings = _HEADING.findall(_BLOCK.sub("", page.read_text()))
-    return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+    names = set(re.findall(r"^::: ([\w.]+)$", page.read_text(), re.M))
+    return names | {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
 
 
 def make_targets() -> set[str]:
