@@ -41,7 +41,7 @@ $(READY): pyproject.toml $(LOCK)
 	@python="$$($(FIND_PYTHON))"; \
 	test -x $(BIN)/python || test -n "$$python" || { \
 	echo "This needs Python 3.11 or newer with its venv module. Name one: make PYTHON=/path/to/python3"; exit 1; }; \
-	echo "Setting up $(VENV) …"; \
+	echo "Setting up $(VENV): about a minute, the first time only …"; \
 	test -x $(BIN)/python || $$python -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraints $(LOCK) --group dev --editable .

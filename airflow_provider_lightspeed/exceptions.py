@@ -60,11 +60,11 @@ __all__ = [
 
 
 class LightspeedTaskFailed(AirflowFailException):
-    """The task fails for good: another try would end the same way."""
+    """The task fails without a retry, since another try would fail too. The message says what to correct."""
 
 
 class LightspeedTicketsFailed(AirflowException):
-    """Some tickets could not be changed; the others were. A retry changes only the rest.
+    """Some tickets could not be changed; the others were. Let Airflow retry: it changes only the rest.
 
     :param failed: the reason for each ticket id.
     """
@@ -75,15 +75,15 @@ class LightspeedTicketsFailed(AirflowException):
 
 
 class LightspeedStorageError(AirflowException):
-    """S3 did not do what it was asked to. Another try may help."""
+    """S3 failed. The message says what is kept. Let Airflow retry."""
 
 
 class LightspeedStaleChangesError(AirflowException):
-    """A log of changes is too old, or its parts do not belong together. A run that is under way may mend it."""
+    """A log of changes is too old, or its parts do not match. Run the sync task, then check again."""
 
 
 class LightspeedStagingLostError(LightspeedStorageError):
-    """What an export had staged is gone: it can only start again."""
+    """The staged parts of an export are gone, for example by a lifecycle rule. The next try starts over."""
 
 
 @contextmanager

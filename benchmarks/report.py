@@ -28,49 +28,46 @@ _ALT = {
 }
 
 _SUMMARY = """\
-What it costs to read a shop, and what is lost, with this provider and with the usual alternatives. Everything runs on \
-one machine: the shop is the [sandbox](testing.md), the S3 server a real one. Each figure comes from a command, and each \
-alternative is one small file in `benchmarks/contenders/`.
+This page compares the provider with the usual alternatives: time, API calls, and tickets that are lost. Everything runs \
+on one machine, with the [local shop](testing.md) and a real S3 server. Each figure comes from a command that you can \
+run. Each alternative is one small file in `benchmarks/contenders/`.
 """
 
 _DAY = """\
-Each warehouse is compared with the shop ticket by ticket.
+Each warehouse is compared with the shop, ticket by ticket.
 
-- *Changes*: hourly `scan="recent"`, and a full scan at the last look, as `scan="auto"` does with `full_every` of 23 hours. \
-At noon it does not know of changes in tickets older than 14 days: `complete_as_of` says so. *Rows to load*: those of the \
-change files.
-- *Window exports*: each hour the tickets created in it. Nothing that happens to a ticket later reaches the warehouse.
-- *Full refresh* and *scd2* read the whole list at each look, and load all of it. The shop stands still while they read; \
-where it does not, they miss tickets (see the exports below), and scd2 ends the validity of each ticket that it missed.
+- *Changes*: a `scan="recent"` each hour, and a full scan at the end, as `scan="auto"` does with `full_every` of 23 hours. \
+At noon, changes of tickets older than 14 days are still missing; `complete_as_of` says so. *Rows to load* are those of \
+the change files.
+- *Window exports*: each hour, the tickets created in that hour. Later changes of a ticket do not reach the warehouse.
+- *Full refresh* and *scd2* read and load the complete list each hour. In this test the shop does not change while they \
+read. When it does, they miss tickets (see the exports below), and scd2 marks each missed ticket as ended.
 """
 
 _SCANS = """\
-What [`LightspeedTicketChangesToS3Operator`](current-state.md) asks of a shop and of the machine, after the first run. \
-*Comparing* is CPU for a full scan in which a few tickets have changed; *bytes* are what is kept of each ticket.
+The cost of [`LightspeedTicketChangesToS3Operator`](current-state.md) after its first run. *Comparing* is the CPU time of a \
+full scan in which a few tickets have changed. *Bytes* is the size of its cache for each ticket.
 """
 
 _EXPORTS = """\
-The same shop exported by this provider and by the usual alternatives: a bare loop of requests, dlt's `rest_api` \
+All tools export the same shop: this provider, a bare loop of requests, dlt's `rest_api` \
 source, the declarative source of the Airbyte CDK, a tap of the Singer SDK, and Airflow's own HttpOperator with a \
-`pagination_function`. `make bench` runs them and writes this page; each is one small file in \
-`benchmarks/contenders/`.
+`pagination_function`. `make bench` runs them and writes this page.
 
-- Shop (the sandbox) and S3 server are real ones on the same machine. All write gzipped JSON Lines to S3, and begin the \
-clock when they are loaded. In each round all take their turn, several side by side where a slow shop leaves \
-them waiting most of the time; the figures are medians.
-- *Missing*: tickets that lived all through the export and are not in the file. *Doubled*: tickets that are in it more \
+- All tools write gzipped JSON Lines to S3. The clock starts when the tool is loaded. In each round every tool runs once; \
+with a slow shop, several run at the same time, since they mostly wait. The figures are medians.
+- *Missing*: tickets that existed all through the export and are not in the file. *Doubled*: tickets that are in it more \
 than once. The worst round counts.
-- *Calls*: the provider counts what there is, once and now and then again, which proves that nothing is missing. Where \
-tickets are deleted meanwhile, its requests overlap, which costs a tenth more. The others save that, and lose tickets.
-- *Memory* is the peak of the process; in brackets what of it came with the work.
-- *Churning*: before each call one ticket is deleted, and before every other one is added and one changed.
-- *Pages of 100*: the shop returns at most 100 tickets, although 250 were asked for. *A row left out*: the shop's lists \
-lack one ticket, and its page is a row shorter; that ticket does not count as missing.
-- The bare loop is a task's too: it runs where Airflow is loaded, as the provider and the HttpOperator do, and has S3 \
-from Airflow's connection. The others run without Airflow, each in an environment of its own.
-- The bare loop knows in which order the shop lists its tickets: it walks by `since_id` where the oldest come first, \
-by page where the newest do. The provider does not know it. The others walk by page, the usual way with them where \
-a list has no link to its next page.
+- *Calls*: the provider proves that nothing is missing, which takes a few calls more. If tickets are deleted meanwhile, \
+its requests overlap, which costs a tenth more. The others save these calls, and lose tickets.
+- *MiB* is the peak memory of the process; in brackets, the part that came with the export itself.
+- *Churning*: before each call one ticket is deleted; before every other call one is added and one changed.
+- *Pages of 100*: the shop returns at most 100 tickets for `limit=250`. *A row left out*: the shop's lists \
+lack one ticket, and its page is one row shorter; that ticket does not count as missing.
+- The provider, the bare loop and the HttpOperator run inside Airflow and use its S3 connection. The others run without \
+Airflow, each in its own environment.
+- The bare loop knows in which order the shop lists tickets: it reads by `since_id` if the oldest come first, by page \
+otherwise. The provider does not know it. The others read by page.
 """
 
 
@@ -115,7 +112,7 @@ def page(results: Results) -> str:
         times = "one round" if measured.rounds == 1 else f"{measured.rounds} rounds"
         about = f"{measured.date}, {times}; load before the start {measured.load:.1f}."
         if losses := _losses(measured.rows):
-            about += f" Better than the provider here: {losses}."
+            about += f" Better than the provider: {losses}."
         parts += [f"### {scenario}", _table(measured.rows), about]
     for chore in results.chores:
         parts += [f"## {chore.title}", chore.text]
@@ -137,7 +134,9 @@ def plots(results: Results) -> dict[str, str]:
             if row
         ]
         drawn["missing"] = bars(
-            "Tickets missing or doubled in an export of 100,000", "The shop changes meanwhile", wrong
+            "Tickets missing or doubled in an export of 100,000",
+            f"The shop changes while it is read. Lower is better. {churning.date}, make bench",
+            wrong,
         )
     if results.day is not None:
         followers = [
@@ -150,7 +149,10 @@ def plots(results: Results) -> dict[str, str]:
             for name, one in results.day.followers.items()
         ]
         title = f"API calls a day to follow {results.day.tickets:,} tickets, hour by hour"
-        about = f"A key usually has {_QUOTA:,} calls a day; wrong: tickets in the evening that are not as in the shop"
+        about = (
+            f"A key usually has {_QUOTA:,} calls a day. Wrong: tickets in the warehouse that differ from the shop in the "
+            f"evening. {results.day.date}, python -m benchmarks.day"
+        )
         drawn["calls"] = bars(title, about, followers)
     if slow := results.exports.get(_SLOW):
         seconds = [
@@ -158,7 +160,11 @@ def plots(results: Results) -> dict[str, str]:
             for name, row in slow.rows.items()
             if row
         ]
-        drawn["time"] = bars("Seconds for an export of 100,000 tickets", "Each call takes 100 ms", seconds)
+        drawn["time"] = bars(
+            "Seconds for an export of 100,000 tickets",
+            f"Each call takes 100 ms. Lower is better. {slow.date}, make bench",
+            seconds,
+        )
     return drawn
 
 
@@ -176,7 +182,7 @@ def _day(day: Day) -> list[str]:
         ]
         for name, one in day.followers.items()
     ]
-    rest = "Of the full refreshes the looks at noon and in the evening were measured, and multiplied: all are alike."
+    rest = "The full refreshes were measured at noon and in the evening, and multiplied: all cost the same."
     note = f" {rest}" if any(one.looked < day.looks for one in day.followers.values()) else ""
     heads = [
         "",
@@ -188,8 +194,8 @@ def _day(day: Day) -> list[str]:
         "wrong in the evening",
     ]
     return [
-        f"{day.tickets:,} tickets, {day.looks} looks at the shop, one each hour; {events} on that day. Five of six changes "
-        "are in tickets of the last 14 days. The first load, in the night before, does not count.",
+        f"{day.tickets:,} tickets, {day.looks} runs, one each hour; {events} on that day. Five of six changes "
+        "are in tickets of the last 14 days. The first load, in the night before, is not included.",
         table(heads, lines),
         f"{day.date}, `python -m benchmarks.day`.{note} {_DAY}",
     ]

@@ -12,13 +12,14 @@ from typing import NamedTuple
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
-_WIDTH = 720
+#: As wide as the widest text: a phone shows 360 of these pixels without making them smaller.
+_WIDTH = 520
 _BOX_HEIGHT = 58
 _GAP = 34
-_MARGIN = 16
+_MARGIN = 10
 _STYLE = """
   text { font-family: system-ui, sans-serif; fill: #1b1b1f }
-  .what { font-size: 16px; font-weight: 600 }
+  .what { font-size: 15px; font-weight: 600 }
   .where { font-size: 13px; font-family: ui-monospace, monospace; fill: #44464f }
   .then { font-size: 13px; fill: #44464f }
   rect.step { fill: #fff; stroke: #8b1e1e; stroke-width: 1.5 }
@@ -44,7 +45,9 @@ FIGURES: dict[str, list[Step]] = {
     "what-it-does": [
         Step("Your Lightspeed eCom shop", "tickets, messages", "complete lists, within the quota"),
         Step(
-            "Airflow with this provider", "one connection, one task", "one commit for each run, visible whole"
+            "Airflow with this provider",
+            "one connection, one task",
+            "one commit for each run, visible at once",
         ),
         Step("S3: every change, and the tickets as they are now", "changes/  current/", "SQL to copy"),
         Step("Your warehouse equals the shop", "DuckDB, Athena, Snowflake, Spark, BigQuery, Redshift"),
@@ -98,9 +101,9 @@ FIGURES: dict[str, list[Step]] = {
 def draw(steps: list[Step]) -> str:
     """Return a figure as SVG."""
     height = 2 * _MARGIN + len(steps) * _BOX_HEIGHT + (len(steps) - 1) * _GAP
-    middle = _WIDTH // 2
+    middle = _WIDTH // 3
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" role="img">',
         f"<style>{_STYLE}</style>",
         f'<rect width="{_WIDTH}" height="{height}" rx="8" fill="#f6f2f2"/>',
         '<marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" orient="auto">'
@@ -110,8 +113,8 @@ def draw(steps: list[Step]) -> str:
         top = _MARGIN + number * (_BOX_HEIGHT + _GAP)
         parts += [
             f'<rect class="step" x="{_MARGIN}" y="{top}" width="{_WIDTH - 2 * _MARGIN}" height="{_BOX_HEIGHT}" rx="6"/>',
-            f'<text class="what" x="{_MARGIN + 16}" y="{top + 25}">{escape(step.what)}</text>',
-            f'<text class="where" x="{_MARGIN + 16}" y="{top + 45}">{escape(step.where)}</text>',
+            f'<text class="what" x="{_MARGIN + 12}" y="{top + 25}">{escape(step.what)}</text>',
+            f'<text class="where" x="{_MARGIN + 12}" y="{top + 45}">{escape(step.where)}</text>',
         ]
         if number < len(steps) - 1:
             bottom = top + _BOX_HEIGHT

@@ -195,7 +195,7 @@ class AsyncLightspeedClient(_Client):
         return await self._run(self._core.call_flow(request))
 
     async def run(self, query: Generator[Request[Any], Any, T]) -> T:
-        """Make the calls that a query asks for. See `LightspeedClient.find_out`."""
+        """Make the calls that a query asks for. See `LightspeedClient.run`."""
         return await self._run(self._core.query_flow(query))
 
     async def _run(self, flow: Flow[T]) -> T:

@@ -7,27 +7,28 @@ from typing import Any
 
 
 class LightspeedError(Exception):
-    """Anything this provider raises about a shop."""
+    """Base class of all errors about a shop. Catch it to handle any of them."""
 
 
 class LightspeedPermanentError(LightspeedError):
-    """Another attempt fails alike: the connection or an argument has to be changed first."""
+    """Base class of errors that a retry cannot help. Correct the connection or the argument that the message names."""
 
 
 class LightspeedConfigurationError(LightspeedPermanentError, ValueError):
-    """An argument or a connection field is wrong. Nothing was done.
+    """An argument or a connection field is wrong. Nothing was done, and Airflow does not retry.
 
-    Trying again does not help. The message names the field, and the values that it takes.
+    Correct the field that the message names; the message lists the values that it takes.
     """
 
 
 class LightspeedConnectionError(LightspeedError):
-    """No response came: refused, dropped, timed out.
+    """No response came: the connection was refused, dropped or timed out.
 
-    If retries do not help, check proxy, firewall and certificate authorities, on the worker and on the triggerer.
+    If retries do not help, check cluster, proxy, firewall and certificate authorities, on the worker and on the
+    triggerer.
 
     :param sent: whether the request may have reached the shop.
-    :param retryable: False where the next try would fail alike (a certificate that does not verify).
+    :param retryable: False if the next attempt would fail too (a certificate that does not verify).
     """
 
     def __init__(self, message: str, *, sent: bool = True, retryable: bool = True) -> None:
@@ -37,9 +38,9 @@ class LightspeedConnectionError(LightspeedError):
 
 
 class LightspeedResponseTooLargeError(LightspeedConnectionError):
-    """The response has more bytes than ``max_body``, so that the rest of it was not read.
+    """The response is larger than 16 MiB, so the client stopped reading it.
 
-    Lists are read in smaller pages before this is raised. Look at the ticket in the shop: one text of it is very long.
+    The client reads lists in smaller pages first. So one ticket is too large: shorten its texts in the shop.
     """
 
     def __init__(self, message: str) -> None:
@@ -47,19 +48,19 @@ class LightspeedResponseTooLargeError(LightspeedConnectionError):
 
 
 class LightspeedMalformedResponseError(LightspeedError):
-    """A response came that is not what the API promises: HTML, cut-off JSON, a list without its key.
+    """A response is not what the API documents: HTML, cut-off JSON, a list without its key.
 
-    It is retried. If it stays and the message names a ticket, correct that ticket in the shop, or export with
+    The client tried the call several times. If it stays and the message names a ticket, correct that ticket in the shop, or export with
     ``on_malformed="quarantine"``.
     """
 
 
 class LightspeedWrongTicketError(LightspeedMalformedResponseError):
-    """The response is about another ticket than the request, as after a merge of tickets or from a cache.
+    """The response is about another ticket than the request, for example after a merge of tickets, or from a cache.
 
-    The ticket that was asked for counts as failed, and the other one is left alone. Look at both in the shop.
+    The requested ticket counts as failed, and the other one is left alone. Compare both in the shop.
 
-    :param requested: id of the ticket that was asked for, or written to.
+    :param requested: id of the requested ticket.
     :param received: id of the ticket in the response.
     """
 
@@ -70,13 +71,13 @@ class LightspeedWrongTicketError(LightspeedMalformedResponseError):
 
 
 class LightspeedAPIError(LightspeedError):
-    """The shop refused the call.
+    """Base class of errors with an HTTP status. The message has the shop's own words, and what to do.
 
     :param status: HTTP status, or the ``code`` of an ``error`` object that came with a success status.
     :param message: the vendor's own words, shortened.
     :param method: HTTP method of the call.
     :param path: path of the call, without host and query.
-    :param hint: what the reader of the log can do about it.
+    :param hint: what the reader of the log can do.
     :param explained: whether the API's own error object came with it. Without one, a proxy, a firewall or a CDN may
         have answered instead of the API.
     """
@@ -94,7 +95,7 @@ class LightspeedAPIError(LightspeedError):
 
 
 class LightspeedAuthenticationError(LightspeedAPIError, LightspeedPermanentError):
-    """401, or 403 with the API's own error object: the key, the secret or their rights are wrong. Never retried.
+    """401, or 403 from the API: the key, the secret or its rights are wrong. Never retried.
 
     Compare key, secret and cluster of the connection with the shop's back office; a valid key on the wrong cluster
     looks like a wrong one. After a 403, give the key the right to read, or to change, tickets.
@@ -102,16 +103,16 @@ class LightspeedAuthenticationError(LightspeedAPIError, LightspeedPermanentError
 
 
 class LightspeedGatewayError(LightspeedAPIError):
-    """4xx without the API's own error object, again and again: a firewall, proxy or CDN refuses the call.
+    """4xx that does not come from the API: a firewall, proxy or CDN refuses the call, also after retries.
 
-    Ask who runs it to let the workers' addresses through.
+    Ask its administrator to allow the addresses of workers and triggerer.
     """
 
 
 class LightspeedNotFoundError(LightspeedAPIError):
-    """404: there is no such ticket.
+    """404: there is no such ticket. It was deleted, or the id is wrong, or belongs to another shop: check it there.
 
-    :param gone: False if that can't be the truth: for a list or a count of all tickets, or without the
+    :param gone: False if this cannot be true: for a list or a count of all tickets, or without the
         API's own error object (a page of a proxy). The other parameters are those of `LightspeedAPIError`.
     """
 
@@ -121,7 +122,7 @@ class LightspeedNotFoundError(LightspeedAPIError):
 
 
 class LightspeedUnknownLanguageError(LightspeedNotFoundError, LightspeedConfigurationError):
-    """404: the connection's language is not one of the shop's. It says nothing of a ticket.
+    """404: the connection's language is not active in the shop. The ticket may exist.
 
     Set the connection's ``language`` to one that is active in the shop.
     """
@@ -131,29 +132,35 @@ class LightspeedUnknownLanguageError(LightspeedNotFoundError, LightspeedConfigur
 
 
 class LightspeedInvalidRequestError(LightspeedAPIError):
-    """Any other 4xx with the API's own error object: the shop refused what was asked. Never retried."""
+    """Any other 4xx from the API: the shop refuses the request. Never retried.
+
+    The message has the shop's reason. Correct the argument that it names, such as a text that is too long.
+    """
 
 
 class LightspeedRedirectError(LightspeedAPIError):
-    """3xx: the credentials are not sent elsewhere, so a redirect is an error. Check the connection's host."""
+    """3xx: the provider follows no redirect, since that would send the credentials to another host.
+
+    Check the connection's host and cluster.
+    """
 
 
 class LightspeedRateLimitError(LightspeedAPIError):
-    """429, again and again: other programs use the same key at the same time.
+    """429, also after 10 waits: other programs use the same key at the same time.
 
     Give the task a key of its own, or lower ``calls_per_second`` in the connections of all that share it.
     """
 
 
 class LightspeedServerError(LightspeedAPIError):
-    """5xx, again and again: the shop is down or overloaded. Airflow's retry tries again."""
+    """5xx, also after retries: the shop is down or overloaded. Let Airflow retry later."""
 
 
 class LightspeedQuotaExhaustedError(LightspeedError):
-    """The quota is used up for longer than the caller wants to sleep.
+    """The quota is used up for longer than ``max_wait``.
 
-    Operators with ``deferrable=True`` resume by themselves then. Without it, give the task fewer tickets, a higher
-    ``max_wait`` in the connection, or Airflow retries.
+    Set ``deferrable=True`` on exports: they resume when the quota is back. Otherwise set a higher ``max_wait`` in the
+    connection, or Airflow retries.
 
     :param until: the instant (with a zone) at which calls are possible again.
     :param sent: whether the shop may have run an earlier attempt of the same call.
@@ -166,7 +173,7 @@ class LightspeedQuotaExhaustedError(LightspeedError):
 
 
 class LightspeedTooLateError(LightspeedError):
-    """A call was not sent (again), since the time in which its caller wanted it sent had passed.
+    """A call was not sent, or not sent again, because its time limit had passed. Let Airflow retry.
 
     :param sent: whether the shop may have run an earlier attempt of it.
     """
@@ -177,9 +184,9 @@ class LightspeedTooLateError(LightspeedError):
 
 
 class LightspeedIncompleteListError(LightspeedError):
-    """It could not be established that a list was read completely.
+    """A list cannot be proven complete: the shop's responses contradict each other. Nothing was published.
 
-    The shop's responses contradict each other; nothing was published. If a retry does not help, run the probe.
+    Let Airflow retry. If the error stays, run the probe and attach its report to an issue.
 
     :param seen: how many tickets (or messages of one) were read.
     :param expected: how many the shop said there are, if it said so.
@@ -194,8 +201,8 @@ class LightspeedIncompleteListError(LightspeedError):
 
 
 class LightspeedUnknownOutcomeError(LightspeedError):
-    """A POST was sent and its response was lost, or is no proof: what it should create may or may not exist now.
+    """The response to a POST was lost: the new ticket or message may or may not exist.
 
-    It is not repeated, since the API has no idempotency key and a second ticket or message would
-    reach a customer. Look in the shop before you run the task again.
+    The provider does not send it again, since a second ticket or message would reach a customer. Check the shop
+    before you run the task again.
     """

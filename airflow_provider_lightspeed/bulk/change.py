@@ -44,6 +44,9 @@ class Files(Protocol):
     def write(self, uri: str, data: bytes) -> None:
         """Write an object, instead of what is there."""
 
+    def check_writable(self, uri: str) -> None:
+        """Prove that an object can be written, without writing it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class BulkChange:
@@ -104,6 +107,14 @@ class BulkChange:
             return None
         return job
 
+    def check_receipt(self) -> None:
+        """Prove that the receipt can be written, before any call to the shop.
+
+        :raises LightspeedConfigurationError: if the store refuses it, naming the argument to set.
+        """
+        if self.receipt_uri:
+            self.files.check_writable(self.receipt_uri)
+
     def run(
         self, client: LightspeedClient, job: Job, save: Callable[[], None]
     ) -> LightspeedQuotaExhaustedError | None:
@@ -148,7 +159,7 @@ class BulkChange:
                 record_last_changes(client, job)
         job.planned = True
         save()
-        # Also proves that the receipt can be written, before anything is changed.
+        # The store may refuse it by now; nothing is changed then.
         self.write_receipt(job)
 
     def _apply(self, client: LightspeedClient, job: Job, save: Callable[[], None]) -> None:

@@ -56,12 +56,12 @@ class ParquetChanges:
     content_type = "application/vnd.apache.parquet"
 
     def __init__(self, columns: Columns) -> None:
-        import pyarrow as pa
-
+        from airflow_provider_lightspeed.formats.arrow import prepare_arrow
         from airflow_provider_lightspeed.formats.parquet import arrow_type
 
-        # Arrow would keep what it frees for itself, and a worker has other tasks.
-        pa.set_memory_pool(pa.system_memory_pool())
+        prepare_arrow()
+        import pyarrow as pa
+
         instant = pa.timestamp("us", tz="UTC")
         changed = [("_seq", pa.int64()), ("_changed_after", instant), ("_changed_by", instant)]
         fields = [(column.name, arrow_type(column)) for column in columns.all]

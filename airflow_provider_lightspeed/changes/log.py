@@ -25,8 +25,8 @@ from airflow_provider_lightspeed.changes.store import (
     Stored,
 )
 from airflow_provider_lightspeed.exceptions import LightspeedStorageError, LightspeedTaskFailed
-from airflow_provider_lightspeed.s3.client import error_code, is_permanent
-from airflow_provider_lightspeed.s3.target import NOT_ABOUT_ARGUMENTS
+from airflow_provider_lightspeed.s3.client import s3_exceptions
+from airflow_provider_lightspeed.s3.preflight import naming_the_argument
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,10 @@ _STATUS, _STATE, _PROBE = "status.json", "_state/known", "_state/conditions"
 
 
 class LightspeedChangesLostError(LightspeedTaskFailed):
-    """Files of a log of changes are missing: what comes after them cannot be told."""
+    """Change files are missing, so later changes cannot be read in order. Retention may have removed them.
+
+    Load ``current`` again, and continue after the ``seq`` in its metadata.
+    """
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -216,9 +219,11 @@ class ChangeLog:
         :raises LightspeedConfigurationError: if it refuses them for an argument, which is named.
         :raises LightspeedTaskFailed: if it knows no conditions.
         """
-        from botocore.exceptions import ClientError
 
-        try:
+        def remedy() -> str:
+            return self._store.remedy(f"{_PROBE}-again")
+
+        with naming_the_argument(f"write below {self.address}", remedy, "No ticket was fetched"):
             self._check_conditions()
             for _ in range(_ATTEMPTS):
                 if self._store.get(_PROBE) is not None:
@@ -229,16 +234,6 @@ class ChangeLog:
                 f"{self._store.uri(_PROBE)} was written and can't be read: give the AWS connection the right to get "
                 "objects. No ticket was fetched"
             )
-        except ClientError as error:
-            code = error_code(error)
-            if not is_permanent(error) or code in NOT_ABOUT_ARGUMENTS:
-                raise
-            if not (remedy := self._store.remedy(f"{_PROBE}-again")):
-                raise
-            raise LightspeedConfigurationError(
-                f"S3 refuses to write below {self.address} ({code} at {error.operation_name}): {remedy}. No "
-                "ticket was fetched"
-            ) from error
 
     def _check_conditions(self) -> None:
         held: list[str] = []
@@ -346,8 +341,6 @@ class ChangeLog:
 
     def append(self, commit: Commit, rows: Iterator[Row]) -> bool:
         """Commit a change file; return False if another run has committed one with this number."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
         name = self.name(commit.seq)
         if commit.seq > 1 and not self.has(commit.seq - 1):
             # So this number may have been used, too.
@@ -369,7 +362,7 @@ class ChangeLog:
                     if there is None and attempt + 1 < _ATTEMPTS:
                         continue  # another write was under way, and came to nothing
                     return there is not None and there.metadata.get("observation") == commit.observation
-                except (BotoCoreError, ClientError):
+                except s3_exceptions():
                     # The response may be lost, and the file there.
                     there = self._store.find(name)
                     if there is None or there.metadata.get("observation") != commit.observation:

@@ -75,7 +75,10 @@ _KEPT_OF_GONE = (
 
 
 class LightspeedTooManyChangesError(LightspeedTaskFailed):
-    """More tickets are gone or changed than may be without a person's consent. Nothing is committed."""
+    """More tickets are deleted or changed than ``max_deleted`` or ``max_updated`` allows. Nothing was committed.
+
+    Check the shop. If the change is real, run once with the argument that the message names.
+    """
 
 
 class Client(Protocol):

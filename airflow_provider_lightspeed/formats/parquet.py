@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_lightspeed.formats.arrow import prepare_arrow
 from airflow_provider_lightspeed.formats.base import Format, Layout
 from airflow_provider_lightspeed.formats.columns import Column, Columns
 
@@ -28,13 +29,13 @@ class Parquet(Format):
     def __init__(self, layout: Layout) -> None:
         super().__init__(layout)
         try:
-            import pyarrow as pa
+            prepare_arrow()
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(
                 "file_format 'parquet' needs pyarrow: pip install 'airflow-provider-lightspeed[parquet]'"
             ) from error
-        # Arrow would keep what it frees for itself, and a worker has other tasks.
-        pa.set_memory_pool(pa.system_memory_pool())
+        import pyarrow as pa
+
         self._columns = Columns(layout)
         self._schema = pa.schema([(column.name, arrow_type(column)) for column in self._columns.all])
 

@@ -27,7 +27,8 @@ from airflow_provider_lightspeed.exceptions import (
     fail_without_retry,
 )
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
-from airflow_provider_lightspeed.s3.client import S3Objects, WriteOptions, parse_s3_uri
+from airflow_provider_lightspeed.s3.client import WriteOptions, parse_s3_uri
+from airflow_provider_lightspeed.s3.objects import S3Objects
 
 if TYPE_CHECKING:
     from airflow_provider_lightspeed._airflow import Context
@@ -126,7 +127,7 @@ class BulkTicketsOperator(BaseOperator):
         change, client = self._change(), self._connect()
         checkpoint = self._checkpoint(context, change)
         job = change.start(checkpoint.load(), client.settings.shop)
-        return self._run(context, change, job, client, checkpoint)
+        return self._run(context, change, job, client, checkpoint, is_new_try=True)
 
     @fail_without_retry()
     def execute_complete(
@@ -155,7 +156,14 @@ class BulkTicketsOperator(BaseOperator):
         return client
 
     def _run(
-        self, context: Context, change: BulkChange, job: Job, client: LightspeedClient, checkpoint: Checkpoint
+        self,
+        context: Context,
+        change: BulkChange,
+        job: Job,
+        client: LightspeedClient,
+        checkpoint: Checkpoint,
+        *,
+        is_new_try: bool = False,
     ) -> dict[str, Any]:
         earlier_calls = job.calls
 
@@ -164,6 +172,8 @@ class BulkTicketsOperator(BaseOperator):
             checkpoint.save(job.to_checkpoint())
 
         try:
+            if is_new_try:
+                change.check_receipt()
             wait = change.run(client, job, save)
             save()
             change.write_receipt(job)

@@ -65,7 +65,7 @@ A local Lightspeed eCom shop with {len(sandbox.shop):,} tickets. Ctrl-C ends it;
 address   {sandbox.url}
 key       {sandbox.key}
 secret    {sandbox.secret}
-clusters  {sandbox.url}/us1/en/…  {sandbox.url}/eu1/en/…  (and with no cluster: {sandbox.url}/en/…)
+API       {sandbox.url}/en/tickets.json (or /us1/en/… and /eu1/en/…, as on a cluster)
 control   {sandbox.url}/_sandbox/state
 
 Try it:

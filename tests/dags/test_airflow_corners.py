@@ -30,7 +30,7 @@ RECEIPT = "s3://corners/receipts/{{ dag.dag_id }}.jsonl"
 with DAG("bulk_out_of_time"):
     CloseTicketsOperator(
         task_id="close", ticket_ids=IDS, receipt_s3_key=RECEIPT, max_share=1.0, lightspeed_conn_id="slow",
-        execution_timeout=timedelta(seconds=8),
+        execution_timeout=timedelta(seconds=30),
     )
 
 with DAG("undo"):
@@ -91,7 +91,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory, shop: Sandbox, s3: S3Serve
         dags=directory / "dags",
         connections={
             "lightspeed_default": json.dumps(connection),
-            "slow": json.dumps({**connection, "extra": {"calls_per_second": 4}}),
+            "slow": json.dumps({**connection, "extra": {"calls_per_second": 1}}),
             "aws_default": s3.airflow_connection(),
         },
         settings={

@@ -38,7 +38,7 @@ from airflow_provider_lightspeed.transfers.ticket_changes_to_s3 import (
 from airflow_provider_lightspeed.transfers.tickets_to_s3 import LightspeedTicketsToS3Operator
 
 with DAG("wait"):
-    NewTicketSensor(task_id="wait", mode="reschedule", poke_interval=0.5, timeout=15)
+    NewTicketSensor(task_id="wait", mode="reschedule", poke_interval=0.5, timeout=3_600)
 
 with DAG("wait_in_vain"):
     NewTicketSensor(task_id="wait", mode="poke", poke_interval=0.2, timeout=0.5)

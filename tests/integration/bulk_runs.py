@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow_provider_lightspeed._airflow import TaskDeferred
 from airflow_provider_lightspeed.operators.bulk import BulkTicketsOperator
-from airflow_provider_lightspeed.s3.client import S3Objects
+from airflow_provider_lightspeed.s3.objects import S3Objects
 from tests.plain_json import plain_json
 
 

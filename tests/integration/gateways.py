@@ -35,13 +35,21 @@ def gateway(sandbox: Sandbox, answer: Callable[[str, str], bytes | None]) -> Gen
         yield address
 
 
+#: For a method, a path, headers and a body, the headers with which a call is passed on.
+Onward = Callable[[str, str, Mapping[str, str], bytes], Mapping[str, str]]
+
+
 @contextmanager
 def proxy(
-    address: str, rule: Callable[[str, str, Mapping[str, str]], tuple[int, bytes] | None]
+    address: str,
+    rule: Callable[[str, str, Mapping[str, str]], tuple[int, bytes] | None],
+    onward_headers: Onward = lambda _method, _path, headers, _body: headers,
+    instead: Callable[[str, str], tuple[int, bytes] | None] = lambda _method, _path: None,
 ) -> Generator[str]:
     """Yield the address of a proxy before a server.
 
     :param rule: for a method, a path and headers, the status and body to answer; None to pass the call on.
+    :param instead: for a method and a path, what to answer in place of what the server has answered; None for that.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -52,13 +60,15 @@ def proxy(
             answered, headers = rule(self.command, self.path, self.headers), {}
             if answered is None:
                 onward = http.client.HTTPConnection(address.removeprefix("http://"))
-                onward.request(self.command, self.path, body, dict(self.headers))
+                sent = onward_headers(self.command, self.path, self.headers, body)
+                onward.request(self.command, self.path, body, dict(sent))
                 response = onward.getresponse()
                 answered = response.status, response.read()
                 headers = {name: value for name, value in response.getheaders() if name not in _HOP}
                 if self.command != "HEAD":
                     headers.pop("Content-Length", None)
                 onward.close()
+                answered = instead(self.command, self.path) or answered
             status, content = answered
             self.send_response(status)
             for name, value in headers.items():

@@ -196,7 +196,8 @@ def test_faults_and_wrong_credentials_are_outlived(
         wrong = {**json.loads(sandbox.airflow_connection()), "password": "not-the-secret-at-all"}
         monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", json.dumps(wrong))
         sandbox.inject(Fault("500"))  # after a failure, the connection is looked up again
-        await asyncio.sleep(4 * _INTERVAL)
+        while 401 not in {call.status for call in sandbox.calls}:
+            await asyncio.sleep(0.01)
         new += sandbox.add_tickets(1)
         await triggerer.is_quiet()
         monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", sandbox.airflow_connection())
@@ -292,6 +293,26 @@ def test_the_cursor_of_early_versions_is_taken_over(sandbox: Sandbox) -> None:
     asyncio.run(story())
 
 
+def test_a_key_that_is_rotated_soon_after_a_cursor_was_taken_over(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        store = _Store()
+        store.state["lightspeed_max_id"] = max(sandbox.shop.ids())
+        first = _Triggerer(_trigger(store))
+        while not convert(store.state.get("lightspeed_cursor", {"since_id": 0}), Cursor).shop:
+            await asyncio.sleep(0.01)
+        await first.stop()
+        new = sandbox.add_tickets(2)
+        monkeypatch.setattr("airflow_provider_lightspeed.api.settings.ClientSettings.shop", "another key")
+        second = _Triggerer(_trigger(store))
+        await second.has(2)
+        await second.stop()
+        assert second.ticket_ids == new
+
+    asyncio.run(story())
+
+
 def test_an_unreadable_cursor_is_named_and_may_be_mended(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -317,8 +338,8 @@ def test_many_watchers_share_one_look(sandbox: Sandbox) -> None:
         triggerer = _Triggerer(
             *(_trigger(store, name=f"shop_{number}") for number, store in enumerate(stores))
         )
-        await _first_look(sandbox)
-        await asyncio.sleep(2 * _INTERVAL)
+        while not all(store.state for store in stores):
+            await asyncio.sleep(0.01)
         sandbox.reset_calls()
         new = sandbox.add_tickets(3)
         await triggerer.has(200 * 3)

@@ -14,7 +14,7 @@ from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.bulk import refresh
 from airflow_provider_lightspeed.exceptions import LightspeedStorageError, LightspeedTaskFailed
 from airflow_provider_lightspeed.operators.tickets import CloseTicketsOperator, UpdateTicketsOperator
-from airflow_provider_lightspeed.s3.client import S3Objects
+from airflow_provider_lightspeed.s3.objects import S3Objects
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Sandbox, ShopConfig
 from tests.integration.bulk_runs import Store, Xcom, run
 
@@ -102,6 +102,7 @@ def places(monkeypatch: pytest.MonkeyPatch, shop: Sandbox) -> Places:
 
     monkeypatch.setattr(LightspeedClient, "call", call)
     monkeypatch.setattr(S3Objects, "write", write)
+    monkeypatch.setattr(S3Objects, "check_writable", lambda *_: None)
     monkeypatch.setattr(S3Objects, "read", lambda _, uri: objects[uri])
     return made
 

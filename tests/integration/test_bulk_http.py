@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
 
 from airflow_provider_lightspeed._airflow import TaskDeferred
 from airflow_provider_lightspeed.api import retry
+from airflow_provider_lightspeed.api.client import LightspeedClient
+from airflow_provider_lightspeed.api.tickets import Request
+from airflow_provider_lightspeed.bulk.cancellation import CancelToken
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, LightspeedTicketsFailed
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.operators.tickets import (
@@ -22,6 +26,7 @@ from airflow_provider_lightspeed.operators.tickets import (
     ReplyToTicketOperator,
     UpdateTicketsOperator,
 )
+from airflow_provider_lightspeed.s3.objects import S3Objects
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Fault, Sandbox, ShopConfig, email_of
 from demo.s3_server import S3Server
 from tests.integration.bulk_runs import Store, lines, run
@@ -45,6 +50,18 @@ def behind(monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox, url: str) -> None:
 
 def puts(sandbox: Sandbox) -> list[str]:
     return [call.path for call in sandbox.calls if call.method == "PUT"]
+
+
+def at_put(monkeypatch: pytest.MonkeyPatch, number: int, action: Callable[[], None]) -> None:
+    """Do something just before the client sends its PUT of this number."""
+    call, count = LightspeedClient.call, itertools.count(1)
+
+    def counted(client: LightspeedClient, request: Request[Any], **options: Any) -> Any:
+        if request.method == "PUT" and next(count) == number:
+            action()
+        return call(client, request, **options)
+
+    monkeypatch.setattr(LightspeedClient, "call", counted)
 
 
 # Criteria and caps
@@ -191,23 +208,19 @@ def test_changed_after_the_plan_is_left_alone(sandbox: Sandbox, s3_bucket: str, 
     assert close(ticket_ids=receipt, if_changed="overwrite")["closed"] == [ids[2]]
 
 
-def test_changed_while_a_long_list_of_ids_waits(sandbox: Sandbox) -> None:
+def test_changed_while_a_long_list_of_ids_waits(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = [n for n, ticket in sandbox.shop.tickets().items() if not ticket["isClosed"]]
     ids += sandbox.add_tickets(150, isClosed=False)
     wrote: list[int] = []
 
     def customers_write() -> None:
-        while not puts(sandbox):
-            time.sleep(0.01)
         # The list is newest first, and these have a while to wait.
         wrote.extend(ids[:5])
         for number in wrote:
             sandbox.add_message(number, "I found it")
 
-    customers = threading.Thread(target=customers_write)
-    customers.start()
+    at_put(monkeypatch, 1, customers_write)
     outcome = close(ticket_ids=ids)
-    customers.join()
     assert outcome["changed"] == wrote
     assert outcome["closed"] == ids[5:]
     assert outcome["calls"] <= len(ids) - 5 + 15
@@ -219,15 +232,16 @@ def test_no_call_is_sent_that_has_waited_for_long(sandbox: Sandbox, monkeypatch:
     # The shop is busy for a while, in which a customer writes. Bare ids are planned as they are seen first.
     sandbox.inject(Fault("429", method="PUT", path=str(ids[1]), retry_after="3"))
 
-    def customer_writes() -> None:
-        while not any(call.fault == "429" for call in sandbox.calls):
-            time.sleep(0.01)
-        sandbox.add_message(ids[1], "I found it")
+    sleep, wrote = CancelToken.sleep, []
 
-    customer = threading.Thread(target=customer_writes)
-    customer.start()
+    def customer_writes(token: CancelToken, seconds: float) -> None:
+        if not wrote and any(call.fault == "429" for call in sandbox.calls):
+            wrote.append(sandbox.add_message(ids[1], "I found it"))
+        sleep(token, seconds)
+
+    monkeypatch.setattr(CancelToken, "sleep", customer_writes)
     outcome = close(ticket_ids=ids)
-    customer.join()
+    assert wrote
     assert (outcome["changed"], outcome["closed"]) == ([ids[1]], [ids[0], ids[2]])
 
 
@@ -248,6 +262,40 @@ def test_what_others_do_while_it_is_deferred_is_not_counted_as_ours(monkeypatch:
         outcome = operator.execute_complete({}, None, **json.loads(json.dumps(deferred.value.kwargs)))
         assert set(outcome["already"]) == set(theirs)
         assert set(outcome["closed"]) == set(ids) - set(theirs)
+
+
+def test_whether_a_receipt_can_be_written_is_found_out_once_a_try(
+    s3_bucket: str, aws: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks: list[int] = []
+    check = S3Objects.check_writable
+
+    def counted(files: S3Objects, uri: str) -> None:
+        checks.append(sandbox.count_calls())
+        check(files, uri)
+
+    monkeypatch.setattr(S3Objects, "check_writable", counted)
+    quota: dict[str, Any] = {"limits": (12, 10**6, 10**6), "window_seconds": (3600.0, 36000.0, 86400.0)}
+    with Sandbox(ShopConfig(tickets=0, end=END, burst_limit=0, **quota)) as sandbox:
+        connection = {**json.loads(sandbox.airflow_connection()), "extra": {"max_wait": 0}}
+        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", json.dumps(connection))
+        ids = sandbox.add_tickets(30, isClosed=False)
+        operator = CloseTicketsOperator(
+            task_id="close", ticket_ids=ids, receipt_s3_key=f"s3://{s3_bucket}/r/r.jsonl"
+        )
+        go_on: Callable[[Any], dict[str, Any]] = operator.execute
+        windows = 0
+        while True:
+            windows += 1
+            try:
+                assert go_on({})["closed"] == ids
+                break
+            except TaskDeferred as deferred:
+                go_on = partial(operator.execute_complete, event=None, **deferred.kwargs or {})
+                sandbox.backend.reset_quota()
+        assert windows > 2
+        assert checks == [0]
+        assert len(lines(f"s3://{s3_bucket}/r/r.jsonl")) == 30
 
 
 def test_warn(sandbox: Sandbox) -> None:
@@ -315,17 +363,14 @@ def test_a_retry_takes_only_what_is_left(sandbox: Sandbox) -> None:
     assert not store
 
 
-def test_stopped_in_the_middle_with_the_receipt(sandbox: Sandbox, s3_bucket: str, aws: None) -> None:
+def test_stopped_in_the_middle_with_the_receipt(
+    sandbox: Sandbox, s3_bucket: str, aws: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ids = [n for n, ticket in sandbox.shop.tickets().items() if not ticket["isClosed"]][:200]
     receipt = f"s3://{s3_bucket}/stopped.jsonl"
     operator = CloseTicketsOperator(task_id="close", ticket_ids=ids, receipt_s3_key=receipt)
 
-    def kill() -> None:
-        while sandbox.count_calls(method="PUT") < 10:
-            time.sleep(0.01)
-        operator.on_kill()
-
-    threading.Thread(target=kill, daemon=True).start()
+    at_put(monkeypatch, 10, operator.on_kill)
     with pytest.raises(Exception, match="asked to stop"):
         run(operator)
     told = lines(receipt)

@@ -13,7 +13,7 @@ import pytest
 from airflow_provider_lightspeed.api.client import LightspeedClient
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed
 from airflow_provider_lightspeed.operators.tickets import CloseTicketsOperator, UpdateTicketsOperator
-from airflow_provider_lightspeed.s3.client import S3Objects
+from airflow_provider_lightspeed.s3.objects import S3Objects
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Sandbox, ShopConfig
 from tests.integration.bulk_runs import Store, run
 
@@ -98,6 +98,7 @@ def test_a_killed_tries_own_change_is_not_somebody_elses(
 def test_a_put_answered_without_the_ticket(monkeypatch: pytest.MonkeyPatch) -> None:
     objects: dict[str, bytes] = {}
     monkeypatch.setattr(S3Objects, "write", lambda _, uri, data: objects.update({uri: data}))
+    monkeypatch.setattr(S3Objects, "check_writable", lambda *_: None)
     monkeypatch.setattr(S3Objects, "read", lambda _, uri: objects[uri])
     receipt = "s3://bucket/receipt.jsonl"
     with Sandbox(ShopConfig(tickets=0, limits=NO_LIMITS, put_204=True)) as shop:
@@ -180,10 +181,14 @@ def test_a_receipt_is_written_as_the_bucket_demands(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any], expected: dict[str, str]
 ) -> None:
     written: list[dict[str, Any]] = []
-    client = SimpleNamespace(put_object=lambda **options: written.append(options))
-    monkeypatch.setattr("airflow_provider_lightspeed.s3.client.connect", lambda _: client)
+    client = SimpleNamespace(
+        put_object=lambda **options: written.append(options), delete_object=lambda **_: None
+    )
+    monkeypatch.setattr("airflow_provider_lightspeed.s3.objects.connect", lambda _: client)
     ids = sandbox.add_tickets(1, createdAt=_OLD, isClosed=False)
     run(CloseTicketsOperator(task_id="close", ticket_ids=ids, receipt_s3_key="s3://bucket/key", **arguments))
-    # With the plan, and at the end.
-    names = {"ServerSideEncryption", "SSEKMSKeyId", "ACL"}
-    assert [{key: options[key] for key in names & options.keys()} for options in written] == [expected] * 2
+    # Before the first call, with the plan, and at the end.
+    assert [options["Key"] for options in written] == ["_staging/probe.jsonl", "key", "key"]
+    names = {"ServerSideEncryption", "SSEKMSKeyId", "ACL", "ContentType"}
+    expected |= {"ContentType": "application/x-ndjson"}
+    assert [{key: options[key] for key in names & options.keys()} for options in written] == [expected] * 3

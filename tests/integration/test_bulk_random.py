@@ -30,7 +30,7 @@ from airflow_provider_lightspeed.operators.tickets import (
     DeleteTicketsOperator,
     UpdateTicketsOperator,
 )
-from airflow_provider_lightspeed.s3.client import S3Objects
+from airflow_provider_lightspeed.s3.objects import S3Objects
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Change, Churn, Fault, Sandbox, ShopConfig, email_of
 from chaos.calls import repeated_writes
 from tests.drawing import drawn

@@ -15,7 +15,7 @@ import time
 import traceback
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -62,7 +62,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def settings(sandbox: Sandbox, url: str = "", **options: Any) -> ClientSettings:
     return ClientSettings(
-        url or sandbox.url, sandbox.key, sandbox.secret, **{"calls_per_second": 0, "timeout": 10, **options}
+        url or sandbox.url, sandbox.key, sandbox.secret, **{"calls_per_second": 0, "timeout": 120, **options}
     )
 
 
@@ -286,9 +286,23 @@ def trouble(test: str, sandbox: Sandbox, times: int, tls: ssl.SSLContext) -> Gen
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("row", table(), ids=lambda row: f"{row.test}-{row.call}")
 def test_a_row(row: Row, kind: str, shop: Sandbox, self_signed: ssl.SSLContext) -> None:
-    given: dict[str, Any] = {"max_body": 100_000}
-    if row.test.startswith("slow"):
-        given["timeout"] = 0.2
+    if not row.test.startswith("slow"):
+        check_row(row, row.test, 120, kind, shop, self_signed)
+        return
+    # A busy machine may be late with good responses too. It gets more time then.
+    for timeout in (0.2, 2, 20):
+        try:
+            check_row(row, f"slow delay={3 * timeout}", timeout, kind, shop, self_signed)
+            break
+        except AssertionError:
+            if timeout == 20:
+                raise
+
+
+def check_row(
+    row: Row, test: str, timeout: float, kind: str, shop: Sandbox, self_signed: ssl.SSLContext
+) -> None:
+    given: dict[str, Any] = {"max_body": 100_000, "timeout": timeout}
     patient = row.expected in {"tries again", "waits"}
     for times in (1, 0):
         if (times == 0 and not patient) or (times == 1 and row.test == "unreachable"):
@@ -296,7 +310,7 @@ def test_a_row(row: Row, kind: str, shop: Sandbox, self_signed: ssl.SSLContext) 
         request = request_for(row.call, shop)
         shop.reset()
         before = len(shop.shop)
-        with trouble(row.test, shop, times, self_signed) as url:
+        with trouble(test, shop, times, self_signed) as url:
             outcome, calls = made(kind, settings(shop, url, **given), request)
         if not row.test.startswith(("reply", "un")):
             assert shop.count_calls() == calls
@@ -333,9 +347,13 @@ def shop_tickets(sandbox: Sandbox) -> list[dict[str, Any]]:
 # The quota
 
 
-def in_threads(client: LightspeedClient, calls: int) -> list[Any]:
+def in_threads(client: LightspeedClient, calls: int, clock: Clock | None = None) -> list[Any]:
+    def call(_: int) -> Any:
+        with clock.thread() if clock else nullcontext():
+            return client.call(list_tickets(limit=1))
+
     with ThreadPoolExecutor(8) as threads:
-        return list(threads.map(lambda _: client.call(list_tickets(limit=1)), range(calls)))
+        return list(threads.map(call, range(calls)))
 
 
 def refused(sandbox: Sandbox) -> int:
@@ -363,17 +381,46 @@ def test_threads_never_call_more_often_than_a_second_allows() -> None:
 
 
 class Clock:
-    """The time of both shop and client, which goes on while the client waits, and only then."""
+    """The time of both shop and client. It moves only while all threads sleep, to the moment when the first wakes up.
+
+    So it does not matter how long a call really takes: no thread sees time pass while another's call is under way.
+    """
 
     def __init__(self) -> None:
         # The beginning of a window. Not long ago, for the header that names an instant.
         self.now = time.time() // 3600 * 3600
+        self._moved = threading.Condition()
+        self._threads = 0
+        self._wake_at: list[float] = []
 
     def __call__(self) -> float:
         return self.now
 
+    @contextmanager
+    def thread(self) -> Generator[None]:
+        """Be one of the threads that time waits for."""
+        with self._moved:
+            self._threads += 1
+        try:
+            yield
+        finally:
+            with self._moved:
+                self._threads -= 1
+                self._move()
+
     def sleep(self, seconds: float) -> None:
-        self.now += seconds
+        with self._moved:
+            until = self.now + seconds
+            self._wake_at.append(until)
+            self._move()
+            self._moved.wait_for(lambda: self.now >= until)
+            self._wake_at.remove(until)
+
+    def _move(self) -> None:
+        asleep = [until for until in self._wake_at if until > self.now]
+        if asleep and len(asleep) >= self._threads:
+            self.now = min(asleep)
+            self._moved.notify_all()
 
 
 @pytest.mark.usefixtures("quick")
@@ -393,7 +440,7 @@ def test_another_program_on_the_key_is_survived(retry_after: Any, negative: bool
         client.sleep = clock.sleep
         client.call(list_tickets(limit=1))
         sandbox.use_quota(8)
-        assert len(in_threads(client, 10)) == 10
+        assert len(in_threads(client, 10, clock)) == 10
         assert 1 <= refused(sandbox) <= 24  # at most those under way, and those that came back a moment early
 
 
@@ -409,16 +456,18 @@ def test_the_limit_of_calls_a_second_is_survived_though_the_triple_says_plenty_i
 
 
 def test_a_long_wait_is_an_error_that_says_until_when() -> None:
-    with Sandbox(ShopConfig(tickets=5, limits=(3, 1000, 1000))) as sandbox:
-        client = LightspeedClient(settings(sandbox, max_wait=0))
+    clock = Clock()
+    with Sandbox(ShopConfig(tickets=5, limits=(3, 1000, 1000)), clock=clock) as sandbox:
+        client = LightspeedClient(settings(sandbox, max_wait=0), clock=clock)
         for _ in range(3):
             client.call(list_tickets(limit=1))
+        asked = datetime.now(UTC)
         with pytest.raises(
             errors.LightspeedQuotaExhaustedError, match="the quota of 5 minutes is used up"
         ) as raised:
             client.call(list_tickets(limit=1))
-        reset = sandbox.backend.quota.windows()[0].reset
-        assert abs((raised.value.until - datetime.now(UTC)).total_seconds() - reset) < 2
+        reset = timedelta(seconds=sandbox.backend.quota.windows()[0].reset)
+        assert asked + reset <= raised.value.until <= datetime.now(UTC) + reset
         assert len(sandbox.calls) == 3
 
 
@@ -706,13 +755,13 @@ def under_way(client: Any) -> int:
 
 def test_a_cancelled_call_is_under_way_no_more(shop: Sandbox) -> None:
     shop.reset()
-    shop.inject(Fault("slow", delay=1.0, times=0))
+    shop.inject(Fault("slow", delay=600, times=0))
 
     async def cancel() -> None:
-        async with AsyncLightspeedClient(settings(shop)) as client:
+        async with AsyncLightspeedClient(settings(shop, timeout=600)) as client:
             call = asyncio.create_task(client.call(list_tickets(limit=1)))
-            await asyncio.sleep(0.1)
-            assert under_way(client) == 1
+            while not under_way(client):
+                await asyncio.sleep(0.01)
             call.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await call

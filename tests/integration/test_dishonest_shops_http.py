@@ -26,7 +26,7 @@ def shop(**options: Any) -> Sandbox:
 
 def call(sandbox: Sandbox, method: str, path: str, body: object = None) -> requests.Response:
     auth = (sandbox.key, sandbox.secret)
-    return requests.request(method, f"{sandbox.url}/en/{path}", auth=auth, json=body, timeout=10)
+    return requests.request(method, f"{sandbox.url}/en/{path}", auth=auth, json=body, timeout=120)
 
 
 def ids(sandbox: Sandbox, query: str = "limit=250") -> list[int]:
@@ -277,7 +277,7 @@ def test_an_interim_response_comes_first_on_the_same_connection() -> None:
             "Connection: close\r\n\r\n"
         )
         port = int(sandbox.url.rpartition(":")[2])
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=120) as connection:
             connection.sendall(request.encode())
             answer = b""
             while chunk := connection.recv(65_536):

@@ -7,14 +7,22 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed
-from airflow_provider_lightspeed.operators.tickets import UpdateTicketsOperator
+from airflow_provider_lightspeed.operators.bulk import BulkTicketsOperator
+from airflow_provider_lightspeed.operators.tickets import (
+    CloseTicketsOperator,
+    DeleteTicketsOperator,
+    UpdateTicketsOperator,
+)
 from airflow_provider_lightspeed.sandbox import Sandbox
 from airflow_provider_lightspeed.transfers import export as export_module
 from demo.s3_server import S3Server
 from tests.integration.exporting import export, keys, new_task, read
-from tests.integration.gateways import proxy
+from tests.integration.gateways import Onward, proxy
 
 Rule = Callable[[str, str, Mapping[str, str]], tuple[int, bytes] | None]
 
@@ -49,8 +57,29 @@ def no_delete_objects(method: str, path: str, _: Mapping[str, str]) -> tuple[int
     return refusal(501, "NotImplemented") if method == "POST" and path.endswith("?delete") else None
 
 
+def no_writing(method: str, path: str, _: Mapping[str, str]) -> tuple[int, bytes] | None:
+    return refusal(403, "AccessDenied") if makes_an_object(method, path) else None
+
+
 def no_deleting(method: str, path: str, _: Mapping[str, str]) -> tuple[int, bytes] | None:
     return refusal(403, "AccessDenied") if method == "DELETE" and "uploadId" not in path else None
+
+
+def without_encryption(server: S3Server) -> Onward:
+    """Stand for a store that encrypts, which SeaweedFS does not: it gets the call without those headers."""
+
+    def sign(method: str, path: str, headers: Mapping[str, str], body: bytes) -> Mapping[str, str]:
+        signed = {"authorization", "x-amz-date", "x-amz-content-sha256", "host"}
+        kept = {
+            name: value
+            for name, value in headers.items()
+            if name.lower() not in signed and not name.lower().startswith("x-amz-server-side-encryption")
+        }
+        request = AWSRequest(method, server.endpoint + path, data=body, headers=kept)
+        S3SigV4Auth(Credentials(server.access_key, server.secret_key), "s3", server.region).add_auth(request)
+        return dict(request.headers.items())
+
+    return sign
 
 
 @pytest.fixture
@@ -90,6 +119,7 @@ REFUSED: list[tuple[Rule, dict[str, Any], str, dict[str, Any] | None]] = [
     [
         (no_conditional_writes, {}, r"NotImplemented at PutObject.*set `replace=True`", {"replace": True}),
         *REFUSED,
+        (asks_for_kms, {}, "AccessDenied.*set `kms_key_id`", {"kms_key_id": "key-1"}),
     ],
 )
 def test_what_the_store_refuses_fails_once_and_says_what_to_set(
@@ -105,7 +135,7 @@ def test_what_the_store_refuses_fails_once_and_says_what_to_set(
 ) -> None:
     monkeypatch.setattr(export_module, "_CALLS_AT_RISK", 1)  # so that parts are staged
     target = {"s3_bucket": s3_bucket, "s3_key": "a/t.jsonl.gz"}
-    with proxy(s3_server.endpoint, rule) as address:
+    with proxy(s3_server.endpoint, rule, without_encryption(s3_server)) as address:
         through(address)
         with pytest.raises(LightspeedTaskFailed, match=f"{says}.*No ticket was fetched"):
             export(new_task(), **target, **arguments)
@@ -132,50 +162,85 @@ def test_a_store_without_delete_objects(
     assert keys(s3_server, s3_bucket) == ["a/t.jsonl"]
 
 
+#: Bulk changes of a few tickets, by their ids and by criteria.
+BULK_CHANGES: list[Callable[[Sandbox], BulkTicketsOperator]] = [
+    lambda shop: UpdateTicketsOperator(task_id="bulk", ticket_ids=shop.shop.ids()[:3], memo="seen"),
+    lambda _: CloseTicketsOperator(task_id="bulk", created_before="2026-04-08T00:00:00+00:00", dry_run=True),
+    lambda _: DeleteTicketsOperator(
+        task_id="bulk", created_before="2026-04-08T00:00:00+00:00", max_tickets=600
+    ),
+]
+
+
+@pytest.mark.parametrize("make", BULK_CHANGES, ids=["update", "dry-run-close", "delete"])
 @pytest.mark.parametrize(
-    ("rule", "arguments", "says"),
+    ("rule", "arguments", "says", "remedy"),
     [
-        (no_conditional_writes, {}, None),
-        (no_delete_objects, {}, None),
-        (acls_disabled, {}, None),
-        (acls_disabled, {"acl_policy": "private"}, "ACLs are disabled on the bucket: leave `acl_policy` out"),
+        *REFUSED[:2],
+        (asks_for_kms, {}, "AccessDenied.*set `kms_key_id`", {"kms_key_id": "key-1"}),
         (
             asks_for_an_acl,
-            {},
-            "AccessDenied at PutObject.*may also ask for `acl_policy`, `encrypt` or `kms_key_id`",
+            {"encrypt": True},
+            "AccessDenied.*set `acl_policy='bucket-owner-full-control'`",
+            {"acl_policy": "bucket-owner-full-control", "encrypt": True},
         ),
-        (asks_for_an_acl, {"acl_policy": "bucket-owner-full-control"}, None),
-        (
-            asks_for_kms,
-            {},
-            "AccessDenied at PutObject.*may also ask for `acl_policy`, `encrypt` or `kms_key_id`",
-        ),
+        (no_writing, {}, r"AccessDenied at PutObject\): check the credentials and rights", None),
     ],
 )
-def test_a_receipt_is_written_or_nothing_is_changed(
+def test_a_refused_receipt_fails_once_before_the_first_call(
     sandbox: Sandbox,
     s3_server: S3Server,
     s3_bucket: str,
     through: Callable[[str], None],
     rule: Rule,
     arguments: dict[str, Any],
-    says: str | None,
+    says: str,
+    remedy: dict[str, Any] | None,
+    make: Callable[[Sandbox], BulkTicketsOperator],
+) -> None:
+    receipt = f"s3://{s3_bucket}/receipts/r.jsonl"
+
+    def run(arguments: dict[str, Any]) -> dict[str, Any]:
+        operator = make(sandbox)
+        for name, value in {"receipt_s3_key": receipt, **arguments}.items():
+            setattr(operator, name, value)
+        return operator.execute({})
+
+    s3_server.client().put_object(Bucket=s3_bucket, Key="receipts/r.jsonl", Body=b"of an earlier run")
+    with proxy(s3_server.endpoint, rule, without_encryption(s3_server)) as address:
+        through(address)
+        with pytest.raises(LightspeedTaskFailed, match=f"to write {receipt} .*{says}.*No API call was made"):
+            run(arguments)
+        assert not sandbox.calls
+        assert s3_server.client().get_object(Bucket=s3_bucket, Key="receipts/r.jsonl")["Body"].read() == (
+            b"of an earlier run"
+        )
+        if remedy is not None:
+            run(remedy)
+            assert sandbox.calls
+    assert keys(s3_server, s3_bucket) == ["receipts/r.jsonl"]
+
+
+def test_a_receipt_needs_no_condition_and_no_delete(
+    sandbox: Sandbox, s3_server: S3Server, s3_bucket: str, through: Callable[[str], None]
 ) -> None:
     some = sandbox.shop.ids()[:3]
-    receipt = f"s3://{s3_bucket}/receipts/r.jsonl"
-    with proxy(s3_server.endpoint, rule) as address:
-        through(address)
-        operator = UpdateTicketsOperator(
-            task_id="mark", ticket_ids=some, memo="seen", receipt_s3_key=receipt, **arguments
-        )
-        if says is None:
+    for rule, left in (
+        (no_conditional_writes, []),
+        (no_delete_objects, []),
+        (acls_disabled, []),
+        (no_deleting, ["receipts/_staging/probe.jsonl"]),
+    ):
+        with proxy(s3_server.endpoint, rule) as address:
+            through(address)
+            operator = UpdateTicketsOperator(
+                task_id="mark",
+                ticket_ids=some,
+                memo=rule.__name__,
+                receipt_s3_key=f"s3://{s3_bucket}/receipts/r.jsonl",
+            )
             assert operator.execute({})["updated"] == some
-            assert keys(s3_server, s3_bucket) == ["receipts/r.jsonl"]
-            return
-        with pytest.raises(LightspeedTaskFailed, match=says):
-            operator.execute({})
-    assert not [call for call in sandbox.calls if call.method != "GET"]
-    assert keys(s3_server, s3_bucket) == []
+        assert keys(s3_server, s3_bucket) == [*left, "receipts/r.jsonl"]
 
 
 @pytest.mark.parametrize("key", [" a/t.jsonl", "a/t.jsonl\n", "a/t.jsonl/", "a//t.jsonl", "/a/t.jsonl"])

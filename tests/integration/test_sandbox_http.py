@@ -36,7 +36,7 @@ def config(**options: Any) -> ShopConfig:
 
 def call(sandbox: Sandbox, method: str, path: str, **options: Any) -> requests.Response:
     options = {"auth": (sandbox.key, sandbox.secret), **options}
-    return requests.request(method, f"{sandbox.url}{path}", timeout=options.pop("timeout", 10), **options)
+    return requests.request(method, f"{sandbox.url}{path}", timeout=options.pop("timeout", 120), **options)
 
 
 @pytest.fixture
@@ -347,6 +347,8 @@ def test_answers_take_their_time_without_holding_up_others() -> None:
     with Sandbox(config(latency=0.1, faults=(Fault("slow", delay=30),))) as sandbox:
         with pytest.raises(requests.Timeout):
             call(sandbox, "GET", "/en/tickets.json", timeout=0.2)
+        while not sandbox.calls:  # on a busy machine the request arrives after we have given up
+            time.sleep(0.01)
         begin = time.monotonic()
         call(sandbox, "GET", "/en/tickets.json")
         assert time.monotonic() - begin >= 0.1
@@ -492,7 +494,7 @@ def test_the_command_says_how_to_reach_it_and_ends_cleanly(end: signal.Signals) 
         said = "".join(lines)
         curl = re.search(r"curl -u (\S+):(\S+) '(\S+)'", said)
         assert curl
-        statuses = [requests.get(curl[3], auth=(curl[1], curl[2]), timeout=5).status_code for _ in range(2)]
+        statuses = [requests.get(curl[3], auth=(curl[1], curl[2]), timeout=60).status_code for _ in range(2)]
         assert statuses == [503, 200]
         connection = json.loads(said[said.index("='") + 2 : said.rindex("'")])
         assert connection["conn_type"] == "lightspeed"

@@ -154,10 +154,12 @@ def cases(count: int) -> list[Case]:
 class Wire:
     """A server of raw bytes.
 
+    :param timeout: how many seconds a client waits for its response.
     :param posts: bodies of the POSTs that arrived.
     """
 
     case: Case
+    timeout: float = 60.0
     url: str = ""
     requests: int = 0
     posts: list[bytes] = field(default_factory=list)
@@ -230,9 +232,9 @@ def _response(status: int, body: bytes) -> bytes:
 
 
 @contextmanager
-def serving(case: Case) -> Generator[Wire, None, None]:
+def serving(case: Case, timeout: float = 60.0) -> Generator[Wire, None, None]:
     """Serve a case on a port of this machine."""
-    wire = Wire(case)
+    wire = Wire(case, timeout)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         wire.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
 
@@ -285,12 +287,16 @@ _LATE = 0.01
 NUMBERS = (11, 12, 13, 14, 15, 16)
 
 
-def settings(url: str) -> ClientSettings:
-    return ClientSettings(url, "key", "secret", timeout=0.15, calls_per_second=0)
+#: Seconds: some of the odd responses never end.
+_SOON = 0.15
+
+
+def settings(wire: Wire) -> ClientSettings:
+    return ClientSettings(wire.url, "key", "secret", timeout=wire.timeout, calls_per_second=0)
 
 
 def play_sync(wire: Wire) -> list[Any]:
-    with closing(LightspeedClient(settings(wire.url))) as client:
+    with closing(LightspeedClient(settings(wire))) as client:
         client.sleep = lambda _: None
         outcomes: list[Any] = []
         for index, number in enumerate(NUMBERS):
@@ -305,7 +311,7 @@ def play_sync(wire: Wire) -> list[Any]:
 
 
 async def play_async(wire: Wire) -> list[Any]:
-    async with AsyncLightspeedClient(settings(wire.url)) as client:
+    async with AsyncLightspeedClient(settings(wire)) as client:
         outcomes: list[Any] = []
         for index, number in enumerate(NUMBERS):
             method = wire.case.method if index == wire.case.place else "GET"
@@ -327,7 +333,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_response_goes_astray_and_no_post_arrives_twice(kind: str) -> None:
     for case in cases(CASES):
-        with serving(case) as wire:
+        with serving(case, _SOON) as wire:
             try:
                 if kind == "sync":
                     play_sync(wire)
@@ -364,19 +370,19 @@ def test_interim_responses_are_skipped(kind: str, before: str, method: str, late
 def test_the_outcome_of_a_post_is_unknown(kind: str, framing: str, status: int) -> None:
     call = _call_sync if kind == "sync" else _call_async
     case = Case("nothing", framing, status, "POST", 0, drop=True)
-    with serving(case) as wire, pytest.raises(LightspeedUnknownOutcomeError):
-        call(wire.url, request_of("POST", 11))
+    with serving(case, _SOON) as wire, pytest.raises(LightspeedUnknownOutcomeError):
+        call(wire, request_of("POST", 11))
     assert len(wire.posts) == 1
 
 
-def _call_sync(url: str, request: Request[Any]) -> Any:
-    with closing(LightspeedClient(settings(url))) as client:
+def _call_sync(wire: Wire, request: Request[Any]) -> Any:
+    with closing(LightspeedClient(settings(wire))) as client:
         return client.call(request)
 
 
-def _call_async(url: str, request: Request[Any]) -> Any:
+def _call_async(wire: Wire, request: Request[Any]) -> Any:
     async def call() -> Any:
-        async with AsyncLightspeedClient(settings(url)) as client:
+        async with AsyncLightspeedClient(settings(wire)) as client:
             return await client.call(request)
 
     return asyncio.run(call())

@@ -247,6 +247,7 @@ def test_every_mode_hands_the_same_tickets_over(story: Story) -> None:
     story.everywhere(lambda shop: shop.reset_calls())
     rescheduled, started = story.rescheduled(), time.monotonic()
     time.sleep(4 * INTERVAL)
+    wait_until(lambda: all(shop.calls for shop in story.shops.values()))
     calls = {mode: len(shop.calls) for mode, shop in story.shops.items()}
     rescheduled = story.rescheduled() - rescheduled
     most = (time.monotonic() - started) / INTERVAL + 1

@@ -21,6 +21,7 @@ from sqlglot import ErrorLevel, exp
 from sqlglot.errors import SqlglotError
 from sqlglot.tokens import TokenType
 
+from airflow_provider_lightspeed import exceptions
 from airflow_provider_lightspeed.formats import Layout, make_format
 from airflow_provider_lightspeed.formats.columns import Columns
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
@@ -81,21 +82,6 @@ EXTERNAL = {
     "https://semver.org/",
     "https://www.lightspeedhq.com/ecommerce/",
 }
-
-#: What a snippet may take for granted: the imports that its page has shown before, or that any DAG file has.
-_IMPORTS = """
-from datetime import UTC, datetime, timedelta
-
-import pytest
-from airflow_provider_lightspeed._airflow import dag, task
-
-from airflow_provider_lightspeed.assets import new_tickets_asset
-from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
-from airflow_provider_lightspeed.operators.tickets import *
-from airflow_provider_lightspeed.sandbox import *
-from airflow_provider_lightspeed.sensors.tickets import NewTicketSensor
-from airflow_provider_lightspeed.transfers.tickets_to_s3 import LightspeedTicketsToS3Operator
-"""
 
 
 class Snippet(NamedTuple):
@@ -164,9 +150,8 @@ def test_python_runs(snippet: Snippet, monkeypatch: pytest.MonkeyPatch) -> None:
     if needs_airflow_3 and not _is_airflow_3_3():
         pytest.skip("shows what this version of Airflow does not have; docs/versions.md says so")
     monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", '{"conn_type": "lightspeed"}')
-    names: dict[str, Any] = {"__name__": "snippet"}
-    exec(_IMPORTS, names)  # ruff: ignore[exec-builtin] - it is our own text
-    exec(compile(text, snippet.place, "exec"), names)  # ruff: ignore[exec-builtin] - as above
+    # A snippet has all of its imports, so that a reader can paste it.
+    exec(compile(text, snippet.place, "exec"), {"__name__": "snippet"})  # ruff: ignore[exec-builtin] - it is our own text
 
 
 def test_what_is_imported_is_in_the_reference() -> None:
@@ -184,6 +169,22 @@ def test_what_is_imported_is_in_the_reference() -> None:
         if name.strip()
     }
     assert imported <= known
+
+
+def test_each_error_is_in_troubleshooting_and_links_to_its_reference() -> None:
+    reference = (PROJECT / "docs/reference/errors.md").read_text()
+    bases = {"LightspeedError", "LightspeedPermanentError", "LightspeedAPIError"}
+    names = re.findall(r"^::: (airflow_provider_lightspeed[\w.]*\.(\w+(?:Error|Failed)))$", reference, re.M)
+    assert {name for _, name in names} >= {
+        name for name in exceptions.__all__ if name.endswith(("Error", "Failed"))
+    }
+    page = (PROJECT / "docs/troubleshooting.md").read_text()
+    missing = [
+        name
+        for path, name in names
+        if name not in bases and f"[`{name}`](reference/errors.md#{path})" not in page
+    ]
+    assert missing == []
 
 
 @of("json")
@@ -229,6 +230,7 @@ def check(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     elif program == "pip":
         assert arguments[0] == "install"
         extras = re.fullmatch(rf"{PACKAGE}(?:\[(?P<extras>[\w,]+)\])?", arguments[1])
+        assert arguments[2:] in ([], ["moto[server]"]), command
         assert extras, command
         known = distribution(PACKAGE).metadata.get_all("Provides-Extra") or []
         assert set((extras["extras"] or "").split(",")) <= {"", *known}, command
@@ -236,6 +238,8 @@ def check(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
         _parser().parse_args(arguments[2:])
     elif arguments[:2] == ["-m", "airflow_provider_lightspeed.probe"]:
         probe_parser().parse_args(arguments[2:])
+    elif program == "export" and arguments[0].startswith("AIRFLOW_CONN_AWS_DEFAULT="):
+        assert json.loads(arguments[0].partition("=")[2])["conn_type"] == "aws", command
     elif program == "export" and arguments[0].startswith("AIRFLOW_CONN_"):
         variable, _, value = arguments[0].partition("=")
         monkeypatch.setenv(variable, value)
@@ -245,9 +249,9 @@ def check(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
         get_parser().parse_args(arguments)
     else:
-        assert program in {"aws", "git", "cd", "gcloud", "kubectl", "astro"}, (
-            f"teach this test to check: {command}"
-        )
+        programs = {"aws", "git", "cd", "gcloud", "kubectl", "astro", "moto_server"}
+        is_for_aws = program == "export" and all(setting.startswith("AWS_") for setting in arguments)
+        assert program in programs or is_for_aws, f"teach this test to check: {command}"
 
 
 def test_all_forms_of_a_connection_say_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -424,7 +428,8 @@ def test_links_and_make_targets(page: Path) -> None:
 
 def anchors(page: Path) -> set[str]:
     headings = _HEADING.findall(_BLOCK.sub("", page.read_text()))
-    return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+    names = set(re.findall(r"^::: ([\w.]+)$", page.read_text(), re.M))
+    return names | {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
 
 
 def make_targets() -> set[str]:

@@ -6,6 +6,8 @@ import csv
 import gzip
 import io
 import json
+import subprocess
+import sys
 import zlib
 from datetime import UTC, datetime
 from typing import Any
@@ -328,3 +330,21 @@ def test_no_cell_is_a_formula_for_a_reader_with_another_delimiter(text: str, del
 def test_formats_know_the_properties_that_the_client_knows() -> None:
     assert set(properties.TICKET) == set(TICKET_PROPERTIES) == Ticket.__annotations__.keys()
     assert set(properties.MESSAGE) == TicketMessage.__annotations__.keys()
+
+
+def test_parquet_keeps_no_memory_that_it_has_freed() -> None:
+    """Arrow's own allocators do, by many MiB. The writer takes Arrow's default one, whatever Python has set."""
+    code = """
+import os
+before = dict(os.environ)
+from airflow_provider_lightspeed.formats import Layout, make_format
+made = make_format(Layout(file_format="parquet", compression="zstd"))
+list(made.finish([made.encode([{"id": number, "subject": "x" * 100} for number in range(1, 10_000)])]))
+import pyarrow
+assert dict(os.environ) == before
+for name in pyarrow.supported_memory_backends():
+    if getattr(pyarrow, name + "_memory_pool")().max_memory():
+        print(name)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["system"]

@@ -13,7 +13,8 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.exceptions import LightspeedStorageError
-from airflow_provider_lightspeed.s3.client import S3Objects, connect, is_aws, parse_s3_uri
+from airflow_provider_lightspeed.s3.client import connect, is_aws, parse_s3_uri
+from airflow_provider_lightspeed.s3.objects import S3Objects
 
 
 class _Failing:
@@ -51,11 +52,13 @@ def _refused(status: int | None, code: str) -> Exception:
 )
 def test_only_what_stays_so_is_final(error: Exception, expected: type[Exception]) -> None:
     files = S3Objects("aws_default")
-    files._made = _Failing(error)
+    files._client = _Failing(error)
     with pytest.raises(expected, match="read s3://bucket/key"):
         files.read("s3://bucket/key")
     with pytest.raises(expected, match="write s3://bucket/key"):
         files.write("s3://bucket/key", b"")
+    with pytest.raises(expected, match=r"write s3://bucket/key.*No API call was made"):
+        files.check_writable("s3://bucket/key")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,39 @@
+"""What the site takes from the project: version, repository and edit links; and that it loads nothing from elsewhere."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from mkdocs.exceptions import PluginError
+
+_PROJECT = Path(__file__).parents[1]
+_LOADED = re.compile(
+    r"""<(?:script|img|iframe|link rel="(?:stylesheet|preload|icon)")[^>]*(?:src|href)="(https?:)?//[^"]*"""
+)
+
+
+def on_config(config: Any) -> Any:
+    """Show the version, and link the repository if `[project.urls]` names it."""
+    version = re.findall(
+        r'^__version__ = "(.+)"$', (_PROJECT / "airflow_provider_lightspeed/__init__.py").read_text(), re.M
+    )
+    project = tomllib.loads((_PROJECT / "pyproject.toml").read_text())["project"]
+    config.copyright = f"airflow-provider-lightspeed {version[0]}"
+    if repository := project.get("urls", {}).get("Repository"):
+        config.repo_url = repository
+        config.edit_uri = "edit/main/docs/"
+        config.theme["features"].append("content.action.edit")
+    return config
+
+
+def on_post_page(output: str, page: Any, **_: Any) -> str:
+    """Return the page unchanged.
+
+    :raises PluginError: if a reader's browser would load something from elsewhere.
+    """
+    if found := _LOADED.search(output):
+        raise PluginError(f"{page.file.src_uri} loads something from elsewhere: {found.group()}")
+    return output
