@@ -114,14 +114,14 @@ class CreateTicketOperator(BaseOperator):
         :raises LightspeedTaskFailed: if it is not to be searched, or not surely found: no other try may create another.
         """
         if self.on_unknown_outcome == "fail" or newest is None:
-            raise LightspeedTaskFailed(str(error)) from error
+            raise LightspeedTaskFailed(str(error)) from None
         try:
             found = self._search(hook, newest)
         except Exception as trouble:  # ruff: ignore[blind-except] - whatever it is, a retry would post again
             raise LightspeedTaskFailed(f"{error} Looking for it failed too: {trouble}") from error
         if found is None:
-            raise LightspeedTaskFailed(str(error)) from error
-        self.log.warning("The answer was lost, but the ticket is there")
+            raise LightspeedTaskFailed(str(error)) from None
+        self.log.warning("The response was lost, but the ticket is in the shop: ticket %d", found["id"])
         return found
 
     def _search(self, hook: LightspeedHook, newest: int) -> Ticket | None:

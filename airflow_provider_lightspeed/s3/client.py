@@ -39,9 +39,9 @@ _CHECK_CREDENTIALS = (
     "check the credentials of the AWS connection, and for another store its endpoint and region"
 )
 _HINTS = {
-    "NoSuchBucket": "there is no such bucket",
-    "NoSuchKey": "there is no such object",
-    "404": "there is no such bucket or object",
+    "NoSuchBucket": "there is no such bucket: create it, or correct the name",
+    "NoSuchKey": "there is no such object: check its key, and whether the task that writes it has run",
+    "404": "there is no such bucket or object: check its name",
     "PermanentRedirect": "the bucket is in another region: set it in the AWS connection",
     "InvalidAccessKeyId": _CHECK_CREDENTIALS,
     "SignatureDoesNotMatch": _CHECK_CREDENTIALS,

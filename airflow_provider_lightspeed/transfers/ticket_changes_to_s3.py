@@ -212,11 +212,12 @@ class LightspeedTicketChangesToS3Operator(BaseOperator):
             result = self._scan(context, state, client, log, options, redaction, layout)
         if self.on_malformed == "fail":
             del result["rejected"]
+        any_change = result["inserted"] or result["updated"] or result["deleted"]
         self.log.info(
-            "%s scan: %d inserted, %d updated, %d deleted, %d tickets in s3://%s/%s/ (change file %d); %d API calls "
-            "in %.1f s",
-            result["scan"].capitalize(), result["inserted"], result["updated"], result["deleted"], result["tickets"],
-            bucket, prefix, result["seq"], result["calls"], time.monotonic() - started,
+            "%s scan: %s inserted, %s updated, %s deleted; %s tickets in s3://%s/%s/ (%s %d); %d API calls in %.1f s",
+            result["scan"].capitalize(), *(f"{result[name]:,}" for name in ("inserted", "updated", "deleted", "tickets")),
+            bucket, prefix, "change file" if any_change else "nothing new since change file", result["seq"],
+            result["calls"], time.monotonic() - started,
         )  # fmt: skip
         outlets = [outlet for outlet in self.outlets if is_ticket_changes_asset(outlet)]
         events: Any = context.get("outlet_events")
