@@ -89,6 +89,15 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
         """Return the cursor of a first run: tickets after the newest one are new."""
         return cls(newest, witnesses=() if created is None else ((newest, created),), shop=shop)
 
+    def adopted_by(self, shop: str, created: int | None) -> Cursor:
+        """Return a cursor that did not say of which shop it is, for the shop in which it is used first.
+
+        :param created: when the ticket `max_id` was created, in seconds since 1970; None if there is none. By it the
+            shop is recognised if the key is rotated before there are new tickets.
+        """
+        witnesses = self.witnesses or (() if created is None else ((self.max_id, created),))
+        return msgspec.structs.replace(self, shop=shop, witnesses=witnesses)
+
     @property
     def max_id(self) -> int:
         """The greatest id that is done."""

@@ -112,11 +112,10 @@ class SensorState:
             self._save()
         return self._stored.cursor
 
-    def recognise(self, shop: str) -> None:
-        """Record that the key of the same shop is another one."""
-        if self.cursor is not None:
-            self._stored.cursor = msgspec.structs.replace(self.cursor, shop=shop)
-            self._save()
+    def recognise(self, cursor: Cursor) -> None:
+        """Record of which shop the cursor is: the key is another one, or was not recorded yet."""
+        self._stored.cursor = cursor
+        self._save()
 
     def forget(self) -> None:
         """Start over: the shop is another one."""

@@ -9,6 +9,8 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
+import msgspec
+
 from airflow_provider_lightspeed._airflow import (
     AirflowException,
     AirflowFailException,
@@ -263,12 +265,12 @@ class NewTicketSensor(BaseSensorOperator):
         if cursor is None or cursor.shop == shop:
             return
         if cursor.shop is None:  # written by hand, or by an early version
-            state.recognise(shop)
+            state.recognise(cursor.adopted_by(shop, self._created(cursor.max_id) if cursor.max_id else None))
         elif any(self._created(ticket_id) == instant for ticket_id, instant in reversed(cursor.witnesses)):
             self.log.info(
                 "Connection %r has another key of the same shop: continuing", self.lightspeed_conn_id
             )
-            state.recognise(shop)
+            state.recognise(msgspec.structs.replace(cursor, shop=shop))
         else:
             self.log.warning(
                 "Connection %r leads to another shop than before (key and tickets differ): starting over by "

@@ -150,7 +150,8 @@ class Subscription:
         if self.cursor is None:
             self.cursor = await first.get(self.start or "latest")
         elif self.cursor.shop is None:
-            self.cursor = msgspec.structs.replace(self.cursor, shop=shop)
+            max_id = self.cursor.max_id
+            self.cursor = self.cursor.adopted_by(shop, await _created(client, max_id) if max_id else None)
         return self.cursor
 
     async def _recognise(self, client: AsyncLightspeedClient, cursor: Cursor) -> Cursor | None:

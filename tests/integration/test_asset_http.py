@@ -293,6 +293,26 @@ def test_the_cursor_of_early_versions_is_taken_over(sandbox: Sandbox) -> None:
     asyncio.run(story())
 
 
+def test_a_key_that_is_rotated_soon_after_a_cursor_was_taken_over(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        store = _Store()
+        store.state["lightspeed_max_id"] = max(sandbox.shop.ids())
+        first = _Triggerer(_trigger(store))
+        while not convert(store.state.get("lightspeed_cursor", {"since_id": 0}), Cursor).shop:
+            await asyncio.sleep(0.01)
+        await first.stop()
+        new = sandbox.add_tickets(2)
+        monkeypatch.setattr("airflow_provider_lightspeed.api.settings.ClientSettings.shop", "another key")
+        second = _Triggerer(_trigger(store))
+        await second.has(2)
+        await second.stop()
+        assert second.ticket_ids == new
+
+    asyncio.run(story())
+
+
 def test_an_unreadable_cursor_is_named_and_may_be_mended(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:

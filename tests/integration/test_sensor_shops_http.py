@@ -155,6 +155,17 @@ def test_cursors_of_early_versions_are_taken_over(
     assert list(variables.texts) == [f"{_STATE}.one"]
 
 
+@pytest.mark.parametrize("name", [f"{_STATE}.one", _STATE])
+def test_a_key_that_is_rotated_soon_after_a_cursor_was_taken_over(
+    shops: dict[str, Sandbox], variables: Variables, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    variables.texts[name] = json.dumps({"since_id": max(shops["one"].shop.ids())})
+    assert _run("first", lightspeed_conn_id="one") == []
+    new = shops["one"].add_tickets(2)
+    _rotate(shops["one"], monkeypatch, "AIRFLOW_CONN_ONE")
+    assert _run("second", lightspeed_conn_id="one") == new
+
+
 @pytest.mark.parametrize(
     "text",
     [
