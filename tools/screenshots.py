@@ -145,7 +145,7 @@ def export_3(browser: Browser) -> None:
     run = str(browser.find(f"//a[contains(@href, '/{_DAG}/runs/scheduled')]").get_attribute("href"))
     task = f"{run[run.index('/dags') :].partition('?')[0].rstrip('/')}/tasks/export_tickets"
     browser.open(task)
-    browser.find("//*[contains(text(), 'holds') and contains(text(), 'tickets in')]")
+    browser.find("//*[contains(text(), 'Exported') and contains(text(), 'API calls')]")
     ActionChains(browser.driver).send_keys("w").perform()  # wrap the lines
     browser.picture("try-log")
 
