@@ -113,6 +113,8 @@ def connection_form_3(browser: Browser, shop: str, version: str) -> None:
     browser.find("//input[@name='element_quota_reserve']").send_keys("0.25")
     browser.picture(f"connection-extra-{version}", dialog)
     browser.find("//button[normalize-space(.)='Save']").click()
+    # A busy Airflow takes a while to store it.
+    WebDriverWait(browser.driver, _PATIENCE).until(lambda driver: not driver.find_elements(By.XPATH, dialog))
     browser.open("/connections", 500)
     browser.find("//button[contains(., 'Test Connection') or @aria-label='Test Connection']").click()
     browser.find("//*[contains(., 'answers in language') or contains(text(), 'Failed')]")
