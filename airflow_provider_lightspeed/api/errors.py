@@ -52,7 +52,13 @@ class LightspeedMalformedResponseError(LightspeedError):
 
     The client tried the call several times. If it stays and the message names a ticket, correct that ticket in the shop, or export with
     ``on_malformed="quarantine"``.
+
+    :param hint: what the reader of the log can do.
     """
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 class LightspeedWrongTicketError(LightspeedMalformedResponseError):
