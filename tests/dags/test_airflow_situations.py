@@ -1,4 +1,4 @@
-"""What Airflow's users run into, in DAGs of real Airflow: groups, skips, teardowns, lineage, lists that change, few calls."""
+"""What Airflow's users run into, in DAGs of real Airflow: groups, skips, teardowns, lineage, few calls, results kept elsewhere."""
 
 from __future__ import annotations
 
@@ -304,6 +304,50 @@ def test_results_that_cannot_be_stored_leave_a_receipt_that_undoes(
             home.run_dag("undo")
             tickets = shop.shop.tickets()
             assert not any(tickets[number]["isClosed"] for number in range(2546, 2566))
+
+
+_STORED = """
+from airflow_provider_lightspeed._airflow import DAG
+from airflow_provider_lightspeed.operators.tickets import CloseTicketsOperator, UpdateTicketsOperator
+from airflow_provider_lightspeed.sensors.tickets import NewTicketSensor
+from airflow_provider_lightspeed.transfers.tickets_to_s3 import LightspeedTicketsToS3Operator
+
+with DAG("stored"):
+    wait = NewTicketSensor(task_id="wait", since_id=2545)
+    plan = CloseTicketsOperator(task_id="plan", ticket_ids=wait.output, max_share=1.0, dry_run=True)
+    close = CloseTicketsOperator(task_id="close", ticket_ids=plan.output, max_share=1.0)
+    # As text: `ti.xcom_pull` reads the object, too.
+    again = CloseTicketsOperator(task_id="again", ticket_ids="{{ ti.xcom_pull(task_ids='wait')['ticket_ids'] }}")
+    reopen = UpdateTicketsOperator(task_id="reopen", ticket_ids=close.output, is_closed=False, max_share=1.0)
+    export = LightspeedTicketsToS3Operator(task_id="export", s3_bucket="situations", s3_key="stored.jsonl")
+    close >> again >> reopen >> export
+"""
+
+
+def test_results_in_object_storage(tmp_path_factory: pytest.TempPathFactory, s3: S3Server) -> None:
+    pytest.importorskip("airflow.providers.common.io.xcom.backend")
+    stored = tmp_path_factory.mktemp("xcoms")
+    with Sandbox(ShopConfig(tickets=60, limits=NO_LIMITS, burst_limit=0)) as shop:
+        ids = sorted(shop.shop.ids())
+        for number in ids:
+            shop.update_ticket(number, isClosed=False)
+        home = _home(
+            _STORED,
+            tmp_path_factory,
+            s3=s3,
+            settings={
+                "AIRFLOW__CORE__XCOM_BACKEND": "airflow.providers.common.io.xcom.backend.XComObjectStorageBackend",
+                "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH": f"file://{stored}",
+                "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_THRESHOLD": "0",
+                "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_COMPRESSION": "gzip",
+            },
+            lightspeed_default=shop.airflow_connection(),
+        )
+        outcome = home.run_dag("stored")
+        assert outcome.state == "success", home.log.read_text()[-5_000:]
+        assert [*stored.rglob("*")]
+        histories = [[c.after for c in shop.shop.history(n) if c.by == shop.key] for n in ids]
+        assert histories == [[{"isClosed": True}, {"isClosed": False}]] * len(ids)
 
 
 def test_a_connection_is_tested_in_a_plain_shell(airflow: AirflowHome, shops: dict[str, Sandbox]) -> None:
