@@ -25,6 +25,7 @@ from airflow_provider_lightspeed.changes.store import (
     Stored,
 )
 from airflow_provider_lightspeed.exceptions import LightspeedStorageError, LightspeedTaskFailed
+from airflow_provider_lightspeed.s3.client import s3_exceptions
 from airflow_provider_lightspeed.s3.preflight import naming_the_argument
 
 log = logging.getLogger(__name__)
@@ -340,8 +341,6 @@ class ChangeLog:
 
     def append(self, commit: Commit, rows: Iterator[Row]) -> bool:
         """Commit a change file; return False if another run has committed one with this number."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
         name = self.name(commit.seq)
         if commit.seq > 1 and not self.has(commit.seq - 1):
             # So this number may have been used, too.
@@ -363,7 +362,7 @@ class ChangeLog:
                     if there is None and attempt + 1 < _ATTEMPTS:
                         continue  # another write was under way, and came to nothing
                     return there is not None and there.metadata.get("observation") == commit.observation
-                except (BotoCoreError, ClientError):
+                except s3_exceptions():
                     # The response may be lost, and the file there.
                     there = self._store.find(name)
                     if there is None or there.metadata.get("observation") != commit.observation:

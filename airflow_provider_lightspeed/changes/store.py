@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
+from airflow_provider_lightspeed.s3.client import require_s3
 from airflow_provider_lightspeed.s3.preflight import find_remedy
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class Store:
             if _status(error) in {403, 404}:
                 return None
             raise
-        return Found(found["ETag"], found.get("Metadata", {}))
+        return Found(require_s3(found), found.get("Metadata", {}))
 
     def get(self, name: str) -> Stored | None:
         """Return an object; None if there is none."""
@@ -93,11 +94,12 @@ class Store:
             if code in {"NoSuchKey", "AccessDenied"} or (_status(error) == 404 and code != "NoSuchBucket"):
                 return None
             raise
+        etag = require_s3(found)
         body: IO[bytes] = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # ruff: ignore[open-file-with-context-handler] - the reader closes it
         for chunk in found["Body"].iter_chunks(_CHUNK):
             body.write(chunk)
         body.seek(0)
-        return Stored(found["ETag"], found.get("Metadata", {}), body)
+        return Stored(etag, found.get("Metadata", {}), body)
 
     def put(
         self,
@@ -118,7 +120,7 @@ class Store:
 
         condition: Any = {"IfNoneMatch": "*"} if expect is None else {"IfMatch": expect}
         try:
-            return self._client.put_object(
+            written = self._client.put_object(
                 Bucket=self._bucket,
                 Key=self._prefix + name,
                 Body=body,
@@ -126,7 +128,7 @@ class Store:
                 ContentType=content_type,
                 **condition,
                 **self._options,
-            )["ETag"]
+            )
         except ClientError as error:
             status = _status(error)
             code = error.response.get("Error", {}).get("Code", "")
@@ -140,6 +142,8 @@ class Store:
             }:
                 raise ConditionsUnknown(str(error)) from error
             raise
+        etag: str = require_s3(written)
+        return etag
 
     def remedy(self, name: str) -> str:
         """Return which argument to set, if the store takes conditional writes with others; else an empty text.

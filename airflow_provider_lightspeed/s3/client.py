@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,7 +22,8 @@ _URI = re.compile(
     r"(?i:s3)://(?P<bucket>arn:[^/]*:(?:accesspoint|outpost/[^/:]+[/:]accesspoint)[/:][^/]+|[^/]*)/(?P<key>.*)",
     re.DOTALL,
 )
-_PERMANENT_STATUS = frozenset({301, 400, 401, 403, 404, 405, 501})
+_BLOCK = 1024 * 1024
+_PERMANENT_STATUS = frozenset({301, 302, 308, 400, 401, 403, 404, 405, 501})
 #: Of these statuses, what another try may not meet. A HEAD has no body, and so its code is the status.
 _TRANSIENT_CODES = frozenset({
     "400",
@@ -38,14 +41,24 @@ _TRANSIENT_CODES = frozenset({
 _CHECK_CREDENTIALS = (
     "check the credentials of the AWS connection, and for another store its endpoint and region"
 )
+_CHECK_REGION = "the bucket is in another region: set it in the AWS connection"
+_CHECK_ADDRESS = "the bucket or the store is at another address: check `region_name` and `endpoint_url` (https?) of the AWS connection"
 _HINTS = {
     "NoSuchBucket": "there is no such bucket",
+    "InvalidBucketName": "no bucket has such a name",
     "NoSuchKey": "there is no such object",
     "404": "there is no such bucket or object",
-    "PermanentRedirect": "the bucket is in another region: set it in the AWS connection",
+    "PermanentRedirect": _CHECK_REGION,
+    "AuthorizationHeaderMalformed": _CHECK_REGION,
+    "IllegalLocationConstraintException": _CHECK_REGION,
+    "301": _CHECK_ADDRESS,
+    "302": _CHECK_ADDRESS,
+    "308": _CHECK_ADDRESS,
     "InvalidAccessKeyId": _CHECK_CREDENTIALS,
     "SignatureDoesNotMatch": _CHECK_CREDENTIALS,
     "AccessControlListNotSupported": "ACLs are disabled on the bucket: leave `acl_policy` out",
+    "KeyTooLongError": "the key is too long, also for the staged parts, whose keys are some 60 characters longer",
+    "InvalidObjectState": "the object is archived: restore it first",
 }
 _CHECK_RIGHTS = (
     "check the credentials and rights of the AWS connection; a policy of the bucket may also ask for `acl_policy`, "
@@ -88,12 +101,38 @@ def connect(aws_conn_id: str | None) -> S3Client:
     """Return a client. Call it within :func:`s3_errors`: it may assume a role, which can be refused."""
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-    client: S3Client = S3Hook(aws_conn_id=aws_conn_id).get_conn()
+    try:
+        client: S3Client = S3Hook(aws_conn_id=aws_conn_id).get_conn()
+    except ValueError as error:  # of an address, for one
+        raise LightspeedConfigurationError(
+            f"the AWS connection {aws_conn_id!r} can't be used: {error}"
+        ) from error
+    # When it asks where a bucket is, boto would follow a redirection that does not say so forever.
+    client.meta.events.register("before-call.s3.HeadBucket", _stay)
     if not is_aws(client):
-        # boto adds CRC32 checksums to all writes since 1.36, which some stores refuse.
+        # boto adds CRC32 checksums to all writes since 1.36, which some stores refuse. This one each store knows, and
+        # some ask for it where objects are locked.
         settings: Any = client.meta.config
         settings.request_checksum_calculation = settings.response_checksum_validation = "when_required"
+        for call in "PutObject", "UploadPart":
+            client.meta.events.register(f"before-call.s3.{call}", _add_md5)
     return client
+
+
+def _stay(context: dict[str, Any], **_: Any) -> None:
+    context.setdefault("s3_redirect", {})["redirected"] = True
+
+
+def _add_md5(params: dict[str, Any], **_: Any) -> None:
+    body, digest = params["body"], hashlib.md5(usedforsecurity=False)
+    if isinstance(body, bytes | bytearray):
+        digest.update(body)
+    else:
+        start = body.tell()
+        while block := body.read(_BLOCK):
+            digest.update(block)
+        body.seek(start)
+    params["headers"]["Content-MD5"] = base64.b64encode(digest.digest()).decode()
 
 
 def is_aws(client: S3Client) -> bool:
@@ -115,11 +154,51 @@ def parse_s3_uri(uri: str) -> tuple[str, str]:
     for text in found["bucket"], found["key"]:
         if text != text.strip() or not text.isprintable():
             raise LightspeedConfigurationError(f"{uri!r} has blanks around bucket or key, or a line break")
+    if "\\" in found["key"] or not {".", ".."}.isdisjoint(found["key"].split("/")):
+        raise LightspeedConfigurationError(
+            f"{uri!r} has a backslash or a folder `.` or `..`: some stores would shift such a key"
+        )
     if not all(found["key"].split("/")):
         raise LightspeedConfigurationError(
             f"{uri!r} has an empty folder or file name: a key has no slash at its ends, and no two in a row"
         )
     return found["bucket"], found["key"]
+
+
+def s3_exceptions() -> tuple[type[Exception], ...]:
+    """Return what boto raises: S3's own errors, those on the way to it, and for what is no response of S3."""
+    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
+
+    return BotoCoreError, ClientError, ResponseParserError
+
+
+def require_s3(response: Mapping[str, Any], field: str = "ETag") -> Any:
+    """Return a field that each response of S3 has, but a page of a gateway has not.
+
+    :raises ResponseParserError: if it is missing.
+    """
+    if field not in response:
+        raise _not_s3(f"a response without {field}")
+    return response[field]
+
+
+def require_size(data: bytes, size: int) -> bytes:
+    """Return the bytes of an object, if all are there.
+
+    :raises ResponseParserError: if not.
+    """
+    if len(data) != size:
+        raise _not_s3(f"{len(data):,} bytes of an object that has {size:,}")
+    return data
+
+
+def _not_s3(what: str) -> Exception:
+    from botocore.parsers import ResponseParserError
+
+    return ResponseParserError(
+        f"{what}: this is no response of S3. Check `endpoint_url` of the AWS connection, and what is on the way to it"
+    )
 
 
 def error_code(error: Any) -> str:
@@ -147,7 +226,14 @@ def s3_errors(action: str, consequence: str = "") -> Generator[None]:
     :raises LightspeedConfigurationError: if another try would end alike.
     :raises LightspeedStorageError: if not.
     """
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import (
+        ClientError,
+        InvalidRegionError,
+        InvalidS3AddressingStyleError,
+        ParamValidationError,
+        PartialCredentialsError,
+        ProfileNotFound,
+    )
 
     end = consequence and f". {consequence}"
     try:
@@ -159,5 +245,14 @@ def s3_errors(action: str, consequence: str = "") -> Generator[None]:
         raise LightspeedConfigurationError(
             f"S3 refuses to {action} ({code} at {error.operation_name}): {_HINTS.get(code, _CHECK_RIGHTS)}{end}"
         ) from error
-    except BotoCoreError as error:
+    except (
+        InvalidRegionError,
+        InvalidS3AddressingStyleError,
+        ParamValidationError,
+        PartialCredentialsError,
+        ProfileNotFound,
+    ) as error:
+        why = " ".join(str(error).split())
+        raise LightspeedConfigurationError(f"S3 can't {action}: {why}{end}") from error
+    except s3_exceptions() as error:
         raise LightspeedStorageError(f"S3 failed to {action}: {error}{end}") from error

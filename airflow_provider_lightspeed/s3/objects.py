@@ -6,7 +6,14 @@ import logging
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_lightspeed.s3.client import WriteOptions, connect, parse_s3_uri, s3_errors
+from airflow_provider_lightspeed.s3.client import (
+    WriteOptions,
+    connect,
+    parse_s3_uri,
+    require_s3,
+    s3_errors,
+    s3_exceptions,
+)
 from airflow_provider_lightspeed.s3.preflight import find_remedy, naming_the_argument
 
 if TYPE_CHECKING:
@@ -37,7 +44,9 @@ class S3Objects:
         """
         bucket, key = parse_s3_uri(uri)
         with s3_errors(f"read {uri}"):
-            return self._client.get_object(Bucket=bucket, Key=key)["Body"].read()
+            found = self._client.get_object(Bucket=bucket, Key=key)
+            require_s3(found)
+            return found["Body"].read()
 
     def write(self, uri: str, data: bytes) -> None:
         """Write an object of JSON Lines; it replaces an existing one.
@@ -78,16 +87,16 @@ class S3Objects:
         self._remove(bucket, probe)
 
     def _put(self, bucket: str, key: str, data: bytes, options: dict[str, Any]) -> None:
-        self._client.put_object(
-            Bucket=bucket, Key=key, Body=data, ContentType="application/x-ndjson", **options
+        require_s3(
+            self._client.put_object(
+                Bucket=bucket, Key=key, Body=data, ContentType="application/x-ndjson", **options
+            )
         )
 
     def _remove(self, bucket: str, key: str) -> None:
-        from botocore.exceptions import BotoCoreError, ClientError
-
         try:
             self._client.delete_object(Bucket=bucket, Key=key)
-        except (BotoCoreError, ClientError) as error:
+        except s3_exceptions() as error:
             # What is written here needs no right to delete.
             log.info("s3://%s/%s stays there, it can't be deleted: %s", bucket, key, error)
 

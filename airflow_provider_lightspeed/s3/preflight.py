@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
-from airflow_provider_lightspeed.s3.client import error_code, is_permanent
+from airflow_provider_lightspeed.s3.client import error_code, is_permanent, s3_exceptions
 
 #: Writes small objects with boto's arguments of a write, and those that make it conditional.
 Trial = Callable[[dict[str, Any], dict[str, Any]], None]
@@ -54,14 +54,13 @@ def find_remedy(
     :param options: boto's arguments of these writes, and `condition` those that make them conditional.
     :param conditional: whether nothing helps that does without the condition.
     """
-    from botocore.exceptions import ClientError
-
+    failures: tuple[type[Exception], ...] = (*s3_exceptions(), LightspeedConfigurationError)
     for remedy, other_options, other_condition in _remedies(options, condition):
         if conditional and not other_condition:
             continue
         try:
             trial(other_options, other_condition)
-        except (ClientError, LightspeedConfigurationError):
+        except failures:
             continue
         return remedy
     return ""

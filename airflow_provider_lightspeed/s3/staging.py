@@ -10,6 +10,7 @@ from uuid import uuid4
 import msgspec
 
 from airflow_provider_lightspeed.exceptions import LightspeedStagingLostError
+from airflow_provider_lightspeed.s3.client import require_s3, require_size
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -53,7 +54,7 @@ class Staging:
     def add(self, data: bytes | bytearray) -> Chunk:
         """Write a part."""
         key = self.new_key()
-        self._client.put_object(Bucket=self._bucket, Key=key, Body=bytes(data), **self._options)
+        require_s3(self._client.put_object(Bucket=self._bucket, Key=key, Body=bytes(data), **self._options))
         return Chunk(key.removeprefix(self.folder), len(data))
 
     def write_rejected(self, data: bytes) -> None:
@@ -75,16 +76,18 @@ class Staging:
         """Yield the parts, one in memory at a time.
 
         :raises LightspeedStagingLostError: if one is gone.
+        :raises ResponseParserError: if one comes back in another size.
         """
         for chunk in chunks:
             key = self.folder + chunk.name
             try:
-                yield self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+                data = self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
             except self._client.exceptions.NoSuchKey as error:
                 raise LightspeedStagingLostError(
                     f"s3://{self._bucket}/{key} is gone: a lifecycle rule of the bucket has removed it, or a person. "
                     "No object was written; the next try starts over"
                 ) from error
+            yield require_size(data, chunk.size)
 
     def remove(self) -> None:
         """Remove the parts."""

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.exceptions import LightspeedStorageError, LightspeedTaskFailed
-from airflow_provider_lightspeed.s3.client import error_code
+from airflow_provider_lightspeed.s3.client import error_code, require_s3, require_size, s3_exceptions
 from airflow_provider_lightspeed.s3.preflight import find_remedy, naming_the_argument
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
-# The least that S3 takes, since a part is held in memory. Ten thousand, the most that S3 takes, make 48 GiB.
+# The least that S3 takes, since a part is held in memory.
 _PART_SIZE = 5 * 1024 * 1024
+#: The most that S3 takes: they make 48 GiB.
+_MOST_PARTS = 10_000
 
 #: Codes for a conditional write to a key that is taken, or is being written right now.
 _TAKEN = frozenset({"412", "PreconditionFailed", "ConditionalRequestConflict"})
@@ -55,8 +57,9 @@ class ExportTarget:
         try:
             return self._head()
         except ClientError as error:
-            # Without the right to list, S3 answers 403 for what is not there. The write itself decides.
-            if error_code(error) == "403":
+            # Without the right to list, S3 answers 403 for what is not there. And a HEAD does not say why: the write
+            # itself decides, and its error does.
+            if error_code(error) in {"400", "403"}:
                 return None
             raise
 
@@ -94,14 +97,14 @@ class ExportTarget:
             self._probe(key, self._options, self._condition)
 
     def _probe(self, key: str, options: dict[str, Any], condition: dict[str, Any]) -> None:
-        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.exceptions import ClientError
 
         where: dict[str, Any] = {"Bucket": self._where["Bucket"], "Key": key}
         upload = _Upload(self._client, where, options)
         try:
             upload.send(bytearray(b"probe"))
             self._client.put_object(**where, **options, **condition, Body=b"probe")
-            self._client.get_object(**where)["Body"].read()
+            require_size(self._client.get_object(**where)["Body"].read(), len(b"probe"))
             try:
                 upload.complete(condition)
             except ClientError as error:
@@ -115,7 +118,7 @@ class ExportTarget:
                     )
         except BaseException:
             upload.abort()
-            with suppress(BotoCoreError, ClientError):
+            with suppress(*s3_exceptions()):
                 self._client.delete_object(**where)
             raise
         upload.abort()
@@ -160,7 +163,11 @@ class ExportTarget:
                 if upload.id:
                     upload.complete(self._condition)
                 else:
-                    self._client.put_object(**self._where, **settings, **self._condition, Body=_body(buffer))
+                    require_s3(
+                        self._client.put_object(
+                            **self._where, **settings, **self._condition, Body=_body(buffer)
+                        )
+                    )
         except BaseException:
             upload.abort()
             raise
@@ -172,21 +179,19 @@ class ExportTarget:
 
         It may be done though its response is lost, or boto may have sent it twice.
         """
-        from botocore.exceptions import BotoCoreError, ClientError
-
         try:
             yield
-        except (BotoCoreError, ClientError) as error:
+        except s3_exceptions() as error:
             try:
                 existing = self._head()
-            except (BotoCoreError, ClientError) as unknown:
+            except s3_exceptions() as unknown:
                 raise LightspeedStorageError(
                     f"S3 failed to write {self.uri}: {error}. Whether it is there is unknown ({unknown}); the next try "
                     "looks first"
                 ) from error
             if existing and existing.get("export") == export:
                 return
-            if self._condition and (existing or error_code(error) in _TAKEN):
+            if self._condition and existing:
                 raise self._taken() from error
             raise
 
@@ -206,6 +211,7 @@ class ExportTarget:
             if error_code(error) == "404":
                 return None
             raise
+        require_s3(head)
         return {**head.get("Metadata", {}), "bytes": str(head["ContentLength"])}
 
 
@@ -230,23 +236,28 @@ class _Upload:
 
     def send(self, data: bytearray) -> None:
         if not self.id:
-            self.id = self._client.create_multipart_upload(**self._where, **self._settings)["UploadId"]
+            opened = self._client.create_multipart_upload(**self._where, **self._settings)
+            self.id = require_s3(opened, "UploadId")
             self._opened(self.id)
         number = len(self._parts) + 1
+        if number > _MOST_PARTS:
+            raise LightspeedTaskFailed(
+                f"the object would have more than {_MOST_PARTS:,} parts of {_PART_SIZE // 1024**2} MiB, the most that S3 "
+                "takes: export a part of the tickets at a time, or compress"
+            )
         sent = self._client.upload_part(**self._where, UploadId=self.id, PartNumber=number, Body=_body(data))
-        self._parts.append({"PartNumber": number, "ETag": sent["ETag"]})
+        self._parts.append({"PartNumber": number, "ETag": require_s3(sent)})
 
     def complete(self, condition: dict[str, Any]) -> None:
-        self._client.complete_multipart_upload(
+        done = self._client.complete_multipart_upload(
             **self._where, **condition, UploadId=self.id, MultipartUpload={"Parts": self._parts}
         )
+        require_s3(done)
 
     def abort(self) -> None:
         """Abort it if it is open. An error does not matter: another one may be on its way."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
         if self.id:
-            with suppress(BotoCoreError, ClientError):
+            with suppress(*s3_exceptions()):
                 self._client.abort_multipart_upload(**self._where, UploadId=self.id)
 
 

@@ -27,7 +27,7 @@ from airflow_provider_lightspeed.exceptions import (
 )
 from airflow_provider_lightspeed.formats import Format
 from airflow_provider_lightspeed.quarantine import Quarantine
-from airflow_provider_lightspeed.s3.client import WriteOptions, connect, s3_errors
+from airflow_provider_lightspeed.s3.client import WriteOptions, connect, s3_errors, s3_exceptions
 from airflow_provider_lightspeed.s3.link import console_address
 from airflow_provider_lightspeed.s3.staging import Staging
 from airflow_provider_lightspeed.s3.target import ExportTarget
@@ -207,13 +207,11 @@ class ExportAttempt:
         return Staging(client, job.bucket, job.key, self._owner, progress.export, job.options.for_staging)
 
     def _export(self, max_wait: float | None) -> int:
-        from botocore.exceptions import BotoCoreError, ClientError
-
         try:
             return self._read_list(max_wait)
         except LightspeedQuotaExhaustedError:
             raise
-        except (BotoCoreError, ClientError) as error:
+        except s3_exceptions() as error:
             self._stop()
             raise LightspeedStorageError(
                 f"S3 failed while tickets were written to {self._job.uri}: {error}. No part of them is visible there; "

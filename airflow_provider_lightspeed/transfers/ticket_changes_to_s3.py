@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +23,7 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedQuotaExhaustedError,
 )
 from airflow_provider_lightspeed.assets import is_ticket_changes_asset
+from airflow_provider_lightspeed.bulk.cancellation import CancelToken
 from airflow_provider_lightspeed.exceptions import (
     LightspeedStagingLostError,
     LightspeedStaleChangesError,
@@ -361,8 +363,19 @@ class LightspeedTicketChangesToS3Operator(BaseOperator):
             )
         return int(text)
 
+    def on_kill(self) -> None:
+        """Ask the scan to stop: it does so at the next API call. A retry resumes, some 30 calls earlier at most."""
+        self._cancel.request()
+
+    @cached_property
+    def _cancel(self) -> CancelToken:
+        return CancelToken()
+
     def _hook(self, max_wait: float | None) -> LightspeedHook:
-        return LightspeedHook(self.lightspeed_conn_id, max_wait=max_wait)
+        hook = LightspeedHook(self.lightspeed_conn_id, max_wait=max_wait)
+        client = hook.get_conn()
+        client.sleep, client.check = self._cancel.sleep, self._cancel.check
+        return hook
 
     def _redaction(self, hook: LightspeedHook) -> Redaction:
         from airflow_provider_lightspeed.transfers.redaction import MESSAGES_ASKED_FOR, Redaction

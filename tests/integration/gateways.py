@@ -44,10 +44,12 @@ def proxy(
     address: str,
     rule: Callable[[str, str, Mapping[str, str]], tuple[int, bytes] | None],
     onward_headers: Onward = lambda _method, _path, headers, _body: headers,
+    instead: Callable[[str, str], tuple[int, bytes] | None] = lambda _method, _path: None,
 ) -> Generator[str]:
     """Yield the address of a proxy before a server.
 
     :param rule: for a method, a path and headers, the status and body to answer; None to pass the call on.
+    :param instead: for a method and a path, what to answer in place of what the server has answered; None for that.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -66,6 +68,7 @@ def proxy(
                 if self.command != "HEAD":
                     headers.pop("Content-Length", None)
                 onward.close()
+                answered = instead(self.command, self.path) or answered
             status, content = answered
             self.send_response(status)
             for name, value in headers.items():

@@ -17,6 +17,7 @@ import pytest
 from airflow_provider_lightspeed._airflow import TaskDeferred
 from airflow_provider_lightspeed.api.errors import LightspeedMalformedResponseError
 from airflow_provider_lightspeed.assets import ticket_changes_asset
+from airflow_provider_lightspeed.bulk.cancellation import Cancelled
 from airflow_provider_lightspeed.changes import read_changes
 from airflow_provider_lightspeed.changes import scan as scan_module
 from airflow_provider_lightspeed.changes.log import ChangeLog, LightspeedChangesLostError
@@ -146,6 +147,28 @@ def test_a_killed_try_resumes(sandbox: Sandbox, prefix: Prefix, monkeypatch: pyt
     assert result["updated"] == 1
     assert len(sandbox.calls) <= undisturbed + 3
     assert not context["task_state_store"]
+    assert not any("/_staging/" in key for key in keys(prefix.server, prefix.bucket))
+
+
+def test_a_task_that_is_asked_to_end_stops_at_the_next_call_and_is_resumed(
+    sandbox: Sandbox, prefix: Prefix, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scan_module, "_CALLS_AT_RISK", 1)
+    context, operator, take = prefix.context(), prefix.task(), scan_module.Scan._take
+    calls_then = []
+
+    def take_and_kill(*arguments: Any) -> None:
+        take(*arguments)
+        operator.on_kill()
+        calls_then.append(len(sandbox.calls))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scan_module.Scan, "_take", take_and_kill)
+        with pytest.raises(Cancelled):
+            operator.execute(context)  # type: ignore[arg-type]  # a test's context
+    assert calls_then == [len(sandbox.calls)]
+    assert any("/_staging/" in key for key in keys(prefix.server, prefix.bucket))
+    assert prefix.run(context)["inserted"] == 600
     assert not any("/_staging/" in key for key in keys(prefix.server, prefix.bucket))
 
 

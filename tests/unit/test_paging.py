@@ -109,16 +109,19 @@ def lies(draw: st.DrawFn) -> dict[str, Any]:
             case "late":
                 drawn["late"] = draw(st.sampled_from([0.2, 0.7]))
             case "deep":
-                drawn |= {
-                    "deepest": draw(st.integers(80, 160)),
-                    "deep": draw(st.sampled_from(["refuse", "empty", "cut"])),
-                }
+                deepest = draw(st.integers(80, 160))
+                drawn |= {"deepest": deepest, "deep": draw(st.sampled_from(["refuse", "empty", "cut"]))}
+                if draw(st.booleans()):
+                    drawn["count_cap"] = deepest
             case "blocked":
                 drawn["blocked_at"] = draw(st.integers(1, 40))
             case "switches":
                 drawn["switches"] = draw(st.sampled_from([("false", "true"), (0, 1), ("0", "1")]))
             case "aliased":
                 drawn["aliased"] = True
+    if "deepest" in drawn:
+        # A count that is too low by just as many as are cut off looks right.
+        drawn["count_off"] = max(0, drawn.get("count_off", 0))
     if "turn" in drawn:
         # One page, of which a row is left out, looks like the whole list if the replica lacks the ticket behind it;
         # test_paging_small.py has longer lists.
@@ -154,7 +157,9 @@ def worlds(
     )
     chance = random.Random(seed)
     size = draw(st.one_of(st.integers(0, 30), st.integers(0, 200)))
-    spacing = draw(st.sampled_from(SPACINGS))
+    # Where all tickets are of one second, no date shows that a list and its count are cut at one number.
+    cut_as_counted = world.deepest is not None and world.deepest == world.count_cap
+    spacing = draw(st.sampled_from(SPACINGS[1:] if cut_as_counted else SPACINGS))
     moment = int(draw(st.sampled_from(BASES)))
     steps = [chance.choice(spacing) for _ in range(size)]
     moment -= sum(steps) // 2

@@ -117,7 +117,9 @@ def test_newest_first_where_the_count_may_be_of_more(size: int, email: str) -> N
 @pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Pacific/Kiritimati"])
 @pytest.mark.parametrize("size", [250, *SIZES])
 def test_no_order(size: int, zone: str, order: str) -> None:
-    assert calls(world_of(size, order=order, filter_zone=zone)) <= 3 * ceil(size / 250) + 6
+    # Where a list is counted in two parts, it may take a call to find the border of a zone that is far away.
+    far = zone == "Pacific/Kiritimati"
+    assert calls(world_of(size, order=order, filter_zone=zone)) <= 3 * ceil(size / 250) + 6 + far
 
 
 @pytest.mark.parametrize("order", ["unordered", "last_change_asc"])
@@ -129,7 +131,8 @@ def test_no_order_where_tickets_crowd(size: int, a_minute: int, zone: str, order
     world = World(order=order, filter_zone=zone, seed=size + a_minute).fill(created, gap=5, changed=0.3)
     # By last change, a list may look like one by id for some pages, which come on top.
     looks_ordered = 3 * (order == "last_change_asc")
-    assert calls(world) <= 3 * ceil(size / 250) + 6 + looks_ordered
+    zone_to_find = 8 * (zone != "UTC")
+    assert calls(world) <= 3 * ceil(size / 250) + 6 + looks_ordered + zone_to_find
 
 
 @pytest.mark.parametrize("order", ["unordered", "last_change"])
@@ -137,7 +140,7 @@ def test_no_order_where_tickets_crowd(size: int, a_minute: int, zone: str, order
 def test_no_order_where_tickets_crowd_so_much_that_all_is_read_twice(size: int, order: str) -> None:
     created = (END - (size - number) // 100 for number in range(size))
     world = World(order=order, seed=size).fill(created, gap=5, changed=0.3)
-    assert calls(world) <= 2.2 * ceil(size / 250) + 8
+    assert calls(world) <= 2.2 * ceil(size / 250) + 9
 
 
 def window(world: World, size: int) -> tuple[TicketFilter, int]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import accumulate, cycle, islice
 from math import ceil
 from typing import Any
 
@@ -431,3 +432,40 @@ def test_a_repeated_row_does_not_hide_that_a_list_has_moved(turn: int, counts: b
     outcome = run(world, TicketFilter(), page_size=8)
     assert outcome is not None
     outcome.check()
+
+
+@pytest.mark.parametrize("size", [81, 83])
+@pytest.mark.parametrize("order", ["newest", "unordered", "last_change"])
+def test_a_count_that_is_too_low_does_not_prove_a_list_that_is_cut(order: str, size: int) -> None:
+    """All tickets are of one second, so that no date shows what is behind the cut."""
+    world = World(order=order, deepest=80, deep="cut", count_off=-2, seed=size).fill([END] * size)
+    with suppress(LightspeedIncompleteListError):
+        if (outcome := run(world, TicketFilter(), page_size=8)) is not None:
+            outcome.check()
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
+@pytest.mark.parametrize("spacing", [(0, 0, 0, 1), (0, 0, 5), (60,), (3_600,)])
+@pytest.mark.parametrize("deep", ["cut", "empty", "refuse"])
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_list_that_is_cut_where_its_count_is_capped_is_not_whole(
+    order: str, deep: str, spacing: tuple[int, ...], zone: str
+) -> None:
+    """Pages and count say the same number, and there are more."""
+    for deepest, size in [(40, 41), (40, 55), (60, 120)]:
+        moments = [*accumulate(islice(cycle(spacing), size), initial=END)][1:]
+        world = World(order=order, deepest=deepest, deep=deep, count_cap=deepest, filter_zone=zone, seed=size)
+        with suppress(LightspeedIncompleteListError):
+            if (outcome := run(world.fill(moments, changed=0.3), TicketFilter(), page_size=8)) is not None:
+                outcome.check()
+
+
+def test_one_customers_list_that_is_cut_in_a_crowded_second_is_not_whole() -> None:
+    """No date shows what is behind the cut, and the count may be of all customers."""
+    world = World(order="newest", page_cap=6, deepest=80, deep="cut", inserts=0.3, changes=0.1).fill(
+        [END] * 150
+    )
+    with suppress(LightspeedIncompleteListError):
+        outcome = run(world, TicketFilter(email="a@example.com"), page_size=8)
+        assert outcome is not None
+        outcome.check()

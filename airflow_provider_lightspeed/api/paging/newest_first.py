@@ -33,7 +33,9 @@ from airflow_provider_lightspeed.api.paging.reader import (
     Walk,
     descending,
     overlapping,
+    second_of,
 )
+from airflow_provider_lightspeed.api.paging.time_slices import count_in_parts
 from airflow_provider_lightspeed.api.paging.timezone import LOWEST, TICK, local_time
 from airflow_provider_lightspeed.api.tickets import Ticket, created_at
 
@@ -131,7 +133,8 @@ def newest_first(
             and reader.seen == in_first
             and section.rows == first.rows[section.start :]
         )
-        older = None if is_short else (yield from _has_older(reader, section.rows[-1], bottom))
+        some = [*(first.rows if first else ()), *section.rows]
+        older = None if is_short else (yield from _has_older(reader, some, bottom))
         if older is False or (older is None and shows_end):
             break
         if shows_end:
@@ -170,15 +173,17 @@ def _half_empty(depth: int, limit: int) -> tuple[int, int] | None:
     return None
 
 
-def _has_older(reader: ListReader, last: Ticket, bottom: int) -> Walk[bool | None]:
+def _has_older(reader: ListReader, rows: list[Ticket], bottom: int) -> Walk[bool | None]:
     """Ask by date whether a ticket is below the chain; None: neither dates nor a count contradict that none is.
 
     The last ticket of the list is the chain's lowest one, or one above it if others were deleted. The likeliest offset
     of the filters shows the last ticket, and none after it. If it is not the right one, the lowest offset hides the
     last ticket. If the shop counts more than were read, or any below the last ticket, the offset is detected.
 
+    :param rows: some of the list, its last one last.
     :raises NotInOrder: if it can't be.
     """
+    last = rows[-1]
     try:
         created = created_at(last)
     except LightspeedMalformedResponseError:
@@ -189,12 +194,12 @@ def _has_older(reader: ListReader, last: Ticket, bottom: int) -> Walk[bool | Non
             return True
         if section.half_empty and last["id"] in section.ids:
             return False
-    if not reader.counts_exactly:
-        return None
-    above = yield from reader.count(since_id=last["id"] - 1)
-    count = yield from reader.count()
-    if count <= above and count <= reader.seen:
-        return None
+    if reader.counts_exactly:
+        above = yield from reader.count(since_id=last["id"] - 1)
+        seconds = sorted(second for row in rows if (second := second_of(row)) is not None)
+        count = yield from count_in_parts(reader, seconds, reader.seen)
+        if count is not None and count <= above and count <= reader.seen:
+            return None
     detected = yield from detect_offset(reader, [last])
     if detected is None:
         raise NotInOrder  # the counts contradict what was shown, and no date can be asked to find out

@@ -50,7 +50,7 @@ from airflow_provider_lightspeed.api.paging.reader import (
     overlapping,
     second_of,
 )
-from airflow_provider_lightspeed.api.paging.timezone import local_time_from_seconds
+from airflow_provider_lightspeed.api.paging.timezone import HIGHEST, LOWEST, local_time_from_seconds
 from airflow_provider_lightspeed.api.tickets import Ticket, created_at
 
 #: How often a crowded second is read while its tickets are being deleted.
@@ -111,16 +111,20 @@ class _Pass:
         """Whether the list was read whole, if nothing in it has moved meanwhile."""
         return self.unbroken and self.ended
 
-    def read(self) -> Walk[list[Ticket] | None]:
-        """Return the rows of the next page that follow those read; None after the last page."""
+    def read(self, first: Section | None = None) -> Walk[list[Ticket] | None]:
+        """Return the rows of the next page that follow those read; None after the last page.
+
+        :param first: the first page, if it was read already.
+        """
         if self.ended or self._idle >= _MAX_IDLE_PAGES:
             return None
         page, limit = overlapping(self.depth - 1, self._reader.limit)
         try:
-            section = yield from self._reader.list(page=page, limit=limit, bounds=self._bounds)
+            section = first or (yield from self._reader.list(page=page, limit=limit, bounds=self._bounds))
         except NotInOrder:
             self.unbroken = False
             return None
+        limit = section.asked
         ids, rows = section.ids, section.rows
         if not rows:
             self._idle += 1  # one empty response proves nothing
@@ -164,20 +168,23 @@ class _Sample:
     regular: bool
 
 
-def time_slices(reader: ListReader, cursor: SampleCursor | SliceCursor | None = None) -> Walk[None]:
+def time_slices(
+    reader: ListReader, first: Section | None, cursor: SampleCursor | SliceCursor | None = None
+) -> Walk[None]:
     """Read slice by slice, then the newest tickets once more.
 
+    :param first: the first page, if it was just read.
     :param cursor: of an earlier walk, in its sample or at a slice.
     :raises LightspeedIncompleteListError: if a crowded second can't be read, or the shop ignores
         the page number or the date filters.
     """
-    newest, confirmed = yield from _read_slices(reader, cursor)
+    newest, confirmed = yield from _read_slices(reader, first, cursor)
     for _ in range(_TRIES):
         rest = yield from _read_newest(reader, newest, confirmed=confirmed)
         if rest is None:
             return
         # Many tickets have come meanwhile. They are a list of their own.
-        newest, confirmed = yield from _read_slices(rest)
+        newest, confirmed = yield from _read_slices(rest, None)
         reader.seen = rest.seen
     raise reader.incomplete("more tickets come than can be read meanwhile")
 
@@ -214,7 +221,7 @@ def _kept(reader: ListReader) -> int:
 
 
 def _read_slices(
-    reader: ListReader, cursor: SampleCursor | SliceCursor | None = None
+    reader: ListReader, first: Section | None, cursor: SampleCursor | SliceCursor | None = None
 ) -> Walk[tuple[list[int], bool]]:
     """Read slice by slice; return the highest ids read, ascending, and whether the last call showed them.
 
@@ -227,7 +234,7 @@ def _read_slices(
         slices, start, offset, regular = list(cursor.slices), cursor.start, cursor.offset, cursor.regular
         recent = {pair[0]: pair[1] for pair in cursor.recent}
     else:
-        sample = yield from _sample_pages(reader, cursor, resumable=len(already) == 0)
+        sample = yield from _sample_pages(reader, first, cursor, resumable=len(already) == 0)
         seconds = sample.seconds
         regular = sample.regular and len(seconds) > _FULL_PAGES * reader.limit
         planned = ceil(_PLANNED * _most_rows(reader.limit, regular=regular))
@@ -238,17 +245,17 @@ def _read_slices(
             last - first < _WIDE for first, last in pairwise([*seconds[:1], *ends])
         )
         if sample.order is not None and (crowded or (lost and pages < _PAGES_WORTH_A_ZONE)):
-            proven = yield from _read_twice(reader, sample.order, already)
+            proven = yield from _read_twice(reader, sample.order, already, seconds)
             already = reader.sorted_ids()
             newest = already.highest(_kept(reader))
             if proven:
                 return newest, False
         slices, start, recent = [*ends, None], None, {}
-        first = datetime.fromtimestamp(ends[0] if ends else 0, UTC)
+        earliest = datetime.fromtimestamp(ends[0] if ends else 0, UTC)
         detected = None
         if lost and sample.newest is not None:
             detected = yield from detect_offset(reader, [sample.newest])  # type: ignore[list-item]  # id and createdAt are enough
-        offset = int((reader.zone.guess(first) if detected is None else detected).total_seconds())
+        offset = int((reader.zone.guess(earliest) if detected is None else detected).total_seconds())
     useless_cuts = 0
     created: dict[int, int] = {}
     asked_more = True
@@ -331,9 +338,12 @@ def _seconds(reader: ListReader, rows: Sequence[Ticket]) -> dict[int, int]:
     return {row["id"]: second for row in rows if (second := second_of(row)) is not None}
 
 
-def _sample_pages(reader: ListReader, cursor: SampleCursor | None, *, resumable: bool) -> Walk[_Sample]:
+def _sample_pages(
+    reader: ListReader, first: Section | None, cursor: SampleCursor | None, *, resumable: bool
+) -> Walk[_Sample]:
     """Read page by page, yielding no ticket.
 
+    :param first: the first page, if it was just read.
     :param cursor: where an earlier sampling was stopped.
     """
     if cursor is None:
@@ -342,7 +352,7 @@ def _sample_pages(reader: ListReader, cursor: SampleCursor | None, *, resumable:
         newest, regular = cursor.newest, cursor.regular
         order, seconds = _Pass(reader, depth=cursor.depth), _interpolate(cursor.seconds, cursor.depth)
     pages = 0
-    while (rows := (yield from order.read())) is not None:
+    while (rows := (yield from order.read(None if pages else first))) is not None:
         pages += 1
         created = _seconds(reader, rows)
         seconds.extend(created.values())
@@ -377,31 +387,67 @@ def _interpolate(seconds: Sequence[int], count: int) -> array[int]:
     return moments
 
 
-def _read_twice(reader: ListReader, earlier: _Pass, already: IdSet) -> Walk[bool]:
+def _read_twice(reader: ListReader, earlier: _Pass, already: IdSet, seconds: Sequence[int]) -> Walk[bool]:
     """Read the whole list by page once more, after a count, and return whether that proves it complete.
 
     :param already: ids that were yielded before.
+    :param seconds: when its tickets were created, ascending.
     """
-    count = yield from reader.count()
+    count = yield from count_in_parts(reader, seconds, len(earlier.ids))
     later = _Pass(reader)
     yielded: set[int] = set()
     while (rows := (yield from later.read())) is not None:
         fresh = [row for row in rows if row["id"] not in already and row["id"] not in yielded]
         yielded.update(row["id"] for row in fresh)
         yield reader.emit(fresh)
-    return _agree(earlier, later, count, reader.limit) and set(earlier.ids) <= set(later.ids)
+    return _agree(earlier, later, count) and set(earlier.ids) <= set(later.ids)
 
 
-def _agree(earlier: _Pass, later: _Pass, count: int, limit: int) -> bool:
+def count_in_parts(reader: ListReader, seconds: Sequence[int], shown: int) -> Walk[int | None]:
+    """Count a list in two parts of its time; None if no time divides it.
+
+    A shop may cap its counts, and its lists at the same number. Two parts that are each below what its pages show are
+    not capped. The border is looked for like the offset of the filters, since both parts are to hold tickets.
+
+    :param seconds: when some of its tickets were created, ascending.
+    :param shown: tickets that its pages show.
+    """
+    if not seconds or seconds[-1] - seconds[0] < _NARROWEST:
+        return (yield from reader.count())
+    amid = seconds[len(seconds) // 4 : -(len(seconds) // 4) or None]
+    before, after = max(pairwise(amid), key=lambda pair: pair[1] - pair[0])
+    middle = (before + after) // 2
+    offset = int(reader.zone.guess(datetime.fromtimestamp(middle, UTC)).total_seconds())
+    low, high = int(LOWEST.total_seconds()) - _QUARTER, int(HIGHEST.total_seconds()) + _QUARTER
+    while low < offset < high:
+        border = _avoid_dst_boundary(middle + offset)
+        older = yield from reader.count(_bounds(None, border))
+        newer = (yield from reader.count(_bounds(border + 1, None))) if older else 0
+        if older and newer:
+            break
+        low, high = (low, offset) if older else (offset, high)
+        offset = (low + high) // 2 // _QUARTER * _QUARTER
+    else:
+        return None
+    if max(older, newer) >= shown:
+        return None
+    if older + newer == shown:
+        return shown
+    # Bounds overlap: tickets at the border may be in both parts.
+    twice = yield from reader.count(_bounds(border + 1, border))
+    return older + newer - twice
+
+
+def _agree(earlier: _Pass, later: _Pass, count: int | None) -> bool:
     """Return whether two passes prove a list complete.
 
-    What both have seen existed between them. If as many were counted then, it is all there was. A count
-    that lags may say less, if nothing has moved. If it says more, there may be tickets that no page shows.
+    What both have seen existed between them. If as many were counted then, it is all there was. Another count proves
+    nothing, even a lower one: the shop may count too few and cut its lists.
     """
     if not (earlier.whole and later.whole):
         return False
     both = len(set(earlier.ids) & set(later.ids))
-    return count == both or (earlier.ids == later.ids and count < both < count + limit)
+    return count == both
 
 
 def _plan(seconds: Sequence[int], planned: int) -> list[int]:
@@ -519,7 +565,7 @@ def _confirm_by_second_pass(reader: ListReader, bounds: Bounds) -> Walk[list[Tic
     for _ in range(_TRIES):
         count = yield from reader.count(bounds)
         later, more = yield from _all_pages(reader, bounds)
-        if _agree(earlier, later, count, reader.limit):
+        if _agree(earlier, later, count):
             return [*(rows | more).values()]
         earlier, rows = later, more
     raise reader.incomplete(

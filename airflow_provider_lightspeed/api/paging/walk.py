@@ -98,7 +98,7 @@ def walk(
         else:
             return
     try:
-        yield from time_slices(reader)
+        yield from time_slices(reader, first if in_order is None and not reader.contradicted else None)
     except NotInOrder:
         raise reader.incomplete("the list is in no order, and the shop refuses its pages") from None
 
@@ -157,7 +157,7 @@ def _resume(reader: ListReader, cursor: Cursor) -> Walk[None]:
         elif isinstance(cursor, NewestFirstCursor):
             yield from newest_first(reader, None, cursor)
         else:
-            yield from time_slices(reader, cursor)
+            yield from time_slices(reader, None, cursor)
     except NotInOrder:
         raise reader.incomplete(
             "the list is not in the order in which its first pages came, and what the earlier try "
