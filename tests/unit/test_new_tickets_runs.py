@@ -357,7 +357,7 @@ class _Sensor(_Consumer):
             self._variables.down_after = None
 
     def _sense(self, run: str, max_tries: int = 0) -> list[int]:
-        context = self._context(run, max_tries)
+        context, self._waits = self._context(run, max_tries), None
         if not self._deferrable:
             outcome = self._new().poke(context)
             return list(outcome.xcom_value["ticket_ids"]) if outcome.is_done else []
@@ -554,7 +554,7 @@ def _happen(step: Any, worlds: _Worlds, sensor: _Consumer, runner: asyncio.Runne
 
 
 @pytest.mark.parametrize("kind", ["poke", "deferred", "mapped", "asset"])
-@settings(max_examples=drawn(40, 400))
+@settings(max_examples=drawn(40, 200))
 @given(
     _STEPS,
     st.sampled_from(["unordered", "oldest", "newest"]),
