@@ -190,7 +190,7 @@ def parse_ticket_ids(value: Any) -> list[int]:
     if wrong:
         shown = ", ".join(wrong[:_SHOWN]) + (", …" if len(wrong) > _SHOWN else "")
         raise LightspeedConfigurationError(
-            f"{len(wrong)} of the ticket ids are not positive whole numbers: {shown}. No ticket was touched"
+            f"{len(wrong)} of the ticket ids are not positive whole numbers: {shown}. No ticket was changed"
         )
     return list(ids)
 

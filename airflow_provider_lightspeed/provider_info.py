@@ -15,7 +15,7 @@ _INTEGRATION = "Lightspeed eCom"
 CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
     "cluster": {
         "label": "Cluster",
-        "description": "Where the shop lives, unless Host says so: us1 (default) or eu1.",
+        "description": "The shop's cluster: us1 (default) or eu1. A Host overrides it.",
         "schema": {
             "type": ["string", "null"],
             "enum": ["us1", "eu1"],
@@ -30,12 +30,12 @@ CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
     "filter_timezone": {
         "label": "Time zone of date filters",
         "description": "IANA name of the zone in which the shop reads date filters. "
-        "Only saves calls; leave empty when unknown.",
+        "It only saves calls; leave it empty if unknown.",
         "schema": {"type": ["string", "null"]},
     },
     "quota_reserve": {
         "label": "Quota reserve",
-        "description": "Share of each quota window left to other programs, 0 to 0.9 (default: 0).",
+        "description": "Part of each quota window that is left to other programs, 0 to 0.9 (default: 0).",
         "schema": {"type": ["number", "null"], "minimum": 0, "maximum": 0.9},
     },
     "timeout": {
@@ -45,12 +45,12 @@ CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
     },
     "max_wait": {
         "label": "Longest wait",
-        "description": "Seconds that a task sleeps at most for the quota to come back (default: 60).",
+        "description": "Longest time in seconds that a task sleeps for the quota (default: 60).",
         "schema": {"type": ["number", "null"], "minimum": 0},
     },
     "calls_per_second": {
         "label": "Calls per second",
-        "description": "Speed limit, 0 for none (default: 20, which is the vendor's).",
+        "description": "Most calls in a second (default: 20, the vendor's limit); 0 for no limit.",
         "schema": {"type": ["number", "null"], "minimum": 0},
     },
     "allow_http": {
@@ -60,15 +60,15 @@ CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
     },
     "app_token": {
         "label": "App token",
-        "description": "Only for an app that is installed in many shops: the token of this shop. "
-        "Key and secret are then the app's.",
+        "description": "Only for an app that is installed in many shops: this shop's token. "
+        "API key and secret are then those of the app.",
         "schema": {"type": ["string", "null"], "format": "password"},
     },
     # Airflow hides what has "secret" in its name, from its API too.
     "hash_secret": {
         "label": "Hash secret",
-        "description": "Key with which exports hash the fields named in hash_fields: 16 characters or more, kept safe. "
-        "The same customer has the same hash wherever this secret is the same.",
+        "description": "Key for the argument hash_fields of exports: 16 characters or more. Keep it safe: "
+        "with the same key, the same customer has the same hash.",
         "schema": {"type": ["string", "null"], "format": "password"},
     },
 }

@@ -1,4 +1,4 @@
-"""Every Monday: close the tickets that the shop has answered and the customer has left alone for long."""
+"""Every Monday: close tickets that are answered and had no change for weeks."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from airflow_provider_lightspeed.api.tickets import Ticket
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.operators.tickets import CloseTicketsOperator
 
-# What differs between deployments, in one place. The environment rather than Airflow Variables: this file is
-# parsed every few seconds, and a Variable read here would ask the database each time.
+# Settings of this deployment. From the environment, not from Airflow Variables: Airflow parses this file every
+# few seconds, and a Variable would query the database each time.
 LIGHTSPEED_CONN_ID = os.environ.get("LIGHTSPEED_CONN_ID", "lightspeed_default")
 
 IDLE = timedelta(days=14)
@@ -50,16 +50,16 @@ def example_lightspeed_close_stale_tickets() -> None:
     @task
     def find_stale_tickets() -> list[int]:
         idle_since = datetime.now(UTC) - IDLE
-        # Tickets created later can't be stale, so that they need not be fetched. The others are gone through, 250
-        # with a call: where a shop has more than some 50,000, give the operator criteria in place of ids, as
-        # example_lightspeed_close_with_approval does, and it goes on over as many hours as the quota needs.
+        # Tickets created later can't be stale, and are not fetched. The others cost one call for 250. If the shop has
+        # more than about 50,000, give the operator criteria instead of ids, as example_lightspeed_close_with_approval
+        # does: it defers while the quota is used up.
         tickets = LightspeedHook(LIGHTSPEED_CONN_ID).iter_tickets(created_to=idle_since)
         return list(islice(stale_tickets(tickets, idle_since), MAX_A_RUN))
 
     CloseTicketsOperator(
         task_id="close_stale_tickets",
         ticket_ids=find_stale_tickets(),
-        # With True the task only says what it would close: a good first week.
+        # With True the task only reports what it would close: use it for the first week.
         dry_run=False,
         lightspeed_conn_id=LIGHTSPEED_CONN_ID,
     )

@@ -1,13 +1,12 @@
-"""Close stale tickets only after a person has said yes to the very list. Needs Airflow 3.1.
+"""Close stale tickets only after a person has approved the list. Needs Airflow 3.1.
 
 ```text
 plan ── summary ── approve ── close
 ```
 
-`plan` changes nothing. It writes the tickets that it would close to S3. `summary` says what a person needs to decide:
-how many, how old, and a few of them, without a word that a customer wrote. If there is nothing to close, no question
-is asked. Once the list is approved, these tickets are closed and no others, and of these only the ones that did not
-change meanwhile. A no skips `close`.
+`plan` changes nothing: it writes the list of tickets that it would close to S3. `summary` shows what a person needs to
+decide: how many, how old, and a few ids, without customers' texts. If there is nothing to close, `approve` is skipped.
+After approval, `close` closes exactly these tickets, except those that changed in between. A rejection skips `close`.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from airflow_provider_lightspeed.api.errors import LightspeedNotFoundError
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.operators.tickets import CloseTicketsOperator
 
-# What differs between deployments, in one place. The environment rather than Airflow Variables: this file is
-# parsed every few seconds, and a Variable read here would ask the database each time.
+# Settings of this deployment. From the environment, not from Airflow Variables: Airflow parses this file every
+# few seconds, and a Variable would query the database each time.
 S3_BUCKET = os.environ.get("LIGHTSPEED_S3_BUCKET", "my-support-data")
 LIGHTSPEED_CONN_ID = os.environ.get("LIGHTSPEED_CONN_ID", "lightspeed_default")
 AWS_CONN_ID = os.environ.get("LIGHTSPEED_AWS_CONN_ID", "aws_default")
@@ -80,10 +79,10 @@ def summary(plan: Any) -> str:
 def example_lightspeed_close_with_approval() -> None:
     plan = CloseTicketsOperator(
         task_id="plan",
-        # Idle for two weeks, answered by us, and no to-do of ours.
+        # No change for two weeks, answered, and not marked as to do.
         updated_before="{{ (dag_run.start_date - macros.timedelta(days=14)).isoformat() }}",
         only_answered=True,
-        # More than these and the plan is refused as a whole, before a question is asked.
+        # A larger plan is refused completely, before a person is asked.
         max_tickets=2000,
         max_share=0.9,
         dry_run=True,

@@ -47,7 +47,7 @@ def example_lightspeed_fleet() -> None:
         deferrable=True,
         replace=True,
         aws_conn_id=AWS_CONN_ID,
-        # The web interface shows the shop rather than a number.
+        # The web interface then shows the shop instead of a number.
         map_index_template="{{ task.lightspeed_conn_id }}",
     ).expand(lightspeed_conn_id=SHOPS)
 

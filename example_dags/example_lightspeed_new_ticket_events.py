@@ -1,6 +1,6 @@
 """New tickets start this DAG, with no schedule and no waiting task: put them on the support team's to-do list.
 
-For Airflow 3; 2.11 finds no DAG here. Its way is in `example_lightspeed_react_to_new_tickets`.
+Needs Airflow 3. On 2.11 this file has no DAG: use `example_lightspeed_react_to_new_tickets`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ except ImportError:  # Airflow 2.11
 from airflow_provider_lightspeed.assets import new_ticket_ids, new_tickets_asset
 from airflow_provider_lightspeed.operators.tickets import UpdateTicketsOperator
 
-# What differs between deployments, in one place. The environment rather than Airflow Variables: this file is
-# parsed every few seconds, and a Variable read here would ask the database each time.
+# Settings of this deployment. From the environment, not from Airflow Variables: Airflow parses this file every
+# few seconds, and a Variable would query the database each time.
 LIGHTSPEED_CONN_ID = os.environ.get("LIGHTSPEED_CONN_ID", "lightspeed_default")
 # Each poll of the shop costs a call, and a shop's key has 12,000 a day. All assets of one shop share them.
 POLL_SECONDS = float(os.environ.get("LIGHTSPEED_POLL_SECONDS", "60"))

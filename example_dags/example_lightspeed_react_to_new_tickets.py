@@ -13,16 +13,16 @@ except ImportError:  # Airflow 2.11
 from airflow_provider_lightspeed.operators.tickets import UpdateTicketsOperator
 from airflow_provider_lightspeed.sensors.tickets import NewTicketSensor
 
-# What differs between deployments, in one place. The environment rather than Airflow Variables: this file is
-# parsed every few seconds, and a Variable read here would ask the database each time.
+# Settings of this deployment. From the environment, not from Airflow Variables: Airflow parses this file every
+# few seconds, and a Variable would query the database each time.
 LIGHTSPEED_CONN_ID = os.environ.get("LIGHTSPEED_CONN_ID", "lightspeed_default")
 # Each poll of the shop costs a call, and a shop's key has 12,000 a day.
 POLL_SECONDS = float(os.environ.get("LIGHTSPEED_POLL_SECONDS", "60"))
 
 
 @dag(
-    # Each run waits until shortly before the next one. "@continuous" would react a little sooner, and start a new
-    # run every second while, say, the secret is wrong. No ticket is missed between two runs: the sensor
+    # Each run waits until shortly before the next one. "@continuous" would react a little sooner, but start a run
+    # every second if, for example, the secret is wrong. No ticket is missed between two runs: the sensor
     # continues after the last one that it delivered.
     schedule="*/5 * * * *",
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
@@ -36,11 +36,11 @@ POLL_SECONDS = float(os.environ.get("LIGHTSPEED_POLL_SECONDS", "60"))
 def example_lightspeed_react_to_new_tickets() -> None:
     wait = NewTicketSensor(
         task_id="wait_for_new_tickets",
-        # Between two looks the task gives its worker slot back.
+        # Between two polls the task frees its worker slot.
         mode="reschedule",
         poke_interval=POLL_SECONDS,
         timeout=timedelta(minutes=4, seconds=30),
-        # Five quiet minutes are no failure.
+        # Five minutes without a new ticket are not a failure: the task is skipped.
         soft_fail=True,
         lightspeed_conn_id=LIGHTSPEED_CONN_ID,
     )

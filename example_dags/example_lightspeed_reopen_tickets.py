@@ -28,7 +28,7 @@ AWS_CONN_ID = os.environ.get("LIGHTSPEED_AWS_CONN_ID", "aws_default")
             "s3://my-support-data/tickets/closed/…/closed.jsonl",
             type="string",
             pattern="^s3://.+/.+",
-            description="Address of the receipt that the bulk close has written",
+            description="Address of the receipt that the bulk close wrote",
         )
     },
     description="Undo a bulk close by its receipt",
@@ -40,7 +40,7 @@ def example_lightspeed_reopen_tickets() -> None:
         task_id="reopen",
         ticket_ids="{{ params.receipt }}",
         is_closed=False,
-        # As many as were allowed to be closed.
+        # The same limit as that of the close.
         max_tickets=2000,
         lightspeed_conn_id=LIGHTSPEED_CONN_ID,
         aws_conn_id=AWS_CONN_ID,

@@ -1,4 +1,4 @@
-"""Every 15 minutes: the tickets of a shop as they are now, and every change, to S3; and what loads the changes."""
+"""Every 15 minutes: the tickets of a shop as they are now, and every change, to S3. A second DAG loads the changes."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from airflow_provider_lightspeed.transfers.ticket_changes_to_s3 import (
     LightspeedTicketChangesToS3Operator,
 )
 
-# What differs between deployments, in one place. The environment rather than Airflow Variables: this file is
-# parsed every few seconds, and a Variable read here would ask the database each time.
+# Settings of this deployment. From the environment, not from Airflow Variables: Airflow parses this file every
+# few seconds, and a Variable would query the database each time.
 S3_PREFIX = f"s3://{os.environ.get('LIGHTSPEED_S3_BUCKET', 'my-support-data')}/lightspeed/shop_nl/"
 LIGHTSPEED_CONN_ID = os.environ.get("LIGHTSPEED_CONN_ID", "lightspeed_default")
 AWS_CONN_ID = os.environ.get("LIGHTSPEED_AWS_CONN_ID", "aws_default")
@@ -43,7 +43,7 @@ def example_lightspeed_ticket_changes() -> None:
     sync = LightspeedTicketChangesToS3Operator(
         task_id="sync_tickets",
         s3_prefix=S3_PREFIX,
-        # Recent tickets each time, all tickets once a day. For one run a day, this is a full scan each time.
+        # Recent tickets in each run, all tickets once a day. If the DAG runs once a day, each run is a full scan.
         # Trigger the DAG with {"scan": "full"} to read all of them at once.
         scan=SCAN,
         # After many tickets were deleted in the shop: trigger the DAG with {"accept_deleted": <the number in the error>}.
@@ -58,7 +58,7 @@ def example_lightspeed_ticket_changes() -> None:
         max_age=timedelta(hours=26),
         lightspeed_conn_id=LIGHTSPEED_CONN_ID,
         aws_conn_id=AWS_CONN_ID,
-        # It reports an old lake also when the sync fails.
+        # It also runs if the sync fails, and reports an old lake.
         trigger_rule="all_done",
     )
     sync >> check
@@ -72,7 +72,7 @@ def example_lightspeed_ticket_changes() -> None:
     default_args={"retries": 3},
     description="Load the changes, whenever there are new ones",
     tags=["lightspeed", "changes"],
-    doc_md="Loads what has changed, whenever something has.",
+    doc_md="Loads the changes whenever there are new ones.",
 )
 def example_lightspeed_load_ticket_changes() -> None:
     @task(multiple_outputs=False)

@@ -1,4 +1,4 @@
-"""Every night: the tickets of many shops as they are now, and every change, each shop in a prefix of its own."""
+"""Every night: the tickets of many shops as they are now, and every change. Each shop has its own prefix."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ AWS_CONN_ID = os.environ.get("LIGHTSPEED_AWS_CONN_ID", "aws_default")
     doc_md=__doc__,
 )
 def example_lightspeed_ticket_changes_fleet() -> None:
-    # A task for each shop rather than a mapped one: so each shop has an asset that starts its own DAGs.
+    # A task for each shop instead of a mapped one, so that each shop has its own asset, which starts its own DAGs.
     for shop in SHOPS:
         LightspeedTicketChangesToS3Operator(
             task_id=f"sync_{shop}",
             s3_prefix=f"s3://{S3_BUCKET}/fleet/{shop}/",
-            # One run a day is a full scan each time.
+            # With one run a day, each run is a full scan.
             scan="auto",
             # One ticket that can't be read does not stop a shop.
             on_malformed="quarantine",
-            # What customers wrote and deleted is gone from the change files after a month.
+            # The texts of deleted tickets leave the change files after a month.
             compact=timedelta(days=30),
             # A shop whose quota is used up frees its worker slot, and the others continue.
             deferrable=True,

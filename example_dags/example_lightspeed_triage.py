@@ -1,4 +1,4 @@
-"""As soon as customers open tickets: answer those that ask where their parcel is, put the rest on the to-do list.
+"""As soon as customers open tickets: answer those that ask where their parcel is, put the others on the to-do list.
 
 The sensor waits in the triggerer, which takes no worker slot.
 """
@@ -19,8 +19,8 @@ from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.operators.tickets import UpdateTicketsOperator
 from airflow_provider_lightspeed.sensors.tickets import NewTicketSensor
 
-# What differs between deployments, in one place. The environment rather than Airflow Variables: this file is
-# parsed every few seconds, and a Variable read here would ask the database each time.
+# Settings of this deployment. From the environment, not from Airflow Variables: Airflow parses this file every
+# few seconds, and a Variable would query the database each time.
 LIGHTSPEED_CONN_ID = os.environ.get("LIGHTSPEED_CONN_ID", "lightspeed_default")
 # Each poll of the shop costs a call, and a shop's key has 12,000 a day.
 POLL_SECONDS = float(os.environ.get("LIGHTSPEED_POLL_SECONDS", "60"))
@@ -41,7 +41,7 @@ def asks_for_a_parcel(subject: str) -> bool:
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
-    # A ticket that the sensor has delivered comes in no later run.
+    # No later run gets a ticket that the sensor has delivered.
     default_args={"retries": 3},
     description="Answer or sort new tickets as they come",
     tags=["lightspeed", "new-tickets"],
@@ -53,9 +53,9 @@ def example_lightspeed_triage() -> None:
         deferrable=True,
         poke_interval=POLL_SECONDS,
         timeout=timedelta(minutes=4, seconds=30),
-        # Five quiet minutes are no failure.
+        # Five minutes without a new ticket are not a failure: the task is skipped.
         soft_fail=True,
-        # Staff may have been faster.
+        # Staff may have answered it already.
         where=lambda ticket: not ticket.get("isAnswered"),
         lightspeed_conn_id=LIGHTSPEED_CONN_ID,
     )
@@ -69,7 +69,7 @@ def example_lightspeed_triage() -> None:
                 subject = hook.get_ticket(ticket_id).get("subject") or ""
             except LightspeedNotFoundError as error:
                 if not error.gone:
-                    raise  # a page of a proxy, not the shop's word
+                    raise  # a page of a proxy, not of the shop
                 continue  # deleted meanwhile
             kinds["reply" if asks_for_a_parcel(subject) else "todo"].append(ticket_id)
         return kinds
@@ -84,7 +84,7 @@ def example_lightspeed_triage() -> None:
                 if not error.gone:
                     raise
                 continue
-            # So that no second try answers twice.
+            # A second try could answer twice.
             if not any(message.get("from") == "shop" for message in messages):
                 hook.create_ticket_message(ticket_id, REPLY)
 

@@ -113,6 +113,8 @@ def connection_form_3(browser: Browser, shop: str, version: str) -> None:
     browser.find("//input[@name='element_quota_reserve']").send_keys("0.25")
     browser.picture(f"connection-extra-{version}", dialog)
     browser.find("//button[normalize-space(.)='Save']").click()
+    # A busy Airflow takes a while to store it.
+    WebDriverWait(browser.driver, _PATIENCE).until(lambda driver: not driver.find_elements(By.XPATH, dialog))
     browser.open("/connections", 500)
     browser.find("//button[contains(., 'Test Connection') or @aria-label='Test Connection']").click()
     browser.find("//*[contains(., 'answers in language') or contains(text(), 'Failed')]")
@@ -145,7 +147,7 @@ def export_3(browser: Browser) -> None:
     run = str(browser.find(f"//a[contains(@href, '/{_DAG}/runs/scheduled')]").get_attribute("href"))
     task = f"{run[run.index('/dags') :].partition('?')[0].rstrip('/')}/tasks/export_tickets"
     browser.open(task)
-    browser.find("//*[contains(text(), 'holds') and contains(text(), 'tickets in')]")
+    browser.find("//*[contains(text(), 'Exported') and contains(text(), 'API calls')]")
     ActionChains(browser.driver).send_keys("w").perform()  # wrap the lines
     browser.picture("try-log")
 

@@ -40,7 +40,7 @@ class LightspeedConnectionError(LightspeedError):
 class LightspeedResponseTooLargeError(LightspeedConnectionError):
     """The response is larger than 16 MiB, so the client stopped reading it.
 
-    The client reads lists in smaller pages first. So one ticket is too large: shorten its texts in the shop.
+    The client reads lists in smaller pages first, down to ten tickets. So these are too large: shorten their texts in the shop.
     """
 
     def __init__(self, message: str) -> None:
@@ -52,7 +52,13 @@ class LightspeedMalformedResponseError(LightspeedError):
 
     The client tried the call several times. If it stays and the message names a ticket, correct that ticket in the shop, or export with
     ``on_malformed="quarantine"``.
+
+    :param hint: what the reader of the log can do.
     """
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 class LightspeedWrongTicketError(LightspeedMalformedResponseError):

@@ -70,7 +70,12 @@ class Quota:
     windows: tuple[Window, ...]
 
     def __str__(self) -> str:
-        return ", ".join(f"{max(0, w.remaining)} of {w.limit} calls left in {w.name}" for w in self.windows)
+        left = [f"{max(0, w.remaining):,} of {w.limit:,}" for w in self.windows]
+        first, *others = self.windows
+        return ", ".join([
+            f"{left[0]} calls left in {first.name}",
+            *(f"{count} in {window.name}" for count, window in zip(left[1:], others, strict=True)),
+        ])
 
     @classmethod
     def from_headers(

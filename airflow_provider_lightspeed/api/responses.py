@@ -48,6 +48,8 @@ MAX_BODY = 16 * 1024 * 1024
 _NO_ERROR = (None, False, "")
 
 _ALWAYS_THERE = {"tickets.json", "tickets/count.json"}
+_MALFORMED_TICKET = "Correct it in the shop. An export can leave it out, with on_malformed='quarantine'"
+_NOT_THE_API = "The shop is in maintenance, or a proxy answers for it: let Airflow retry later"
 
 _SWITCHES = ("isAnswered", "isClosed", "isTodo", "doNotifyAnswered")
 _ID = itemgetter("id")
@@ -199,7 +201,10 @@ def _accept(request: Request[Any], response: Response, rows: Sequence[Any]) -> S
     rejected = next((row for row in rows if isinstance(row, RejectedTicket)), None)
     if rejected is None or request.keep_malformed:
         return rows
-    raise _malformed(request, response, f"holds {_name(request, rejected.id)}, {rejected.reason}")
+    # Not in the course of what the decoder raised: two tracebacks would say the same.
+    raise _malformed(
+        request, response, f"holds {_name(request, rejected.id)}, {rejected.reason}", hint=_MALFORMED_TICKET
+    ) from None
 
 
 def _name(request: Request[Any], number: int | None) -> str:
@@ -217,7 +222,9 @@ def _parse_row_by_row(
         raw = []
     if not raw:
         kind = "is empty" if not body.strip() else f"is not JSON ({error})"
-        raise _malformed(request, response, kind) from None
+        if body.strip() and "html" in response.headers.get("content-type", ""):
+            kind = "is a web page, not the API's JSON"
+        raise _malformed(request, response, kind, hint=_NOT_THE_API) from None
     return _accept(request, response, [_decode_row(request, row) for row in raw])
 
 
@@ -308,11 +315,14 @@ def _embedded_status(error: Any) -> int:
     return code if isinstance(code, int) and 400 <= code < 600 else 500
 
 
-def _malformed(request: Request[Any], response: Response, what: str) -> LightspeedMalformedResponseError:
+def _malformed(
+    request: Request[Any], response: Response, what: str, *, hint: str = ""
+) -> LightspeedMalformedResponseError:
     kind = response.headers.get("content-type", "no content type")
     return LightspeedMalformedResponseError(
         f"{request.method} /{request.path} was answered {response.status}, but the body "
-        f"({len(response.body)} bytes, {kind}) {what}"
+        f"({len(response.body)} bytes, {kind}) {what}",
+        hint=hint,
     )
 
 
@@ -330,23 +340,22 @@ def _error_for(request: Request[Any], response: Response, status: int, error: An
     explained = isinstance(error, dict)
     details: dict[str, Any] = {
         "status": status,
-        "message": _error_text(error)
-        or ("(no message)" if error else "(not the API's own error: a page of a proxy?)"),
+        "message": _error_text(error) or ("(no message)" if error else "no message from the API."),
         "method": request.method,
         "path": f"/{request.path}",
         "explained": explained,
     }
     if status < 400:
-        hint = "Redirects are refused, since they would carry the credentials elsewhere: check the host."
+        hint = "The provider follows no redirect, since that would send the credentials to another host: check the connection's host."
         return LightspeedRedirectError(**details, hint=hint)
     if status == 401:
         hint = f"Check the API key and secret of the connection, and its cluster: {response.host} does not know them."
         return LightspeedAuthenticationError(**details, hint=hint)
     if status == 403 and explained:
-        hint = "The API key has no right to this; see the key's permissions in the shop's back office."
+        hint = "The API key has no right to this: add it in the shop's back office."
         return LightspeedAuthenticationError(**details, hint=hint)
     if status == 404 and "language" in details["message"].lower():
-        hint = "Set the connection's language to one that the shop has."
+        hint = "Set the connection's language to one that is active in the shop."
         return LightspeedUnknownLanguageError(**details, hint=hint)
     if status == 404:
         # The list of all tickets is always there.
@@ -361,6 +370,6 @@ def _error_for(request: Request[Any], response: Response, status: int, error: An
     if status >= 500:
         return LightspeedServerError(**details)
     if not explained:
-        hint = "Something in front of the API refused the call, such as a firewall or a proxy."
+        hint = "A firewall or proxy in front of the API refused the call: ask its administrator to allow this machine."
         return LightspeedGatewayError(**details, hint=hint)
     return LightspeedInvalidRequestError(**details)

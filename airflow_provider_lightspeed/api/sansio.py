@@ -124,7 +124,10 @@ class Send:
         """
         what, kind = f"no connection to {self.host} could be made", type(reason).__name__
         if untrusted:
-            what = f"the certificate of {self.host} does not verify, or its address is none"
+            what = (
+                f"the certificate of {self.host} does not verify, or this is no valid host. Check the host; if your network has "
+                "its own certificate authority, set REQUESTS_CA_BUNDLE or SSL_CERT_FILE"
+            )
         elif proxy_status == _PROXY_AUTHENTICATION:
             what = "the proxy wants a user and a password (407). Put them into the address in HTTP_PROXY or HTTPS_PROXY"
         elif proxy_status:
@@ -227,7 +230,8 @@ class SansIOClient:
         """
         duration = self.estimate(calls)
         left = self.quota or "not known yet"
-        log.info("%s takes %d calls, about %s. Quota: %s", job, calls, humanize(duration), left)
+        needed = f"{calls:,} API call{'' if calls == 1 else 's'}"
+        log.info("%s takes %s, about %s. Quota: %s", job, needed, humanize(duration), left)
         return duration
 
     def call_flow(
@@ -264,8 +268,8 @@ class SansIOClient:
                 raise result
             if decision is Decision.UNKNOWN:
                 raise LightspeedUnknownOutcomeError(
-                    f"{send.name}: what it should create may or may not exist now. It is not sent again; look in "
-                    f"the shop before you do. What happened: {result}"
+                    f"{send.name}: the response was lost, so the new ticket or message may or may not exist. The call was not sent "
+                    f"again. Check the shop; run the task again only if nothing is there. Cause: {result}"
                 ) from None
             if decision is Decision.WAIT and response is not None:
                 refusals += 1
@@ -278,7 +282,7 @@ class SansIOClient:
             pause = self._pause(response, tries)
             trying += self._clock() - begun + pause
             if tries >= retry.MAX_ATTEMPTS or trying > retry.MAX_ELAPSED:
-                raise result
+                raise _with_remedy(result, tries)
             log.warning(
                 "Attempt %d of %d failed, the next one is in %.1f s. %s",
                 tries,
@@ -400,7 +404,8 @@ class SansIOClient:
             if wait.seconds > max(max_wait, _SHORT_WAIT):
                 raise LightspeedQuotaExhaustedError(
                     f"{wait.reason}; calls are possible again at {until:%Y-%m-%d %H:%M:%S} UTC, in "
-                    f"{wait.seconds:.0f} s, which is longer than max_wait ({max_wait:.0f} s)",
+                    f"{wait.seconds:.0f} s, which is longer than max_wait ({max_wait:.0f} s). Let Airflow retry then, or raise "
+                    "max_wait",
                     until=until,
                     sent=sent,
                 )
@@ -430,6 +435,18 @@ class SansIOClient:
                 why = "the shop refused a call (429) with quota left: too many calls in one second, it seems"
                 self._rate_limiter.block(now + retry.MIN_RATE_LIMIT_DELAY + _jittered(refusals), why)
         self._metrics.count("rate_limited")
+
+
+def _with_remedy(error: LightspeedError, attempts: int) -> LightspeedError:
+    """Return the error of the last attempt, which also says what to do. The log has had those of the others."""
+    remedy = getattr(error, "hint", "")
+    if isinstance(error, LightspeedConnectionError):
+        remedy = "Check the host and cluster of the connection, and proxy (HTTPS_PROXY, NO_PROXY) and firewall of this machine"
+    elif isinstance(error, LightspeedServerError):
+        remedy = "The shop is down or overloaded: let Airflow retry later"
+    made = f"Failed {attempts} times" if attempts > 1 else "Failed"
+    error.args = (". ".join(part for part in (str(error).rstrip("."), made, remedy) if part),)
+    return error
 
 
 def _jittered(tries: int) -> float:

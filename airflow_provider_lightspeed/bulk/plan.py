@@ -104,8 +104,8 @@ def refuse_too_many(planned: int, max_tickets: int) -> None:
     """
     if planned > max_tickets:
         raise LightspeedConfigurationError(
-            f"{planned} tickets are more than max_tickets={max_tickets}; no ticket was touched. "
-            f"If that many are meant, set max_tickets={planned}"
+            f"{planned} tickets are more than max_tickets={max_tickets}; no ticket was changed. "
+            f"Check the plan; if it is right, set max_tickets={planned}"
         )
 
 
@@ -118,7 +118,7 @@ def refuse_too_large_share(planned: int, open_tickets: int, max_share: float) ->
         share = planned / max(1, open_tickets)
         raise LightspeedConfigurationError(
             f"the criteria choose {planned} of {open_tickets} open tickets ({share:.1%}), more than "
-            f"max_share={max_share}; no ticket was touched. If that many are meant, set max_share=1.0"
+            f"max_share={max_share}; no ticket was changed. Check the plan; if it is right, set max_share=1.0"
         )
 
 

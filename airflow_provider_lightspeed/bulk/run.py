@@ -79,7 +79,10 @@ class Run:
         """
         job = self._job
         if job.remaining and not self._dry_run:
-            self._client.log_estimate(len(job.remaining), f"Changing {len(job.remaining)} tickets")
+            left = len(job.remaining)
+            self._client.log_estimate(
+                left, f"Changing {left:,} ticket{'' if left == 1 else 's'}, besides reading them again,"
+            )
         pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="lightspeed-bulk")
         try:
             for snapshot in snapshots(self._client, job, self._map(pool)):
@@ -207,11 +210,12 @@ class Run:
         if time.monotonic() - self._reported < _PROGRESS_EVERY:
             return
         self._reported = time.monotonic()
-        left = len(self._job.remaining)
+        if not (left := len(self._job.remaining)):
+            return
         log.info(
-            "%d of %d tickets settled; the rest takes about %s; %s",
-            len(self._job.plan) - left,
-            len(self._job.plan),
+            "%s of %s tickets done, about %s to go; %s",
+            f"{len(self._job.plan) - left:,}",
+            f"{len(self._job.plan):,}",
             humanize(self._client.estimate(left)),
             self._client.quota,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedQuotaExhaustedError,
 )
 from airflow_provider_lightspeed.api.paging import Cursor, Page
+from airflow_provider_lightspeed.api.rate_limit import humanize
 from airflow_provider_lightspeed.api.tickets import RejectedTicket, Request, TicketFilter, get_ticket
 from airflow_provider_lightspeed.changes.compare import Comparison, Entry, Known, Limits, entry_of
 from airflow_provider_lightspeed.changes.coverage import (
@@ -54,6 +56,8 @@ log = logging.getLogger(__name__)
 Kind = Literal["auto", "recent", "full"]
 
 _ATTEMPTS = 5
+#: Seconds between two lines on progress.
+_PROGRESS_EVERY = 10.0
 #: A killed scan asks again for no more than this, and what is under way.
 _CALLS_AT_RISK = 30
 _ROWS_AT_RISK = 20_000
@@ -228,6 +232,8 @@ class Scan:
         self._quarantine = quarantine
         self._rejected_saved = 0
         self._now = now
+        self._count = self._expected = 0
+        self._reported = self._reading_since = 0.0
         self._calls_before = 0
         self._calls_at_start = client.calls
         self._calls_saved = self._calls_moved = client.calls
@@ -341,10 +347,11 @@ class Scan:
     def _scan(self, opened: Opened) -> Result:
         progress = self.progress
         log.info(
-            "Reading %s of the shop; %d tickets are known",
+            "Reading %s of the shop; %s tickets are known",
             f"the tickets after id {progress.after_id}" if progress.after_id else "all tickets",
-            len(opened.known),
+            f"{len(opened.known):,}",
         )
+        self._expected = 0 if progress.after_id else len(opened.known)
         comparison = Comparison(opened.known, progress.after_id, self._row)
         self._replay(comparison)
         if progress.ended is None:
@@ -374,6 +381,7 @@ class Scan:
 
     def _read(self, comparison: Comparison) -> None:
         progress = self.progress
+        self._reported = self._reading_since = time.monotonic()
         wanted = TicketFilter(since_id=progress.after_id or None)
         try:
             keep = self._quarantine is not None
@@ -386,12 +394,27 @@ class Scan:
         self._save_in_time()
 
     def _take(self, page: Page, comparison: Comparison) -> None:
+        self._log_progress(page)
         self._see(page.tickets, comparison)
         self._reject(page.rejected, comparison)
         if page.cursor is not None:
             self.progress.cursor = page.cursor
             self._calls_moved = self._client.calls
         self._save_in_time()
+
+    def _log_progress(self, page: Page) -> None:
+        self._count += len(page.tickets)
+        self._expected = page.counted or self._expected
+        now = time.monotonic()
+        if now - self._reported < _PROGRESS_EVERY:
+            return
+        self._reported = now
+        to_go = ""
+        if self._expected > self._count:
+            # Waits for the quota so far count, as there will be others.
+            seconds = (now - self._reading_since) * (self._expected - self._count) / max(1, self._count)
+            to_go = f" of about {self._expected:,}, about {humanize(timedelta(seconds=seconds))} to go"
+        log.info("Read %s tickets%s; %d API calls", f"{self._count:,}", to_go, self._client.calls)
 
     def _see(self, tickets: list[Any], comparison: Comparison) -> None:
         changed = []

@@ -177,7 +177,9 @@ class BulkTicketsOperator(BaseOperator):
             wait = change.run(client, job, save)
             save()
             change.write_receipt(job)
-            self.log.info("%s; %s", change.summary(job), client.quota or "no API call was needed")
+            if client.quota:
+                self.log.info("API quota: %s", client.quota)
+            self.log.info("%s", change.summary(job))
             if wait is None:
                 self._raise_for_failures(change, job)
                 checkpoint.clear()

@@ -32,24 +32,22 @@ _SEARCHES = (0.0, 2.0, 5.0)
 class CreateTicketOperator(BaseOperator):
     """Create a support ticket.
 
-    Returns the ticket as the shop answers it.
+    Returns the ticket of the shop's response.
 
-    If a response is lost, the API cannot report whether the ticket was created, and a second ticket would reach a
-    customer. So such a call is never repeated, neither here nor by a retry of Airflow. On Airflow 3.3 that holds too for
-    a worker that was killed, or whose ``execution_timeout`` was over, while it was sent: the next try fails, or searches,
-    until you have checked the shop and clear the task. Older versions keep nothing between tries, and the next one may send
-    it again: set ``retries=0`` there.
+    If the response is lost, the ticket may or may not exist, and a second ticket would reach the customer. So the call is
+    never repeated, not even by a retry of Airflow. On Airflow 3.3 this also holds if the worker was killed, or
+    ``execution_timeout`` ended, during the call: the next try fails, or searches, until you have checked the shop and
+    clear the task. Older versions keep nothing between tries, so the next try may send it again: set ``retries=0`` there.
 
     :param subject: subject of the ticket (templated).
     :param customer_id: id of the customer whom the ticket is about (templated).
     :param memo: note that only the merchant sees (templated).
-    :param on_unknown_outcome: what to do when the answer was lost (default ``fail``): ``fail`` at once, or ``search`` among the tickets
-        that are newer than the newest one before the call for one of this customer with this subject. If exactly one
-        is found, it is taken for the one that was to be created; else the task fails all the same. Costs two calls
-        or so beforehand.
+    :param on_unknown_outcome: what to do if the response was lost. ``fail`` (default) fails at once. ``search`` looks for
+        a ticket of this customer with this subject, newer than all tickets before the call. If there is exactly one, the
+        task succeeds with it; otherwise it fails. ``search`` takes about two calls before the call itself.
     :param lightspeed_conn_id: connection to the shop (templated).
-    :raises LightspeedTaskFailed: (no retry) if the credentials or arguments are wrong, or the answer was lost: the
-        ticket may exist now.
+    :raises LightspeedTaskFailed: (no retry) if the credentials or arguments are wrong, or the response was lost: the
+        ticket may exist.
     """
 
     template_fields: Sequence[str] = ("subject", "customer_id", "memo", "lightspeed_conn_id")
@@ -114,14 +112,14 @@ class CreateTicketOperator(BaseOperator):
         :raises LightspeedTaskFailed: if it is not to be searched, or not surely found: no other try may create another.
         """
         if self.on_unknown_outcome == "fail" or newest is None:
-            raise LightspeedTaskFailed(str(error)) from error
+            raise LightspeedTaskFailed(str(error)) from None
         try:
             found = self._search(hook, newest)
         except Exception as trouble:  # ruff: ignore[blind-except] - whatever it is, a retry would post again
             raise LightspeedTaskFailed(f"{error} Looking for it failed too: {trouble}") from error
         if found is None:
-            raise LightspeedTaskFailed(str(error)) from error
-        self.log.warning("The answer was lost, but the ticket is there")
+            raise LightspeedTaskFailed(str(error)) from None
+        self.log.warning("The response was lost, but the ticket is in the shop: ticket %d", found["id"])
         return found
 
     def _search(self, hook: LightspeedHook, newest: int) -> Ticket | None:
@@ -151,7 +149,7 @@ class ReplyToTicketOperator(BaseOperator):
     :param ticket_id: which ticket (templated).
     :param message: the text (templated).
     :param lightspeed_conn_id: connection to the shop (templated).
-    :raises LightspeedTaskFailed: (no retry) if the credentials or arguments are wrong, or the answer was lost: the
+    :raises LightspeedTaskFailed: (no retry) if the credentials or arguments are wrong, or the response was lost: the
         message may have been posted.
     """
 
@@ -184,29 +182,29 @@ class ReplyToTicketOperator(BaseOperator):
             with mark.sending():
                 posted = hook.create_ticket_message(self.ticket_id, str(self.message))
         except LightspeedUnknownOutcomeError as error:
-            raise LightspeedTaskFailed(str(error)) from error
+            raise LightspeedTaskFailed(str(error)) from None
         self.log.info("Posted message %s to ticket %s", posted.get("id"), self.ticket_id)
-        # What was written to a customer does not belong into Airflow's database.
+        # A text to a customer does not belong into Airflow's database.
         return {name: value for name, value in posted.items() if name != "message"}
 
 
 def _sent_before(what: str, where: str) -> LightspeedUnknownOutcomeError:
     """Say that an earlier try may have sent something, and how to go on."""
     return LightspeedUnknownOutcomeError(
-        f"an earlier try of this task has sent {what}, and ended before Airflow knew how that went: it may or may not "
-        f"exist now. Look {where}. If it is not there, clear the task, and it is sent again (or delete the task's "
-        f"state {SendGuard.KEY!r}); if it is, mark the task as successful."
+        f"an earlier try of this task sent {what} and ended before the response came, so it may or may not exist. "
+        f"Look {where}. If it is missing, clear the task (or delete the task's state {SendGuard.KEY!r}), and it is sent "
+        "again; if it is there, mark the task as successful."
     )
 
 
 class UpdateTicketsOperator(BulkTicketsOperator):
     """Change properties of support tickets: those named by ``ticket_ids``, or open ones chosen by criteria.
 
-    First a plan is made, refused as a whole if it is larger than allowed, and kept with the time of each ticket's last
-    change. Then each ticket is read again and written at most once, with only what differs. One ticket that fails
+    The task first makes a plan, with the time of each ticket's last change, and refuses it if it is larger than allowed.
+    Then it reads each ticket again and writes it at most once, with only the properties that differ. A ticket that fails
     does not stop the others. If the quota is used up, the task defers until it is back.
 
-    Returns, and leaves as XCom also when it fails, ``{"updated", "already", "missing", "changed"}`` with lists of ids,
+    Returns, and pushes to XCom also when it fails, ``{"updated", "already", "missing", "changed"}`` with lists of ids,
     ``"failed"`` with the reason for each id (as text), ``"dry_run"``, ``"calls"``, ``"criteria"`` if they chose, and
     ``"receipt"`` if there is one.
 
@@ -216,35 +214,33 @@ class UpdateTicketsOperator(BulkTicketsOperator):
     :param created_before: tickets created before this instant, with a zone (templated).
     :param updated_before: tickets not changed since this instant (templated).
     :param only_answered: tickets that the shop has answered.
-    :param include_todo: also tickets that are marked as to do; else criteria leave them out.
+    :param include_todo: also tickets that are marked as to do (default: criteria leave them out).
     :param customer_email: tickets of the customer with this address (templated). It is not named ``email``, since
         that is Airflow's own: whom to tell of a failure.
     :param language: tickets in this language, by its two-letter code (templated).
     :param where: tickets for which this function of the ticket (a dict) is true.
-    :param is_closed: whether they are to be closed.
-    :param is_answered: whether they are to count as answered.
-    :param is_todo: whether they are to be marked as to do.
+    :param is_closed: close the tickets, or reopen them.
+    :param is_answered: mark them as answered, or not.
+    :param is_todo: mark them as to do, or not.
     :param do_notify_answered: whether the shop notifies the customer of an answer.
-    :param subject: their subject (templated).
-    :param memo: their note for the merchant (templated).
-    :param max_tickets: refuse to touch any if more than this are planned (default: 1000). It has to be passed with
+    :param subject: new subject (templated).
+    :param memo: new note, which only the merchant sees (templated).
+    :param max_tickets: refuse the plan if it has more tickets than this (default: 1000). Required with
         ``customer_email``.
-    :param max_share: refuse to touch any if criteria choose more than this part of the open tickets (default 0.5).
-        Not with ``customer_email``: a ticket does not show whose it is.
-    :param if_changed: what to do with a ticket that was changed after it was planned: ``skip`` it, ``overwrite`` (or
-        delete) it all the same, or skip it and ``fail`` at the end. The plan is as old as the receipt or export that it is
-        read from; bare ids are planned when the task starts, if they are more than a page, and else when they are
-        seen.
-    :param on_failure: whether tickets that failed ``fail`` the task at the end, or ``warn`` in its log.
+    :param max_share: refuse the plan if criteria choose more than this part of the open tickets (default: 0.5). It does
+        not apply with ``customer_email``.
+    :param if_changed: what to do with a ticket that changed after planning: ``skip`` it (default), ``overwrite`` (or
+        delete) it anyway, or skip it and ``fail`` at the end. A receipt or export has the time of planning. Plain ids
+        are planned when the task starts if they are more than a page, otherwise when they are read.
+    :param on_failure: ``fail`` the task at the end if tickets failed (default), or ``warn`` in its log.
     :param dry_run: report which tickets would be changed; write nothing.
-    :param receipt_s3_key: ``s3://`` address for the plan and what became of each ticket, as JSON Lines (templated).
+    :param receipt_s3_key: ``s3://`` address for the plan and the outcome of each ticket, as JSON Lines (templated).
     :param encrypt: whether S3 encrypts the receipt with its own key.
     :param kms_key_id: KMS key with which S3 encrypts the receipt (templated).
     :param acl_policy: canned ACL of the receipt (templated).
     :param lightspeed_conn_id: connection to the shop (templated).
     :param aws_conn_id: connection to S3 (templated).
-    :raises LightspeedTaskFailed: (no retry) if the plan is refused, an argument is wrong, nothing is to be changed,
-        or the credentials are wrong.
+    :raises LightspeedTaskFailed: (no retry) if the plan is refused, or an argument or the credentials are wrong.
     :raises LightspeedTicketsFailed: if some tickets failed. A retry changes only those.
     """
 

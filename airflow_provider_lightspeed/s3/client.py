@@ -44,10 +44,10 @@ _CHECK_CREDENTIALS = (
 _CHECK_REGION = "the bucket is in another region: set it in the AWS connection"
 _CHECK_ADDRESS = "the bucket or the store is at another address: check `region_name` and `endpoint_url` (https?) of the AWS connection"
 _HINTS = {
-    "NoSuchBucket": "there is no such bucket",
+    "NoSuchBucket": "there is no such bucket: create it, or correct the name",
     "InvalidBucketName": "no bucket has such a name",
-    "NoSuchKey": "there is no such object",
-    "404": "there is no such bucket or object",
+    "NoSuchKey": "there is no such object: check its key, and whether the task that writes it has run",
+    "404": "there is no such bucket or object: check its name",
     "PermanentRedirect": _CHECK_REGION,
     "AuthorizationHeaderMalformed": _CHECK_REGION,
     "IllegalLocationConstraintException": _CHECK_REGION,

@@ -172,7 +172,7 @@ class NewTicketSensor(BaseSensorOperator):
         except Exception as error:
             if not self._waits_after(error):
                 raise
-            self.log.warning("No response to this poll: %s", error)
+            self.log.warning("This poll failed, and the sensor waits for the next one: %s", error)
             delivered = None
         if delivered is not None:
             return PokeReturnValue(True, delivered.result())

@@ -280,10 +280,10 @@ class Export:
             to_go = ""
             if expected:
                 duration = self._client.estimate(self._calls_for(expected - progress.tickets))
-                to_go = f" of about {expected}, {humanize(duration)} to go"
+                to_go = f" of about {expected:,}, {humanize(duration)} to go"
             log.info(
-                "%d tickets%s; %d calls; %s",
-                progress.tickets, to_go, self._calls_before + self._client.calls, self._client.quota or "",
+                "Read %s tickets%s; %d API calls; %s",
+                f"{progress.tickets:,}", to_go, self._calls_before + self._client.calls, self._client.quota or "",
             )  # fmt: skip
 
     def _announce(self, page: Page) -> None:
@@ -294,7 +294,7 @@ class Export:
             expected = 0 if by_email else int(self._client.call(_count_about(self._tickets)))
         self.progress.expected = expected
         if expected:
-            self._client.log_estimate(self._calls_for(expected), f"Exporting about {expected} tickets")
+            self._client.log_estimate(self._calls_for(expected), f"Exporting about {expected:,} tickets")
 
     def _calls_for(self, tickets: int) -> int:
         tickets = max(0, tickets)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -36,6 +36,7 @@ _ALIASES = {
 }
 _HASHABLE = ("customer", "subject", "memo", "messages.message")
 _EXTRA = "extra."
+_HASHABLE_NAMES = (*_HASHABLE, f"{_EXTRA}NAME", f"{_MESSAGE}{_EXTRA}NAME")
 _SHORTEST_KEY = 16
 #: For `Redaction.needed`.
 MESSAGES_ASKED_FOR = ("messages", "include_messages asks for what exclude_fields leaves out: messages")
@@ -74,15 +75,15 @@ class Redaction:
                 raise LightspeedConfigurationError(why)
         if "extra" in self.exclude:
             self.exclude |= {_MESSAGE + "extra"}
-        self.hashed = frozenset(_read("hash_fields", name) for name in hashed)
+        as_given = {_read("hash_fields", name, _HASHABLE_NAMES): name for name in hashed}
+        self.hashed = frozenset(as_given)
         if any(name.startswith(_MESSAGE) for name in self.exclude | self.hashed):
             # Messages inside their relation, which this version does not know, would carry the field out.
             self.exclude |= {f"{_EXTRA}messages"}
         for name in sorted(self.hashed):
             if name not in _HASHABLE and not name.removeprefix(_MESSAGE).startswith(_EXTRA):
                 raise LightspeedConfigurationError(
-                    f"hash_fields: {name} can't be hashed. Fields that can: {', '.join(_HASHABLE)}, {_EXTRA}NAME, "
-                    f"{_MESSAGE}{_EXTRA}NAME"
+                    f"hash_fields: {as_given[name]!r} can't be hashed. Fields that can: {', '.join(_HASHABLE_NAMES)}"
                 )
         if self.hashed and not key:
             raise LightspeedConfigurationError(
@@ -153,7 +154,7 @@ class Redaction:
         return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()
 
 
-def _read(argument: str, name: str) -> str:
+def _read(argument: str, name: str, allowed: Sequence[str] = ()) -> str:
     of_message = name.startswith(_MESSAGE)
     known = _KNOWN_OF_MESSAGES if of_message else _KNOWN
     inner = name.removeprefix(_MESSAGE)
@@ -161,7 +162,13 @@ def _read(argument: str, name: str) -> str:
     if inner in known or inner == "extra" or (inner.startswith(_EXTRA) and inner != _EXTRA):
         return _MESSAGE + inner if of_message else inner
     hint = f": {'messages' if of_message else 'tickets'} always keep it" if inner == "id" else ""
-    fields = [*_KNOWN, *(_MESSAGE + field for field in _KNOWN_OF_MESSAGES), "extra", f"{_EXTRA}NAME"]
+    fields = allowed or [
+        *_KNOWN,
+        *(_MESSAGE + field for field in _KNOWN_OF_MESSAGES),
+        "extra",
+        f"{_EXTRA}NAME",
+    ]
+    which = "Fields that can be hashed" if allowed else "Fields"
     raise LightspeedConfigurationError(
-        f"{argument}: {name!r} is not a field{hint}. Fields: {', '.join(fields)}"
+        f"{argument}: {name!r} is not a field{hint}. {which}: {', '.join(fields)}"
     )

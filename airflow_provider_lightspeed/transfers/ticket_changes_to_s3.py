@@ -88,12 +88,12 @@ class LightspeedTicketChangesToS3Operator(BaseOperator):
     :param file_format: ``parquet``, or ``jsonl`` (gzip) (templated).
     :param include_messages: ``"changed"`` adds the conversation of each ticket that is new or changed, with one call
         more for each. Those of the first run have none.
-    :param max_deleted: share of the scanned tickets that may be gone, with those gone since the last full scan; 25 may
-        always be. Above it the task fails and commits nothing.
-    :param confirm_deleted: how many of the gone tickets are requested one by one before they count as deleted.
-    :param accept_deleted: so many may be gone in this run, whatever ``max_deleted`` says; the error names the number
-        (templated).
-    :param max_updated: share of the scanned tickets that may be changed; 25 may always be.
+    :param max_deleted: part of the scanned tickets that may be deleted, together with those since the last full scan; 25
+        are always allowed. Above it the task fails and commits nothing.
+    :param confirm_deleted: how many missing tickets are requested one by one before they count as deleted.
+    :param accept_deleted: allow this number of deleted tickets in this run, instead of ``max_deleted``; the error names
+        the number (templated).
+    :param max_updated: part of the scanned tickets that may be changed; 25 are always allowed.
     :param on_malformed: what a malformed ticket does: ``fail`` fails the task and names the ticket; ``quarantine`` keeps
         its last good row, writes it to ``_rejected/`` in the prefix's first folder and counts it as ``rejected``.
     :param compact: age from which change files are deleted, at least a day; old ones keep customers' texts. The last one
@@ -101,17 +101,17 @@ class LightspeedTicketChangesToS3Operator(BaseOperator):
     :param exclude_fields: as for an export; not ``createdAt``, which recent scans need (templated).
     :param hash_fields: as for an export (templated).
     :param hash_secret_variable: as for an export (templated).
-    :param encrypt: whether S3 encrypts the objects with its own key.
+    :param encrypt: S3 encrypts the objects with its own key.
     :param kms_key_id: KMS key with which S3 encrypts the objects (templated).
     :param acl_policy: canned ACL of the objects (templated).
-    :param deferrable: whether the worker slot is freed when the quota needs longer than the connection's ``max_wait``
-        (default: ``[operators] default_deferrable``). If not, the task waits.
+    :param deferrable: free the worker slot if the quota is used up for longer than the connection's ``max_wait``
+        (default: ``[operators] default_deferrable``). Otherwise the task waits in its slot.
     :param lightspeed_conn_id: connection to the shop (templated).
     :param aws_conn_id: connection to S3 (templated). It needs the rights to put, get, list and delete below the prefix's
         first folder.
     :raises LightspeedTaskFailed: (no retry) if an argument is wrong, the prefix holds another shop or layout, the store
-        has no conditional writes, or more changed than may. Nothing is committed then.
-    :raises LightspeedError: (retried) for what may pass.
+        has no conditional writes, or more tickets changed than allowed. Nothing is committed then.
+    :raises LightspeedError: (retried) for temporary failures.
     """
 
     template_fields: Sequence[str] = (
@@ -214,11 +214,12 @@ class LightspeedTicketChangesToS3Operator(BaseOperator):
             result = self._scan(context, state, client, log, options, redaction, layout)
         if self.on_malformed == "fail":
             del result["rejected"]
+        any_change = result["inserted"] or result["updated"] or result["deleted"]
         self.log.info(
-            "%s scan: %d inserted, %d updated, %d deleted, %d tickets in s3://%s/%s/ (change file %d); %d API calls "
-            "in %.1f s",
-            result["scan"].capitalize(), result["inserted"], result["updated"], result["deleted"], result["tickets"],
-            bucket, prefix, result["seq"], result["calls"], time.monotonic() - started,
+            "%s scan: %s inserted, %s updated, %s deleted; %s tickets in s3://%s/%s/ (%s %d); %d API calls in %.1f s",
+            result["scan"].capitalize(), *(f"{result[name]:,}" for name in ("inserted", "updated", "deleted", "tickets")),
+            bucket, prefix, "change file" if any_change else "nothing new since change file", result["seq"],
+            result["calls"], time.monotonic() - started,
         )  # fmt: skip
         outlets = [outlet for outlet in self.outlets if is_ticket_changes_asset(outlet)]
         events: Any = context.get("outlet_events")

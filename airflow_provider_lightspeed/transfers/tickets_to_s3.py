@@ -57,50 +57,50 @@ _OPTIONS = (
 class LightspeedTicketsToS3Operator(BaseOperator):
     """Write the tickets of a shop to one S3 object.
 
-    The object holds every ticket that matches and exists all through the export, exactly once, or there is no
-    object and the task fails. Memory does not grow with the shop. After a crash the next try goes on from where
-    the last one stopped (Airflow 3.3; older versions start again).
+    The object holds every matching ticket that exists all through the export, exactly once. If this cannot be proven,
+    the task fails and writes no object. Memory does not grow with the shop. After a crash, the next try resumes
+    (Airflow 3.3; older versions start over).
 
-    Returns ``{"uri", "tickets", "min_id", "max_id", "bytes", "calls"}``, which also goes to the events of the
-    task's asset outlets, and (but ``bytes``) to the object's user metadata.
+    Returns ``{"uri", "tickets", "min_id", "max_id", "bytes", "calls"}``. The same is in the events of the task's asset
+    outlets and, except ``bytes``, in the object's user metadata.
 
     :param s3_key: key of the object, or its full ``s3://`` address (templated).
     :param s3_bucket: bucket of the object, unless ``s3_key`` has it (templated).
     :param created_from: only tickets created at or after this instant, with a zone (templated).
     :param created_to: only tickets created before this instant, with a zone (templated).
     :param since_id: only tickets with a greater id (templated).
-    :param customer_email: only tickets of the customer with this e-mail address (templated). It is not named
-        ``email``, since that is Airflow's own: whom to tell of a failure.
-    :param file_format: ``jsonl``, ``csv`` or ``parquet``; by the key's ending if not given, else ``jsonl``
-        (templated).
-    :param compression: ``gzip``, ``zstd`` or ``none``; by the key's ending (``.gz``, ``.zst``) if not given.
-        Parquet compresses inside the file, with ``zstd`` if not given (templated).
-    :param flatten: columns with types in place of the API's own objects. CSV and Parquet always have them.
-    :param escape_formulas: whether CSV gets an apostrophe before what a spreadsheet would run as a formula
-        (default). Texts with lines that start with ``-`` or ``+`` get one too; turn it off for a warehouse.
+    :param customer_email: only tickets of the customer with this e-mail address (templated). ``email`` would be
+        Airflow's own argument: whom to notify of a failure.
+    :param file_format: ``jsonl``, ``csv`` or ``parquet`` (default: by the key's ending, otherwise ``jsonl``; templated).
+    :param compression: ``gzip``, ``zstd`` or ``none`` (default: by the key's ending, ``.gz`` or ``.zst``; templated).
+        Parquet compresses inside the file, with ``zstd`` by default.
+    :param flatten: write columns with types instead of the API's own objects. CSV and Parquet always do.
+    :param escape_formulas: write an apostrophe before text in CSV that a spreadsheet would run as a formula (default).
+        Lines that start with ``-`` or ``+`` get one too; turn it off for a warehouse.
     :param csv_bom: whether CSV starts with a byte order mark, so that Excel reads it as UTF-8 (default: no).
-    :param replace: whether an object that is there may be replaced. If not, the task fails, and of two runs at
-        once only one wins.
-    :param skip_if_empty: whether the task is skipped, and no object written, when no ticket matches.
-    :param on_malformed: ``fail``: a ticket that can't be read fails the task. ``quarantine``: it is left out, counted
-        in the result as ``rejected``, and written to ``_rejected/`` below the first folder of the key.
-    :param include_messages: whether each ticket carries its conversation: one call more for each ticket.
-    :param exclude_fields: fields that are left out; ``messages.message`` is the text of each message (templated).
-    :param hash_fields: fields that are replaced by a keyed SHA-256, so that the same person stays joinable:
+    :param replace: replace an existing object. Otherwise the task fails if there is one; of two runs at the same time,
+        one wins.
+    :param skip_if_empty: skip the task and write no object if no ticket matches.
+    :param on_malformed: what a malformed ticket does. ``fail`` (default) fails the task and names the ticket.
+        ``quarantine`` leaves it out, counts it as ``rejected``, and writes it to ``_rejected/`` below the first folder of
+        the key.
+    :param include_messages: add the conversation of each ticket, with one call more for each.
+    :param exclude_fields: fields to leave out; ``messages.message`` is the text of each message (templated).
+    :param hash_fields: fields to replace by a keyed SHA-256, so that equal values stay joinable:
         ``customer``, ``subject``, ``memo``, ``messages.message`` or ``extra.NAME`` (templated).
     :param hash_secret_variable: Airflow Variable with the key for ``hash_fields``; if not given, the connection's
         extra ``hash_secret``, or else the Variable ``lightspeed_hash_secret`` (templated).
-    :param encrypt: whether S3 encrypts the object with its own key.
+    :param encrypt: S3 encrypts the object with its own key.
     :param kms_key_id: KMS key with which S3 encrypts the object (templated).
     :param acl_policy: canned ACL of the object (templated).
-    :param deferrable: whether the task frees its worker slot when the quota needs longer than the connection's
-        ``max_wait`` (default: ``[operators] default_deferrable``). If not, the task waits.
+    :param deferrable: free the worker slot if the quota is used up for longer than the connection's ``max_wait``
+        (default: ``[operators] default_deferrable``). Otherwise the task waits in its slot.
     :param lightspeed_conn_id: connection to the shop (templated).
     :param aws_conn_id: connection to S3 (templated). It needs the rights to put, get, list and delete below the
         key's folder.
-    :raises LightspeedTaskFailed: (no retry) if the window is empty or reversed or lacks its zone, the bucket is
-        missing, the key is taken, or the credentials are wrong. Nothing is written then.
-    :raises LightspeedError: (retried) for what may pass.
+    :raises LightspeedTaskFailed: (no retry) if the window is empty, reversed or without a zone, the bucket is missing,
+        the object exists, or the credentials are wrong. Nothing is written then.
+    :raises LightspeedError: (retried) for temporary failures.
     """
 
     template_fields: Sequence[str] = (

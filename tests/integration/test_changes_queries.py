@@ -16,7 +16,7 @@ from tests.integration.exporting import Instance, keys, new_task
 
 _PAGE = (Path(__file__).parents[2] / "docs" / "current-state.md").read_text(encoding="utf-8")
 _DUCKDB = _PAGE.partition("### DuckDB\n")[2].partition("\n### ")[0]
-MERGE, HISTORY = re.findall(r"```sql\n(.+?)```", _DUCKDB, re.S)
+CURRENT, MERGE, HISTORY = re.findall(r"```sql\n(.+?)```", _DUCKDB, re.S)
 (DURATIONS,) = re.findall(r"```text\n(SELECT id,.+?)```", _PAGE, re.S)
 
 
@@ -56,6 +56,7 @@ def test_duckdb(sandbox: Sandbox, s3_server: S3Server, s3_bucket: str, tmp_path:
         truth = {number: ticket["subject"] for number, ticket in sandbox.shop.tickets().items()}
         assert dict(sql("SELECT id, subject FROM tickets WHERE NOT _deleted")) == truth  # type: ignore[arg-type]
         assert sql("SELECT id FROM tickets WHERE _deleted") == [(ids[7],)]
+    assert [number for number, *_ in sql(CURRENT)] == sorted(sandbox.shop.ids())
     sql_history = HISTORY.replace("s3://my-warehouse", str(tmp_path))
     base.execute(sql_history)
     subjects = sql(

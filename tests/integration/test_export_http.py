@@ -73,12 +73,14 @@ def test_it_says_how_long_it_takes_and_how_far_it_is(
         # A walk from the newest ticket counts by itself.
         counts = [call for call in shop.calls if call.path.endswith("/count.json")]
         assert len(counts) == 1
-    announced = re.search(r"Exporting about (\d+) tickets takes (\d+) calls, about 0 s", caplog.text)
+    announced = re.search(r"Exporting about ([\d,]+) tickets takes (\d+) API calls, about 0 s", caplog.text)
     assert announced
     # Pages, and what proves the list complete. A window's zone may have to be found out first.
     assert 4 < made <= int(announced[2]) + 3
-    assert 800 < int(announced[1]) <= 1000
-    assert re.search(rf"\d+ tickets of about {announced[1]}, \d s to go; \d+ calls; ", caplog.text)
+    assert 800 < int(announced[1].replace(",", "")) <= 1000
+    assert re.search(
+        rf"Read [\d,]+ tickets of about {announced[1]}, \d s to go; \d+ API calls; ", caplog.text
+    )
 
 
 def test_a_window_in_many_parts(

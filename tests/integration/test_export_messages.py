@@ -67,7 +67,7 @@ def test_in_the_order_of_the_tickets_and_counted_in_the_plan(
     assert [row["id"] for row in rows] == [row["id"] for row in plain]
     assert result["calls"] == shop.count_calls()
     assert sorted(message_calls(shop)) == shop.shop.ids()
-    estimates = re.findall(r"Exporting about 260 tickets takes (\d+) calls", caplog.text)
+    estimates = re.findall(r"Exporting about 260 tickets takes (\d+) API calls", caplog.text)
     assert 0 <= int(estimates[-1]) - result["calls"] <= 2
 
 
@@ -78,7 +78,7 @@ def test_a_page_of_a_gateway_is_no_deleted_ticket(
     spoilt = f"/tickets/{shop.shop.ids()[7]}/messages.json"
     with gateway(shop, lambda _, path: PAGE if spoilt in path else None) as url:
         connect(monkeypatch, shop, url=url)
-        with pytest.raises(LightspeedNotFoundError, match="not the API's own error"):
+        with pytest.raises(LightspeedNotFoundError, match="no message from the API"):
             export({}, s3_bucket=s3_bucket, s3_key="t.jsonl", include_messages=True)
     assert "t.jsonl" not in keys(s3_server, s3_bucket)
 

@@ -212,7 +212,7 @@ def test_the_bucket_vanishes(
     sandbox.reset_calls()
     with pytest.raises(
         LightspeedTaskFailed,
-        match=r"S3 refuses to write s3://exports/.* there is no such bucket. No ticket was fetched",
+        match=r"S3 refuses to write s3://exports/.* there is no such bucket: create it, or correct the name. No ticket was fetched",
     ):
         export(task, **TARGET)
     assert not sandbox.calls

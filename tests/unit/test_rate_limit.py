@@ -47,7 +47,7 @@ def test_names_in_any_case(change: Any) -> None:
     ]
     assert str(quota).startswith("298 of 300 calls left in 5 minutes, ")
     assert str(Quota.from_headers(headers("-1/0/1"), 10.0)).startswith(
-        "0 of 300 calls left in 5 minutes, 0 of 3000 "
+        "0 of 300 calls left in 5 minutes, 0 of 3,000 "
     )
 
 

@@ -119,12 +119,19 @@ def test_columns_of_messages(file_format: str) -> None:
         ({"exclude": ["messages.id"]}, "'messages.id' is not a field"),
         (
             {"hashed": ["messages"], "key": KEY},
-            "messages can't be hashed. Fields that can: .*messages.message",
+            "'messages' can't be hashed. Fields that can: .*messages.message",
         ),
-        ({"hashed": ["messages.from"], "key": KEY}, "messages.from can't be hashed"),
+        ({"hashed": ["messages.from"], "key": KEY}, "'messages.from' can't be hashed"),
+        # As the user wrote it, and with the fields that can be hashed alone.
+        ({"hashed": ["created_at"], "key": KEY}, "'created_at' can't be hashed"),
+        (
+            {"hashed": ["custmer"], "key": KEY},
+            "'custmer' is not a field. Fields that can be hashed: customer, subject, memo, messages.message, "
+            "extra.NAME, messages.extra.NAME$",
+        ),
         ({"exclude": ["custmer"]}, "'custmer' is not a field"),
         ({"exclude": ["id"]}, "tickets always keep it"),
-        ({"hashed": ["isClosed"], "key": KEY}, "isClosed can't be hashed"),
+        ({"hashed": ["isClosed"], "key": KEY}, "'isClosed' can't be hashed"),
         ({"hashed": ["customer"]}, "needs a key, and none is set.*hash_secret"),
         ({"hashed": ["customer"], "key": "short"}, "has 5 characters and needs 16"),
     ],

@@ -322,22 +322,22 @@ def test_the_largest_and_the_smallest_that_make_sense_are_taken() -> None:
         (
             403,
             error("No."),
-            "No. The API key has no right to this; see the key's permissions in the shop's back office.",
+            "No. The API key has no right to this: add it in the shop's back office.",
         ),
         (404, error("Gone."), "Gone."),
         (
             404,
             error("Unknown or inactive Language."),
-            "Unknown or inactive Language. Set the connection's language to one that the shop has.",
+            "Unknown or inactive Language. Set the connection's language to one that is active in the shop.",
         ),
         (500, {"error": {"code": 500}}, "(no message)"),
         (500, {"error": "Gone fishing"}, "Gone fishing"),
-        (502, b"<html>", "(not the API's own error: a page of a proxy?)"),
+        (502, b"<html>", "no message from the API."),
         (
             302,
             b"",
-            "(not the API's own error: a page of a proxy?) Redirects are refused, since they would carry the "
-            "credentials elsewhere: check the host.",
+            "no message from the API. The provider follows no redirect, since that would send the credentials to another "
+            "host: check the connection's host.",
         ),
     ],
 )

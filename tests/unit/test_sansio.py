@@ -245,12 +245,12 @@ def test_log_estimate_says_how_many_calls_and_how_long(caplog: pytest.LogCapture
     caplog.set_level(logging.INFO)
     world = World(listed(**QUOTA))
     world.core.log_estimate(40, "Closing 40 tickets")
-    assert caplog.messages == ["Closing 40 tickets takes 40 calls, about 2 s. Quota: not known yet"]
+    assert caplog.messages == ["Closing 40 tickets takes 40 API calls, about 2 s. Quota: not known yet"]
     world.call(list_tickets())
     world.core.log_estimate(4_000, "Closing 4000 tickets")
     assert caplog.messages[-1] == (
-        "Closing 4000 tickets takes 4000 calls, about 61 min. Quota: 100 of 300 calls left in 5 minutes, "
-        "2000 of 3000 calls left in 1 hour, 9000 of 12000 calls left in 1 day"
+        "Closing 4000 tickets takes 4,000 API calls, about 61 min. Quota: 100 of 300 calls left in 5 minutes, "
+        "2,000 of 3,000 in 1 hour, 9,000 of 12,000 in 1 day"
     )
 
 
@@ -416,9 +416,38 @@ def test_a_try_that_failed_is_told_with_what_comes(caplog: pytest.LogCaptureFixt
     world = World(answer(503, b"", retry_after="7"), listed())
     world.call(list_tickets())
     assert caplog.messages == [
-        "Attempt 1 of 6 failed, the next one is in 7.0 s. GET /tickets.json was answered 503: (not the API's own "
-        "error: a page of a proxy?)"
+        "Attempt 1 of 6 failed, the next one is in 7.0 s. GET /tickets.json was answered 503: no message from "
+        "the API."
     ]
+
+
+@pytest.mark.parametrize(
+    ("responses", "remedy"),
+    [
+        ([answer(503, b"")] * 6, "Failed 6 times. The shop is down or overloaded: let Airflow retry later"),
+        (
+            [Response(200, {"content-type": "text/html"}, b"<html>", "shop.example")] * 6,
+            "is a web page, not the API's JSON. Failed 6 times. The shop is in maintenance, or a proxy answers for it: "
+            "let Airflow retry later",
+        ),
+        (
+            [answer(200, b'{"tickets": [{"id": 7, "subject": "\xe9"}]}')] * 6,
+            "holds ticket 7, whose bytes are not UTF-8. Failed 6 times. Correct it in the shop. An export can leave it "
+            "out, with on_malformed='quarantine'",
+        ),
+        (
+            [errors.LightspeedConnectionError("GET: no connection could be made", sent=False)] * 6,
+            "Failed 6 times. Check the host and cluster of the connection, and proxy (HTTPS_PROXY, NO_PROXY) and "
+            "firewall of this machine",
+        ),
+    ],
+)
+def test_the_last_attempt_says_what_to_do(responses: list[Any], remedy: str) -> None:
+    with pytest.raises(errors.LightspeedError) as raised:
+        World(*responses).call(list_tickets())
+    assert str(raised.value).endswith(remedy)
+    # One traceback: a second one would only repeat it.
+    assert raised.value.__suppress_context__ or raised.value.__context__ is None
 
 
 def test_a_cancelled_call_is_under_way_no_more() -> None:
