@@ -196,7 +196,9 @@ def export(shop: Shop, monkeypatch: pytest.MonkeyPatch, *, messages: bool) -> tu
 
 @pytest.mark.parametrize("order", ["oldest", "newest"])
 @pytest.mark.parametrize("changed", [0.0, 0.3])
-@pytest.mark.parametrize("calls", [2, 3, 4, 5, 8, 17, 60])
+@pytest.mark.parametrize(
+    "calls", [2, 4, 17, *(pytest.param(calls, marks=pytest.mark.in_all) for calls in (3, 5, 8, 60))]
+)
 def test_with_messages(monkeypatch: pytest.MonkeyPatch, calls: int, changed: float, order: str) -> None:
     shop = Shop(300, calls, order=order, changed=changed)
     ids, idle, waited = export(shop, monkeypatch, messages=True)

@@ -12,10 +12,13 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_lightspeed.api.errors import LightspeedIncompleteListError
+from airflow_provider_lightspeed.api.errors import (
+    LightspeedIncompleteListError,
+    LightspeedResponseTooLargeError,
+)
 from airflow_provider_lightspeed.api.paging import Page
 from airflow_provider_lightspeed.api.paging.walk import walk
-from airflow_provider_lightspeed.api.tickets import TicketFilter
+from airflow_provider_lightspeed.api.tickets import Request, TicketFilter
 from tests.unit.paging_world import CLOCK_CHANGES, World, pages, reread, run, walked, window
 from tests.unit.paging_world import SMALL_PAGE as PAGE
 
@@ -469,3 +472,35 @@ def test_one_customers_list_that_is_cut_in_a_crowded_second_is_not_whole() -> No
         outcome = run(world, TicketFilter(email="a@example.com"), page_size=8)
         assert outcome is not None
         outcome.check()
+
+
+class Large(World):
+    """Responses with more tickets than this are larger than the client reads."""
+
+    most = 250
+
+    def answer(self, request: Request[Any]) -> Any:
+        reply = super().answer(request)
+        return (
+            LightspeedResponseTooLargeError("too large")
+            if isinstance(reply, list) and len(reply) > self.most
+            else reply
+        )
+
+
+@pytest.mark.parametrize("most", [4, 7, 15])
+@pytest.mark.parametrize("order", ORDERS)
+def test_responses_that_are_too_large_are_asked_for_in_halves_unless_those_prove_nothing(
+    order: str, most: int
+) -> None:
+    for seed in range(10):
+        world = Large(order=order, seed=seed, inserts=0.3, changes=0.3, deletes=0.3)
+        world.most = most
+        world.fill(range(END - 80 * 300, END, 300), changed=0.3)
+        if most == 4:
+            with pytest.raises(LightspeedResponseTooLargeError):
+                run(world, TicketFilter())
+        else:
+            outcome = run(world, TicketFilter())
+            assert outcome is not None
+            outcome.check()

@@ -235,8 +235,8 @@ class ListReader:
                 rows: list[Ticket | RejectedTicket] = yield request
                 break
             except LightspeedResponseTooLargeError:
-                if limit == 1:
-                    raise
+                if limit < 2 * SMALLEST_PAGE:
+                    raise  # pages of a few tickets prove no list
                 # A page of half the size starts at the same row, or a few rows before it.
                 page, limit = 2 * page - 1, limit // 2
                 self.page_size = min(self.page_size, limit)
