@@ -103,7 +103,7 @@ def connect(aws_conn_id: str | None) -> S3Client:
 
     try:
         client: S3Client = S3Hook(aws_conn_id=aws_conn_id).get_conn()
-    except ValueError as error:  # of an address, for one
+    except (TypeError, ValueError) as error:  # of an address, or an unknown setting
         raise LightspeedConfigurationError(
             f"the AWS connection {aws_conn_id!r} can't be used: {error}"
         ) from error
