@@ -31,7 +31,7 @@ from demo.s3_server import S3Server
 
 BUCKET = "benchmark"
 #: MiB, by the key's ending.
-MOST = {"jsonl.gz": 60, "csv.gz": 60, "parquet": 160, "changes": 220}
+MOST = {"jsonl.gz": 60, "csv.gz": 60, "parquet": 120, "changes": 180}
 #: MiB that come and go by chance, and with the first part of a multipart upload, which small objects do without.
 _CHANCE = 24
 _CHANGED = 40

@@ -52,7 +52,7 @@ def _run(here: World) -> int:
     show = change_printer()
     with here.airflow.dags_in_one_process():
         _announce(here, "1. The lake gets all tickets", SYNC)
-        say("    0.0 s  Airflow starts")
+        say("    0.0 s  Airflow starts and reads the DAGs, in about half a minute")
         first = sync(here, show())
         _announce(here, "2. A day at the support desk", DAG_ID)
         day = spend_day(here, show())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 
 import aiohttp
@@ -44,7 +45,7 @@ class AsyncTransport:
                 proxy=self._proxy,
                 ssl=self._tls or True,
             ) as response:
-                async for chunk in response.content.iter_any():
+                while chunk := await self._read(response, send.timeout):
                     body += chunk
                     send.check(len(body))
                 headers = {name.lower(): value for name, value in response.headers.items()}
@@ -59,6 +60,12 @@ class AsyncTransport:
             raise send.not_connected(error) from None
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise send.broken(error) from None
+
+    @staticmethod
+    async def _read(response: aiohttp.ClientResponse, timeout: float) -> bytes:
+        # aiohttp forgets its own time-out where a body is malformed and the connection ends.
+        async with asyncio.timeout(timeout):
+            return await response.content.readany()
 
     async def close(self) -> None:
         """Close the connections."""

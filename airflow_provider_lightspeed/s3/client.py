@@ -41,6 +41,7 @@ _TRANSIENT_CODES = frozenset({
 _CHECK_CREDENTIALS = (
     "check the credentials of the AWS connection, and for another store its endpoint and region"
 )
+_CHECK_NETWORK = ". Check the network of the worker, and `endpoint_url` of the AWS connection"
 _CHECK_REGION = "the bucket is in another region: set it in the AWS connection"
 _CHECK_ADDRESS = "the bucket or the store is at another address: check `region_name` and `endpoint_url` (https?) of the AWS connection"
 _HINTS = {
@@ -103,7 +104,7 @@ def connect(aws_conn_id: str | None) -> S3Client:
 
     try:
         client: S3Client = S3Hook(aws_conn_id=aws_conn_id).get_conn()
-    except ValueError as error:  # of an address, for one
+    except (TypeError, ValueError) as error:  # of an address, or an unknown setting
         raise LightspeedConfigurationError(
             f"the AWS connection {aws_conn_id!r} can't be used: {error}"
         ) from error
@@ -228,6 +229,7 @@ def s3_errors(action: str, consequence: str = "") -> Generator[None]:
     """
     from botocore.exceptions import (
         ClientError,
+        EndpointConnectionError,
         InvalidRegionError,
         InvalidS3AddressingStyleError,
         ParamValidationError,
@@ -235,16 +237,17 @@ def s3_errors(action: str, consequence: str = "") -> Generator[None]:
         ProfileNotFound,
     )
 
+    # One traceback: those of boto would be a hundred lines that only repeat what the message says.
     end = consequence and f". {consequence}"
     try:
         yield
     except ClientError as error:
         code = error_code(error)
         if not is_permanent(error):
-            raise LightspeedStorageError(f"S3 failed to {action}: {error}{end}") from error
+            raise LightspeedStorageError(f"S3 failed to {action}: {error}{end}") from None
         raise LightspeedConfigurationError(
             f"S3 refuses to {action} ({code} at {error.operation_name}): {_HINTS.get(code, _CHECK_RIGHTS)}{end}"
-        ) from error
+        ) from None
     except (
         InvalidRegionError,
         InvalidS3AddressingStyleError,
@@ -253,6 +256,7 @@ def s3_errors(action: str, consequence: str = "") -> Generator[None]:
         ProfileNotFound,
     ) as error:
         why = " ".join(str(error).split())
-        raise LightspeedConfigurationError(f"S3 can't {action}: {why}{end}") from error
+        raise LightspeedConfigurationError(f"S3 can't {action}: {why}{end}") from None
     except s3_exceptions() as error:
-        raise LightspeedStorageError(f"S3 failed to {action}: {error}{end}") from error
+        hint = _CHECK_NETWORK if isinstance(error, EndpointConnectionError) else ""
+        raise LightspeedStorageError(f"S3 failed to {action}: {error}{hint}{end}") from None

@@ -35,15 +35,15 @@ def gateway(sandbox: Sandbox, answer: Callable[[str, str], bytes | None]) -> Gen
         yield address
 
 
-#: For a method, a path, headers and a body, the headers with which a call is passed on.
-Onward = Callable[[str, str, Mapping[str, str], bytes], Mapping[str, str]]
+#: For a method, a path, headers and a body, the path and the headers with which a call is passed on.
+Onward = Callable[[str, str, Mapping[str, str], bytes], tuple[str, Mapping[str, str]]]
 
 
 @contextmanager
 def proxy(
     address: str,
     rule: Callable[[str, str, Mapping[str, str]], tuple[int, bytes] | None],
-    onward_headers: Onward = lambda _method, _path, headers, _body: headers,
+    onward: Onward = lambda _method, path, headers, _body: (path, headers),
     instead: Callable[[str, str], tuple[int, bytes] | None] = lambda _method, _path: None,
 ) -> Generator[str]:
     """Yield the address of a proxy before a server.
@@ -59,16 +59,17 @@ def proxy(
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             answered, headers = rule(self.command, self.path, self.headers), {}
             if answered is None:
-                onward = http.client.HTTPConnection(address.removeprefix("http://"))
-                sent = onward_headers(self.command, self.path, self.headers, body)
-                onward.request(self.command, self.path, body, dict(sent))
-                response = onward.getresponse()
+                server = http.client.HTTPConnection(address.removeprefix("http://"))
+                path, sent = onward(self.command, self.path, self.headers, body)
+                server.request(self.command, path, body, dict(sent))
+                response = server.getresponse()
                 answered = response.status, response.read()
                 headers = {name: value for name, value in response.getheaders() if name not in _HOP}
                 if self.command != "HEAD":
                     headers.pop("Content-Length", None)
-                onward.close()
-                answered = instead(self.command, self.path) or answered
+                server.close()
+                other = instead(self.command, self.path)
+                answered, headers = (answered, headers) if other is None else (other, {})
             status, content = answered
             self.send_response(status)
             for name, value in headers.items():

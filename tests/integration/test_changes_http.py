@@ -21,7 +21,11 @@ from airflow_provider_lightspeed.bulk.cancellation import Cancelled
 from airflow_provider_lightspeed.changes import read_changes
 from airflow_provider_lightspeed.changes import scan as scan_module
 from airflow_provider_lightspeed.changes.log import ChangeLog, LightspeedChangesLostError
-from airflow_provider_lightspeed.exceptions import LightspeedStaleChangesError, LightspeedTaskFailed
+from airflow_provider_lightspeed.exceptions import (
+    LightspeedStaleChangesError,
+    LightspeedStorageError,
+    LightspeedTaskFailed,
+)
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Sandbox, ShopConfig
 from airflow_provider_lightspeed.transfers.ticket_changes_to_s3 import (
     CheckTicketChangesOperator,
@@ -331,6 +335,42 @@ def test_what_the_store_refuses_is_found_before_the_first_call(
         assert not sandbox.calls
         if remedy is not None:
             assert prefix.run(**remedy)["inserted"] == 600
+
+
+@pytest.mark.parametrize("is_done", [True, False], ids=["done", "not-done"])
+@pytest.mark.parametrize("call", ["GET", "PUT", "HEAD"])
+@pytest.mark.parametrize("place", ["/changes/", "/current/", "/status.json", "/_state/known", "_staging"])
+def test_a_page_of_a_gateway_is_no_response_of_s3(
+    sandbox: Sandbox, prefix: Prefix, monkeypatch: pytest.MonkeyPatch, place: str, call: str, *, is_done: bool
+) -> None:
+    """Whatever is answered so, no run says that it is done when it is not, and the next one mends all."""
+    prefix.run()
+    sandbox.update_ticket(sandbox.shop.ids()[3], subject="Changed")
+    sandbox.delete_ticket(sandbox.shop.ids()[5])
+    page = b"<html><body><h1>Sign in to the network</h1></body></html>"
+
+    def odd(method: str, path: str, *_: Any) -> tuple[int, bytes] | None:
+        return (200, page) if method == call and place in path and "list-type" not in path else None
+
+    task = prefix.context()
+    with proxy(prefix.server.endpoint, (lambda *_: None) if is_done else odd, instead=odd) as address:
+        connection = json.loads(prefix.server.airflow_connection())
+        connection["extra"] |= {"endpoint_url": address}
+        with monkeypatch.context() as patch:
+            patch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
+            patch.setenv("AWS_MAX_ATTEMPTS", "2")
+            try:
+                prefix.run(task)
+            except (LightspeedStorageError, LightspeedStaleChangesError):
+                prefix_is_right = False
+            else:
+                prefix_is_right = True
+    if not prefix_is_right:
+        prefix.run(task)
+    assert {key: row["subject"] for key, row in prefix.current().items()} == {
+        key: ticket["subject"] for key, ticket in sandbox.shop.tickets().items()
+    }
+    assert [row["op"] for row in read_changes(prefix.uri, after=1)] == ["U", "D"]
 
 
 class Events(dict[Any, Any]):

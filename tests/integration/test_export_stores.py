@@ -65,19 +65,22 @@ def no_deleting(method: str, path: str, _: Mapping[str, str]) -> tuple[int, byte
     return refusal(403, "AccessDenied") if method == "DELETE" and "uploadId" not in path else None
 
 
-def without_encryption(server: S3Server) -> Onward:
-    """Stand for a store that encrypts, which SeaweedFS does not: it gets the call without those headers."""
+def signed_again(server: S3Server, path_of: Callable[[str], str] = str) -> Onward:
+    """Pass calls on to another path, and without headers of encryption, which SeaweedFS has none of."""
 
-    def sign(method: str, path: str, headers: Mapping[str, str], body: bytes) -> Mapping[str, str]:
+    def sign(
+        method: str, path: str, headers: Mapping[str, str], body: bytes
+    ) -> tuple[str, Mapping[str, str]]:
         signed = {"authorization", "x-amz-date", "x-amz-content-sha256", "host"}
         kept = {
             name: value
             for name, value in headers.items()
             if name.lower() not in signed and not name.lower().startswith("x-amz-server-side-encryption")
         }
+        path = path_of(path)
         request = AWSRequest(method, server.endpoint + path, data=body, headers=kept)
         S3SigV4Auth(Credentials(server.access_key, server.secret_key), "s3", server.region).add_auth(request)
-        return dict(request.headers.items())
+        return path, dict(request.headers.items())
 
     return sign
 
@@ -135,7 +138,7 @@ def test_what_the_store_refuses_fails_once_and_says_what_to_set(
 ) -> None:
     monkeypatch.setattr(export_module, "_CALLS_AT_RISK", 1)  # so that parts are staged
     target = {"s3_bucket": s3_bucket, "s3_key": "a/t.jsonl.gz"}
-    with proxy(s3_server.endpoint, rule, without_encryption(s3_server)) as address:
+    with proxy(s3_server.endpoint, rule, signed_again(s3_server)) as address:
         through(address)
         with pytest.raises(LightspeedTaskFailed, match=f"{says}.*No ticket was fetched"):
             export(new_task(), **target, **arguments)
@@ -207,7 +210,7 @@ def test_a_refused_receipt_fails_once_before_the_first_call(
         return operator.execute({})
 
     s3_server.client().put_object(Bucket=s3_bucket, Key="receipts/r.jsonl", Body=b"of an earlier run")
-    with proxy(s3_server.endpoint, rule, without_encryption(s3_server)) as address:
+    with proxy(s3_server.endpoint, rule, signed_again(s3_server)) as address:
         through(address)
         with pytest.raises(LightspeedTaskFailed, match=f"to write {receipt} .*{says}.*No API call was made"):
             run(arguments)
@@ -241,6 +244,39 @@ def test_a_receipt_needs_no_condition_and_no_delete(
             )
             assert operator.execute({})["updated"] == some
         assert keys(s3_server, s3_bucket) == [*left, "receipts/r.jsonl"]
+
+
+def test_an_access_point_comes_back(
+    sandbox: Sandbox, s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """boto makes a host of the ARN; a proxy between leads it to the bucket."""
+    hosts = set()
+
+    def path_of(address: str) -> str:
+        host, _, path = address.removeprefix("http://").partition("/")
+        hosts.add(host)
+        return f"/{s3_bucket}/{path}"
+
+    with proxy(s3_server.endpoint, lambda *_: None, signed_again(s3_server, path_of)) as address:
+        connection = json.loads(s3_server.airflow_connection())
+        connection["extra"] |= {
+            "endpoint_url": "http://s3.example.test",
+            "region_name": "eu-west-1",
+            "config_kwargs": {"proxies": {"http": address}},
+        }
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
+        point = "arn:aws:s3:eu-west-1:123456789012:accesspoint/tickets"
+        result = export(new_task(), s3_bucket=point, s3_key="a/t.jsonl.gz")
+        mark = UpdateTicketsOperator(
+            task_id="mark",
+            ticket_ids=result,
+            memo="seen",
+            dry_run=True,
+            receipt_s3_key=f"s3://{point}/receipts/r.jsonl",
+        )
+        assert len(mark.execute({})["updated"]) == 600
+    assert hosts == {"tickets-123456789012.s3.example.test"}
+    assert keys(s3_server, s3_bucket) == ["a/t.jsonl.gz", "receipts/r.jsonl"]
 
 
 @pytest.mark.parametrize("key", [" a/t.jsonl", "a/t.jsonl\n", "a/t.jsonl/", "a//t.jsonl", "/a/t.jsonl"])

@@ -17,6 +17,7 @@ from airflow_provider_lightspeed.transfers import export as export_module
 from demo.s3_server import S3Server
 from tests.integration.exporting import export, keys, new_task, read
 from tests.integration.gateways import proxy
+from tests.integration.test_export_stores import signed_again
 
 KEY = "a/t.jsonl"
 HTML = b"<html><body><h1>Sign in to the network</h1></body></html>"
@@ -156,6 +157,31 @@ def test_each_tenth_call_is_one_too_many(
         result = export(new_task(), s3_bucket=s3_bucket, s3_key=KEY)
     assert next(numbers) > 20
     assert_right(s3_server, s3_bucket, sandbox, result)
+
+
+def test_a_store_that_lists_one_object_a_page(
+    sandbox: Sandbox, s3_server: S3Server, s3_bucket: str, lead: Lead
+) -> None:
+    """The next try finds all that is staged, and removes it all."""
+    lists: list[str] = []
+
+    def path_of(path: str) -> str:
+        if "list-type=2" not in path:
+            return path
+        lists.append(path)
+        return f"{path}&max-keys=1"
+
+    task = new_task()
+    with proxy(
+        s3_server.endpoint, lambda *call: refusal(503, "SlowDown") if is_last(*call[:2]) else None
+    ) as address:
+        lead(address)
+        with pytest.raises(LightspeedStorageError):
+            export(task, s3_bucket=s3_bucket, s3_key=KEY)
+    with proxy(s3_server.endpoint, passes, signed_again(s3_server, path_of)) as address:
+        lead(address)
+        assert_goes_on(s3_server, s3_bucket, sandbox, task)
+    assert len(lists) > 6
 
 
 def test_a_lifecycle_rule_aborts_the_upload(
@@ -324,6 +350,7 @@ def test_no_bucket_has_such_a_name(sandbox: Sandbox, bucket: str, says: str) -> 
         {"region_name": "eu west 1"},
         {"profile_name": "no-such-profile"},
         {"config_kwargs": {"s3": {"addressing_style": "odd"}}},
+        {"config_kwargs": {"no_such_setting": 1}},
     ],
 )
 def test_a_connection_that_leads_nowhere_fails_once(

@@ -185,3 +185,25 @@ def test_spark_reads_every_row(spark: Any, file_format: str, compression: str, t
     assert {row.subject for row in read(path).select("subject").distinct().collect()} == {
         row["subject"] for row in rows()
     }
+
+
+@pytest.mark.parametrize("file_format", ["jsonl", "csv", "parquet"])
+def test_spark_reads_hard_texts(spark: Any, file_format: str, tmp_path: Path) -> None:
+    """With the options that the docs name; with its own ones, Spark makes several rows of a text with line breaks."""
+    texts = ['say "hi"', "a\nb\r\nc", "a,b;c", "ends with \\", '\\"', '"', "a\n\nb", "é😀", ' "x" ', "\\n"]
+    rows = [
+        {"id": number, "createdAt": "2026-01-01T00:00:00+00:00", "subject": text}
+        for number, text in enumerate(texts, 1)
+    ]
+    made = make_format(Layout(file_format, "zstd" if file_format == "parquet" else "gzip"))
+    path = tmp_path / f"t.{file_format}{'' if file_format == 'parquet' else '.gz'}"
+    path.write_bytes(b"".join(made.finish([made.encode(rows)])))
+    read = {
+        "jsonl": spark.read.json,
+        "csv": partial(spark.read.csv, header=True, multiLine=True, escape='"'),
+        "parquet": spark.read.parquet,
+    }[file_format]
+    found = {int(row.id): row.subject for row in read(str(path)).select("id", "subject").collect()}
+    if file_format == "csv":
+        texts = [text.replace("\r\n", "\n") for text in texts]  # so it reads line breaks in quotes
+    assert found == dict(enumerate(texts, 1))

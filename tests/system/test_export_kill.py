@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
-from airflow_provider_lightspeed.sandbox import NO_LIMITS, Sandbox, ShopConfig
+from airflow_provider_lightspeed.sandbox import NO_LIMITS, Fault, Sandbox, ShopConfig
+from demo.airflow_api import TIMEOUT
 from demo.s3_server import S3Server
 from tests.system.whole_airflow import WholeAirflow, wait_until, whole_airflow
 
@@ -93,7 +95,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
         # Airflow takes a task for a failed one if its deferral is over before the scheduler has processed the end of the
         # process that deferred: shorter waits are slept.
         impatient = {"max_wait": 12, "calls_per_second": 0}
-        shops = {"killed": one, "deferred": two, "waiting": three}
+        shops = {"killed": one, "stopped": one, "deferred": two, "waiting": three}
         connections = {
             f"lightspeed_{name}": json.dumps({**json.loads(shop.airflow_connection()), "extra": impatient})
             for name, shop in shops.items()
@@ -143,6 +145,29 @@ def test_killed_again_and_again_and_cleared(whole: Whole) -> None:
     whole.assert_exported("killed", shop)
     assert shop.count_calls() >= PAGES
     assert whole.result(run, task)["tickets"] == len(shop.shop.ids())
+
+
+def test_marked_failed_it_stops_and_starts_over_when_cleared(whole: Whole) -> None:
+    shop = whole.slow
+    shop.reset_calls()
+    # Airflow tells a task within some seconds, on a busy machine later: the export would take minutes.
+    shop.inject(Fault("slow", delay=2.0, times=0))
+    run = whole.start("export_stopped")
+    wait_until(lambda: shop.count_calls() >= 6)
+    task = f"{run}/taskInstances/export"
+    requests.patch(task, json={"new_state": "failed"}, timeout=TIMEOUT).raise_for_status()
+    wait_until(lambda: not whole.whoever_calls(shop))
+    assert shop.count_calls() < PAGES
+    shop.reset()
+    assert whole.state(run, "export") == "failed"
+    found = whole.s3.client().list_objects_v2(Bucket=BUCKET, Prefix="stopped/tickets")
+    assert not found.get("Contents")
+
+    whole.clear(run, "export")
+    wait_until(lambda: shop.count_calls() > 0)
+    wait_until(lambda: whole.state(run) in {"success", "failed"})
+    assert whole.state(run) == "success"
+    whole.assert_exported("stopped", shop)
 
 
 def repeated_after(shop: Sandbox, kills: list[int]) -> list[int]:

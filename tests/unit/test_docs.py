@@ -187,6 +187,22 @@ def test_each_error_is_in_troubleshooting_and_links_to_its_reference() -> None:
     assert missing == []
 
 
+def test_the_log_lines_in_troubleshooting_are_those_of_the_code() -> None:
+    page = (PROJECT / "docs/troubleshooting.md").read_text()
+    first_cells = re.findall(r"^\| ([^|]+) \|", page, re.M)
+    in_code = [code for cell in first_cells for code in re.findall(r"`([^`]+)`", cell)]
+    lines = [code for code in in_code if " " in code or "…" in code]
+    assert len(lines) > 8
+    sources = " ".join(
+        # Without what is put in, and over the ends of strings.
+        re.sub(r'"\s*f?"', "", re.sub(r"\{[^{}]*\}|%[sd]|%\.\df", "…", file.read_text()))
+        for file in PROJECT.glob("airflow_provider_lightspeed/**/*.py")
+    )
+    for line in lines:
+        for part in re.split(r"…|\d+", line):
+            assert part.strip() in sources, line
+
+
 @of("json")
 def test_json_is_json(snippet: Snippet) -> None:
     json.loads(snippet.text)

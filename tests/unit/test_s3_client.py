@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.exceptions import LightspeedStorageError
-from airflow_provider_lightspeed.s3.client import connect, is_aws, parse_s3_uri
+from airflow_provider_lightspeed.s3.client import connect, is_aws, parse_s3_uri, s3_errors
 from airflow_provider_lightspeed.s3.objects import S3Objects
 
 
@@ -109,6 +109,21 @@ def test_no_addresses(uri: str) -> None:
 def test_a_key_that_would_be_shifted_is_refused(uri: str) -> None:
     with pytest.raises(LightspeedConfigurationError):
         parse_s3_uri(uri)
+
+
+def test_an_unreachable_store_is_one_traceback_with_a_remedy() -> None:
+    with (
+        pytest.raises(LightspeedStorageError) as raised,
+        s3_errors("write s3://b/k", "No ticket was fetched"),
+    ):
+        raise EndpointConnectionError(endpoint_url="http://127.0.0.1:9/b/k")
+    assert str(raised.value) == (
+        'S3 failed to write s3://b/k: Could not connect to the endpoint URL: "http://127.0.0.1:9/b/k". Check the network '
+        "of the worker, and `endpoint_url` of the AWS connection. No ticket was fetched"
+    )
+    # Airflow logs the traceback of a cause, too: a hundred lines of boto that say the same.
+    assert raised.value.__suppress_context__
+    assert raised.value.__cause__ is None
 
 
 def test_a_refused_role_is_a_plain_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Three long exports: one that gets killed, one that outlives its quota, one that waits for it in its place."""
+"""Long exports: one that gets killed, one that is stopped, one that outlives its quota, one that waits for it in its place."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from airflow_provider_lightspeed.transfers.tickets_to_s3 import LightspeedTicket
 
 _RETRIES = {"retries": 20, "retry_delay": timedelta(seconds=1)}
 
-for name, deferrable in (("killed", False), ("deferred", True), ("waiting", False)):
+for name, deferrable in (("killed", False), ("stopped", False), ("deferred", True), ("waiting", False)):
     with DAG(
         f"export_{name}", start_date=datetime(2026, 1, 1, tzinfo=UTC), schedule=None, default_args=_RETRIES
     ):
