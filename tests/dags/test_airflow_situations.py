@@ -13,6 +13,7 @@ import pytest
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Fault, Sandbox, ShopConfig
 from demo.airflow_home import PROJECT, AirflowHome
 from demo.s3_server import S3Server
+from tests.integration.gateways import proxy
 
 pytestmark = pytest.mark.in_all
 
@@ -153,7 +154,7 @@ def _home(
     return AirflowHome.create(
         directory / "home",
         dags=directory / "dags",
-        connections={**connections, "aws_default": s3.airflow_connection()},
+        connections={"aws_default": s3.airflow_connection(), **connections},
         settings=settings or {},
     )
 
@@ -304,6 +305,62 @@ def test_results_that_cannot_be_stored_leave_a_receipt_that_undoes(
             home.run_dag("undo")
             tickets = shop.shop.tickets()
             assert not any(tickets[number]["isClosed"] for number in range(2546, 2566))
+
+
+_REVOKED = """
+from datetime import timedelta
+
+from airflow_provider_lightspeed._airflow import DAG
+from airflow_provider_lightspeed.operators.tickets import CloseTicketsOperator
+
+with DAG("revoked"):
+    CloseTicketsOperator(
+        task_id="close", ticket_ids=list(range(2546, 2566)), max_share=1.0,
+        receipt_s3_key="s3://situations/revoked.jsonl", retries=2, retry_delay=timedelta(seconds=1),
+    )
+"""
+
+
+def test_a_key_that_is_revoked_is_the_error_though_the_receipt_fails_too(
+    tmp_path_factory: pytest.TempPathFactory, s3: S3Server
+) -> None:
+    """A storage error would be tried again, with a key that no longer works."""
+    with Sandbox(ShopConfig(tickets=100, limits=NO_LIMITS, burst_limit=0)) as shop:
+        for number in range(2546, 2566):
+            shop.update_ticket(number, isClosed=False)
+        puts = 0
+
+        def revoke(method: str, *_: Any) -> tuple[int, bytes] | None:
+            nonlocal puts
+            puts += method == "PUT"
+            return (401, b'{"error": {"code": 401, "message": "Invalid API key."}}') if puts > 4 else None
+
+        def break_down(method: str, *_: Any) -> tuple[int, bytes] | None:
+            return (503, b"") if method == "PUT" and puts > 4 else None
+
+        with proxy(shop.url, revoke) as shop_address, proxy(s3.endpoint, break_down) as store_address:
+            store = json.loads(s3.airflow_connection())
+            store["extra"] |= {
+                "endpoint_url": store_address,
+                "config_kwargs": {"retries": {"total_max_attempts": 1}},
+            }
+            home = _home(
+                _REVOKED,
+                tmp_path_factory,
+                s3=s3,
+                lightspeed_default=json.dumps({
+                    **json.loads(shop.airflow_connection()),
+                    "host": shop_address,
+                }),
+                aws_default=json.dumps(store),
+            )
+            with home.dags_in_one_process():
+                assert home.run_dag("revoked").state == "failed"
+                log = home.log.read_text()
+                ((tries,),) = home.query("select max(try_number) from task_instance where dag_id = 'revoked'")
+        assert tries == 1, log[-5_000:]
+        assert "Invalid API key" in log
+        assert "revoked.jsonl" in log
 
 
 _STORED = """
