@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import msgspec
 
@@ -20,6 +20,8 @@ _NO_DATE = 2**63 - 1
 _SEEN, _UNLISTED = 1, 2
 #: So many tickets may change or go in any scope: a share of a few tickets is no number.
 _FLOOR = 25
+#: Bytes of the check sum, and what tells this layout from others.
+_DIGEST, _LAYOUT = 16, b"columns"
 _COLUMNS = ("ids", "created", "fingerprints", "raw", "flags")
 
 
@@ -141,29 +143,43 @@ class Known:
         indexes = sorted({round(i * last / max(1, count - 1)) for i in range(count)}) if last >= 0 else []
         return [self[index] for index in indexes]
 
-    def to_bytes(self, **about: Any) -> bytes:
-        """Return it for `from_bytes`, with a check sum.
+    def write(self, out: IO[bytes], **about: Any) -> None:
+        """Write it for `read`, with a check sum and without a second copy of it.
 
         :param about: plain values that go with it.
         """
         self.flags = array("B", self.flags.tobytes().translate(_WITHOUT_SEEN))
-        columns = {name: getattr(self, name).tobytes() for name in _COLUMNS}
-        body = msgspec.msgpack.encode({**about, **columns, "version": VERSION})
-        return hashlib.blake2b(body, digest_size=16).digest() + body
+        head = msgspec.msgpack.encode({**about, "tickets": len(self), "version": VERSION})
+        parts: list[bytes | array[int]] = [len(head).to_bytes(8), head]
+        parts += [getattr(self, name) for name in _COLUMNS]
+        digest = hashlib.blake2b(digest_size=_DIGEST, person=_LAYOUT)
+        for part in parts:
+            digest.update(part)
+        out.write(digest.digest())
+        for part in parts:
+            out.write(part)
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> tuple[Known, dict[str, Any]] | None:
+    def read(cls, body: IO[bytes]) -> tuple[Known, dict[str, Any]] | None:
         """Read it, with the values that went with it; None if it is damaged, or another version's."""
-        view = memoryview(data)
-        if hashlib.blake2b(view[16:], digest_size=16).digest() != view[:16]:
-            return None
-        about = msgspec.msgpack.decode(view[16:])
-        if about.pop("version") != VERSION:
-            return None
+        expected, digest = body.read(_DIGEST), hashlib.blake2b(digest_size=_DIGEST, person=_LAYOUT)
+
+        def take(size: int) -> bytes:
+            data = body.read(size)
+            digest.update(data)
+            return data
+
         known = cls()
-        for name in _COLUMNS:
-            getattr(known, name).frombytes(about.pop(name))
-        return known, about
+        try:
+            about = msgspec.msgpack.decode(take(int.from_bytes(take(8))), type=dict[str, Any])
+            tickets, version = about.pop("tickets"), about.pop("version")
+            for name in _COLUMNS:
+                column = getattr(known, name)
+                column.frombytes(take(tickets * column.itemsize))
+        except (msgspec.DecodeError, KeyError, OverflowError, TypeError, ValueError):
+            return None
+        is_whole = digest.digest() == expected and not body.read(1)
+        return (known, about) if is_whole and version == VERSION else None
 
     def _insert(self, new: Known) -> None:
         # A column at a time: no second copy of all of it.

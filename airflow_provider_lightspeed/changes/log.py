@@ -424,13 +424,15 @@ class ChangeLog:
         before = self._store.find(_STATE)
         if _seq_of(before) > seq:
             return
-        try:
-            self._store.put(
-                _STATE, known.to_bytes(seq=seq), expect=before.etag if before else None,
-                metadata={"seq": str(seq)},
-            )  # fmt: skip
-        except ConditionFailed:
-            log.info("Another run has written what is known of the tickets meanwhile")
+        with tempfile.TemporaryFile() as out:
+            known.write(out, seq=seq)
+            out.seek(0)
+            try:
+                self._store.put(
+                    _STATE, out, expect=before.etag if before else None, metadata={"seq": str(seq)}
+                )
+            except ConditionFailed:
+                log.info("Another run has written what is known of the tickets meanwhile")
 
     def read_status(self) -> Status | None:
         """Return ``status.json``; None if there is none, or it cannot be read."""
@@ -520,7 +522,7 @@ class ChangeLog:
         kept = self._store.get(_STATE)
         if kept is not None:
             with kept.body as body:
-                read = Known.from_bytes(body.read())
+                read = Known.read(body)
             if read is not None:
                 return read[0], read[1]["seq"]
         return self._read_current()
