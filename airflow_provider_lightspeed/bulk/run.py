@@ -81,7 +81,7 @@ class Run:
         if job.remaining and not self._dry_run:
             left = len(job.remaining)
             self._client.log_estimate(
-                left, f"Changing {left:,} ticket{'' if left == 1 else 's'}, besides reading them again,"
+                left, f"Changing {left:,} ticket{'' if left == 1 else 's'}, without the reads before,"
             )
         pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="lightspeed-bulk")
         try:
