@@ -181,9 +181,12 @@ def test_a_receipt_is_written_as_the_bucket_demands(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any], expected: dict[str, str]
 ) -> None:
     written: list[dict[str, Any]] = []
-    client = SimpleNamespace(
-        put_object=lambda **options: written.append(options), delete_object=lambda **_: None
-    )
+
+    def put_object(**options: Any) -> dict[str, str]:
+        written.append(options)
+        return {"ETag": '"1"'}
+
+    client = SimpleNamespace(put_object=put_object, delete_object=lambda **_: None)
     monkeypatch.setattr("airflow_provider_lightspeed.s3.objects.connect", lambda _: client)
     ids = sandbox.add_tickets(1, createdAt=_OLD, isClosed=False)
     run(CloseTicketsOperator(task_id="close", ticket_ids=ids, receipt_s3_key="s3://bucket/key", **arguments))

@@ -158,7 +158,9 @@ def test_a_list_is_complete_though_calls_fail(shops: Shops, case: str, order: st
 def test_a_firewall_that_stays_is_named(shops: Shops, order: str) -> None:
     backend = shops.open(order, {})
     backend.inject(Fault("html-403", after=2, times=0))
-    with pytest.raises(LightspeedGatewayError, match="Something in front of the API"):
+    with pytest.raises(
+        LightspeedGatewayError, match="A firewall or proxy in front of the API refused the call"
+    ):
         read(shops, backend)
 
 
