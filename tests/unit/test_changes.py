@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -859,3 +860,19 @@ def test_a_commit_fits_into_the_metadata_of_an_object() -> None:
     assert Commit.from_metadata(kept) == msgspec.structs.replace(commit, run="", generation="")
     assert Commit.from_metadata({**metadata, "seq": "x"}) is None
     assert Commit.from_metadata({}) is None
+
+
+def test_a_long_scan_says_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = _world(300)
+    monkeypatch.setattr(scan_module, "_PROGRESS_EVERY", 0.0)
+    caplog.set_level("INFO")
+    world.scan(scan="full")
+    lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith("Read ")]
+    assert len(lines) >= 4
+    assert all(
+        re.match(r"Read [\d,]+ tickets( of about 300, about .+ to go)?; \d+ API calls$", line)
+        for line in lines
+    )
+    assert any("of about 300" in line for line in lines)
