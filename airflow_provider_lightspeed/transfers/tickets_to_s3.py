@@ -204,6 +204,8 @@ class LightspeedTicketsToS3Operator(BaseOperator):
         from airflow_provider_lightspeed.transfers.progress import RESTART_MARGIN
 
         started = time.monotonic()
+        # Airflow looks for it after each try, and logs an error if it is not there.
+        self._push_link(context, "")
         self._check_options()
         hook = self._hook(None)
         job = self._job(hook)
@@ -229,14 +231,17 @@ class LightspeedTicketsToS3Operator(BaseOperator):
             "Exported %s tickets (%s bytes) to %s in %.1f s with %s API calls",
             f"{progress.tickets:,}", f"{size:,}", job.uri, time.monotonic() - started, f"{progress.calls:,}",
         )  # fmt: skip
-        if "ti" in context:
-            # An empty one too: Airflow looks for it, and logs an error if it is not there.
-            context["ti"].xcom_push(key=S3ObjectLink.key, value=attempt.console_address)
+        self._push_link(context, attempt.console_address)
         result = self._result(context, job.uri, progress, size)
         self._exported = Exported(
             hook.get_conn().settings.base_url, self.lightspeed_conn_id, job.file_format.fields(), result
         )
         return result
+
+    @staticmethod
+    def _push_link(context: Context, address: str) -> None:
+        if "ti" in context:
+            context["ti"].xcom_push(key=S3ObjectLink.key, value=address)
 
     def _result(self, context: Context, uri: str, progress: Progress, size: int) -> dict[str, Any]:
         """Return what is there now, and add it to the events of the asset outlets."""
