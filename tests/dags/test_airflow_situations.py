@@ -307,6 +307,38 @@ def test_results_that_cannot_be_stored_leave_a_receipt_that_undoes(
             assert not any(tickets[number]["isClosed"] for number in range(2546, 2566))
 
 
+_ODD = """
+from airflow_provider_lightspeed._airflow import DAG
+from airflow_provider_lightspeed.operators.tickets import UpdateTicketsOperator
+from airflow_provider_lightspeed.sensors.tickets import NewTicketSensor
+
+with DAG("texts"):
+    tasks = [
+        UpdateTicketsOperator(task_id=name, ticket_ids=[2546, 2547], memo=" a < b ", max_share=1.0)
+        for name in ("tonight", "tomorrow")
+    ]
+    tasks[0] >> tasks[1]
+
+with DAG("many"):
+    NewTicketSensor(task_id="wait", start="earliest", max_tickets=10, poke_interval=0.1, timeout=60)
+"""
+
+
+def test_texts_that_a_shop_changes_and_more_new_tickets_than_a_task_should_hold(
+    tmp_path_factory: pytest.TempPathFactory, s3: S3Server
+) -> None:
+    with Sandbox(ShopConfig(tickets=30, limits=NO_LIMITS, burst_limit=0, texts="escaped")) as shop:
+        home = _home(_ODD, tmp_path_factory, s3=s3, lightspeed_default=shop.airflow_connection())
+        with home.dags_in_one_process():
+            outcome = home.run_dag("texts")
+            assert outcome.state == "success", home.log.read_text()[-5_000:]
+            assert shop.shop.ticket(2546)["memo"] == " a &lt; b "
+            assert shop.count_calls(method="PUT") == 2
+            found = home.run_dag("many").tasks["wait"].result
+            assert found["ticket_ids"] == sorted(shop.shop.ids())[:10]
+            assert "Returning the first 10 of 30 new tickets" in home.log.read_text()
+
+
 _REVOKED = """
 from datetime import timedelta
 
