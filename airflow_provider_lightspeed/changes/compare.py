@@ -22,6 +22,7 @@ _SEEN, _UNLISTED = 1, 2
 _FLOOR = 25
 #: Bytes of the check sum, and what tells this layout from others.
 _DIGEST, _LAYOUT = 16, b"columns"
+_BLOCK = 1024 * 1024
 _COLUMNS = ("ids", "created", "fingerprints", "raw", "flags")
 
 
@@ -163,23 +164,21 @@ class Known:
     def read(cls, body: IO[bytes]) -> tuple[Known, dict[str, Any]] | None:
         """Read it, with the values that went with it; None if it is damaged, or another version's."""
         expected, digest = body.read(_DIGEST), hashlib.blake2b(digest_size=_DIGEST, person=_LAYOUT)
-
-        def take(size: int) -> bytes:
-            data = body.read(size)
-            digest.update(data)
-            return data
-
-        known = cls()
-        try:
-            about = msgspec.msgpack.decode(take(int.from_bytes(take(8))), type=dict[str, Any])
-            tickets, version = about.pop("tickets"), about.pop("version")
-            for name in _COLUMNS:
-                column = getattr(known, name)
-                column.frombytes(take(tickets * column.itemsize))
-        except (msgspec.DecodeError, KeyError, OverflowError, TypeError, ValueError):
+        # First: a damaged length would ask for more memory than there is.
+        while block := body.read(_BLOCK):
+            digest.update(block)
+        if digest.digest() != expected:
             return None
-        is_whole = digest.digest() == expected and not body.read(1)
-        return (known, about) if is_whole and version == VERSION else None
+        body.seek(_DIGEST)
+        about = msgspec.msgpack.decode(body.read(int.from_bytes(body.read(8))))
+        tickets = about.pop("tickets")
+        if about.pop("version") != VERSION:
+            return None
+        known = cls()
+        for name in _COLUMNS:
+            column = getattr(known, name)
+            column.frombytes(body.read(tickets * column.itemsize))
+        return known, about
 
     def _insert(self, new: Known) -> None:
         # A column at a time: no second copy of all of it.

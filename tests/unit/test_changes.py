@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -179,6 +180,14 @@ class TestKnown:
             assert Known.read(io.BytesIO(damaged)) is None
             assert Known.read(io.BytesIO(data[:index])) is None
         assert Known.read(io.BytesIO(data + b"x")) is None
+
+    def test_a_damaged_length_in_a_file_is_no_reason_to_ask_for_much_memory(self) -> None:
+        data = bytearray(written(Known(), seq=1))
+        for index in range(16, 24):
+            with tempfile.TemporaryFile() as file:
+                file.write(data[:index] + b"\x10" + data[index + 1 :])
+                file.seek(0)
+                assert Known.read(file) is None
 
     def test_the_floor_of_a_recent_scan_is_the_highest_old_id(self) -> None:
         known = Known()
