@@ -504,3 +504,10 @@ def test_responses_that_are_too_large_are_asked_for_in_halves_unless_those_prove
             outcome = run(world, TicketFilter())
             assert outcome is not None
             outcome.check()
+
+
+@pytest.mark.parametrize("order", ["unordered", "last_change"])
+def test_a_list_that_is_counted_in_parts_says_how_long_it_is(order: str) -> None:
+    """Who asks for an estimate need not count again."""
+    outcome = walked(world_of(25, order=order, spacing=1))
+    assert next(page.counted for page in outcome.pages if page.tickets) is not None

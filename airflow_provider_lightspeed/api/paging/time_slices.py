@@ -124,7 +124,6 @@ class _Pass:
         except NotInOrder:
             self.unbroken = False
             return None
-        limit = section.asked
         ids, rows = section.ids, section.rows
         if not rows:
             self._idle += 1  # one empty response proves nothing
@@ -147,7 +146,7 @@ class _Pass:
         self.ended = near_end and not rows
         if rows and self._short:
             self.regular = False  # that page was not the last
-        self._short = section.size < limit
+        self._short = section.size < section.asked
         self.regular = self.regular and len(section.rows) == section.size
         return rows
 
@@ -429,6 +428,7 @@ def count_in_parts(reader: ListReader, seconds: Sequence[int], shown: int) -> Wa
         offset = (low + high) // 2 // _QUARTER * _QUARTER
     else:
         return None
+    reader.counted = older + newer  # an estimate for the caller, who would count again
     if max(older, newer) >= shown:
         return None
     if older + newer == shown:
