@@ -40,7 +40,8 @@ class LightspeedConnectionError(LightspeedError):
 class LightspeedResponseTooLargeError(LightspeedConnectionError):
     """The response is larger than 16 MiB, so the client stopped reading it.
 
-    The client reads lists in smaller pages first, down to ten tickets. So these are too large: shorten their texts in the shop.
+    The client reads lists in smaller pages first, down to less than ten tickets. So these are too large: shorten
+    their texts in the shop.
     """
 
     def __init__(self, message: str) -> None:

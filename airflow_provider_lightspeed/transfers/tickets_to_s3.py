@@ -231,7 +231,8 @@ class LightspeedTicketsToS3Operator(BaseOperator):
             "Exported %s tickets (%s bytes) to %s in %.1f s with %s API calls",
             f"{progress.tickets:,}", f"{size:,}", job.uri, time.monotonic() - started, f"{progress.calls:,}",
         )  # fmt: skip
-        self._push_link(context, attempt.console_address)
+        if attempt.console_address:
+            self._push_link(context, attempt.console_address)
         result = self._result(context, job.uri, progress, size)
         self._exported = Exported(
             hook.get_conn().settings.base_url, self.lightspeed_conn_id, job.file_format.fields(), result
