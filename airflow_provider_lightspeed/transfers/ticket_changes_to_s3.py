@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,7 +22,6 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedQuotaExhaustedError,
 )
 from airflow_provider_lightspeed.assets import is_ticket_changes_asset
-from airflow_provider_lightspeed.bulk.cancellation import CancelToken
 from airflow_provider_lightspeed.exceptions import (
     LightspeedStagingLostError,
     LightspeedStaleChangesError,
@@ -31,6 +29,7 @@ from airflow_provider_lightspeed.exceptions import (
     fail_without_retry,
 )
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
+from airflow_provider_lightspeed.transfers.stoppable import StopsAtNextCall
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -64,7 +63,7 @@ _NOT_RESUMABLE = (
 )
 
 
-class LightspeedTicketChangesToS3Operator(BaseOperator):
+class LightspeedTicketChangesToS3Operator(StopsAtNextCall, BaseOperator):
     """Keep the tickets of a shop in S3 as they are now, and a log of every change.
 
     Below the prefix are ``changes/``, a numbered file for each run that found changes (inserts, updates and deletes);
@@ -363,20 +362,6 @@ class LightspeedTicketChangesToS3Operator(BaseOperator):
                 f"accept_deleted must be the number that the error named, got {self.accept_deleted!r}"
             )
         return int(text)
-
-    def on_kill(self) -> None:
-        """Ask the scan to stop: it does so at the next API call. A retry resumes, some 30 calls earlier at most."""
-        self._cancel.request()
-
-    @cached_property
-    def _cancel(self) -> CancelToken:
-        return CancelToken()
-
-    def _hook(self, max_wait: float | None) -> LightspeedHook:
-        hook = LightspeedHook(self.lightspeed_conn_id, max_wait=max_wait)
-        client = hook.get_conn()
-        client.sleep, client.check = self._cancel.sleep, self._cancel.check
-        return hook
 
     def _redaction(self, hook: LightspeedHook) -> Redaction:
         from airflow_provider_lightspeed.transfers.redaction import MESSAGES_ASKED_FOR, Redaction

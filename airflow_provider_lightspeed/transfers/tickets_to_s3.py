@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
-from functools import cached_property
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,10 +22,10 @@ from airflow_provider_lightspeed._arguments import (
 )
 from airflow_provider_lightspeed._checkpoint import Checkpoint, defer_until, task_generation, task_key
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedQuotaExhaustedError
-from airflow_provider_lightspeed.bulk.cancellation import CancelToken
 from airflow_provider_lightspeed.exceptions import fail_without_retry
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.s3.link import S3ObjectLink
+from airflow_provider_lightspeed.transfers.stoppable import StopsAtNextCall
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
@@ -54,7 +53,7 @@ _OPTIONS = (
 )
 
 
-class LightspeedTicketsToS3Operator(BaseOperator):
+class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
     """Write the tickets of a shop to one S3 object.
 
     The object holds every matching ticket that exists all through the export, exactly once. If this cannot be proven,
@@ -293,20 +292,6 @@ class LightspeedTicketsToS3Operator(BaseOperator):
             quarantine=self.on_malformed == "quarantine",
             options=WriteOptions(self.encrypt, self.kms_key_id, self.acl_policy),
         )
-
-    def on_kill(self) -> None:
-        """Ask the export to stop: it does so at the next API call, and saves its progress."""
-        self._cancel.request()
-
-    @cached_property
-    def _cancel(self) -> CancelToken:
-        return CancelToken()
-
-    def _hook(self, max_wait: float | None) -> LightspeedHook:
-        hook = LightspeedHook(self.lightspeed_conn_id, max_wait=max_wait)
-        client = hook.get_conn()
-        client.sleep, client.check = self._cancel.sleep, self._cancel.check
-        return hook
 
     def _redaction(self, hook: LightspeedHook) -> Redaction:
         from airflow_provider_lightspeed.transfers.redaction import MESSAGES_ASKED_FOR, Redaction
