@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 import pytest
 
 from airflow_provider_lightspeed.sandbox import Sandbox
+from demo.s3_server import S3Server
 from demo.world import World, world
 
 
@@ -17,6 +18,15 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A shop, an S3 server and an Airflow that knows both; each test file has its own."""
     with world(tmp_path_factory.mktemp("world") / "world") as made, made.airflow.dags_in_one_process():
         yield made
+
+
+@pytest.fixture(scope="module")
+def s3(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """An S3 server with the bucket that the test file names in `BUCKET`."""
+    with S3Server(tmp_path_factory.mktemp("s3")) as server:
+        server.wait_until_ready()
+        server.client().create_bucket(Bucket=request.module.BUCKET)
+        yield server
 
 
 #: Adds so many tickets to a shop.

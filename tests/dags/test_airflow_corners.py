@@ -14,7 +14,7 @@ from tests.dags.conftest import Adding
 
 pytestmark = pytest.mark.in_all
 
-_BUCKET = "corners"
+BUCKET = "corners"
 _DAGS = """
 from datetime import timedelta
 
@@ -70,14 +70,6 @@ def shop() -> Iterator[Sandbox]:
 
 
 @pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with S3Server(tmp_path_factory.mktemp("s3")) as server:
-        server.wait_until_ready()
-        server.client().create_bucket(Bucket=_BUCKET)
-        yield server
-
-
-@pytest.fixture(scope="module")
 def airflow(tmp_path_factory: pytest.TempPathFactory, shop: Sandbox, s3: S3Server) -> Iterator[AirflowHome]:
     directory = tmp_path_factory.mktemp("corners")
     connection = json.loads(shop.airflow_connection())
@@ -114,7 +106,7 @@ def test_a_change_that_runs_out_of_time_can_be_undone_by_its_receipt(
 ) -> None:
     assert airflow.run_dag("bulk_out_of_time").tasks["close"].state == "failed"
     changed = _closed(shop)
-    receipt = s3.client().get_object(Bucket=_BUCKET, Key="receipts/bulk_out_of_time.jsonl")["Body"].read()
+    receipt = s3.client().get_object(Bucket=BUCKET, Key="receipts/bulk_out_of_time.jsonl")["Body"].read()
     rows = [json.loads(row) for row in receipt.splitlines()]
     assert [row["id"] for row in rows] == list(range(2546, 2586))
     assert changed <= {row["id"] for row in rows if row["outcome"] == "closed" or row.get("maybe_changed")}

@@ -17,7 +17,7 @@ from tests.integration.gateways import proxy
 
 pytestmark = pytest.mark.in_all
 
-_BUCKET = "situations"
+BUCKET = "situations"
 _DAGS = """
 from datetime import timedelta
 
@@ -119,14 +119,6 @@ def shops() -> Iterator[dict[str, Sandbox]]:
 
 
 @pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with S3Server(tmp_path_factory.mktemp("s3")) as server:
-        server.wait_until_ready()
-        server.client().create_bucket(Bucket=_BUCKET)
-        yield server
-
-
-@pytest.fixture(scope="module")
 def airflow(
     tmp_path_factory: pytest.TempPathFactory, shops: dict[str, Sandbox], s3: S3Server
 ) -> Iterator[AirflowHome]:
@@ -160,7 +152,7 @@ def _home(
 
 
 def _objects(s3: S3Server) -> set[str]:
-    return {item["Key"] for item in s3.client().list_objects_v2(Bucket=_BUCKET).get("Contents", [])}
+    return {item["Key"] for item in s3.client().list_objects_v2(Bucket=BUCKET).get("Contents", [])}
 
 
 @pytest.mark.parametrize(
@@ -247,7 +239,7 @@ def test_a_retry_after_a_deferral_changes_what_is_left(
     assert outcome.state == "success", airflow.log.read_text()[-5_000:]
     assert outcome.tasks["close"].result["closed"] == ids
     assert shop.count_calls(method="PUT") == 7 + 5
-    receipt = s3.client().get_object(Bucket=_BUCKET, Key="retried.jsonl")["Body"].read()
+    receipt = s3.client().get_object(Bucket=BUCKET, Key="retried.jsonl")["Body"].read()
     assert {
         json.loads(row)["id"]: json.loads(row)["outcome"] for row in receipt.splitlines()
     } == dict.fromkeys(ids, "closed")
