@@ -9,6 +9,9 @@ from typing import Any
 class LightspeedError(Exception):
     """Base class of all errors about a shop. Catch it to handle any of them."""
 
+    #: What the reader of the log can do, where the message does not say it. The client adds it when it gives up.
+    hint: str = ""
+
 
 class LightspeedPermanentError(LightspeedError):
     """Base class of errors that a retry cannot help. Correct the connection or the argument that the message names."""
@@ -30,6 +33,8 @@ class LightspeedConnectionError(LightspeedError):
     :param sent: whether the request may have reached the shop.
     :param retryable: False if the next attempt would fail too (a certificate that does not verify).
     """
+
+    hint = "Check the host and cluster of the connection, and proxy (HTTPS_PROXY, NO_PROXY) and firewall of this machine"
 
     def __init__(self, message: str, *, sent: bool = True, retryable: bool = True) -> None:
         super().__init__(message)
@@ -161,6 +166,8 @@ class LightspeedRateLimitError(LightspeedAPIError):
 
 class LightspeedServerError(LightspeedAPIError):
     """5xx, also after retries: the shop is down or overloaded. Let Airflow retry later."""
+
+    hint = "The shop is down or overloaded: let Airflow retry later"
 
 
 class LightspeedQuotaExhaustedError(LightspeedError):

@@ -282,7 +282,7 @@ class SansIOClient:
             pause = self._pause(response, tries)
             trying += self._clock() - begun + pause
             if tries >= retry.MAX_ATTEMPTS or trying > retry.MAX_ELAPSED:
-                raise _with_remedy(result, tries)
+                raise _given_up(result, tries)
             log.warning(
                 "Attempt %d of %d failed, the next one is in %.1f s. %s",
                 tries,
@@ -437,15 +437,10 @@ class SansIOClient:
         self._metrics.count("rate_limited")
 
 
-def _with_remedy(error: LightspeedError, attempts: int) -> LightspeedError:
+def _given_up(error: LightspeedError, attempts: int) -> LightspeedError:
     """Return the error of the last attempt, which also says what to do. The log has had those of the others."""
-    remedy = getattr(error, "hint", "")
-    if isinstance(error, LightspeedConnectionError):
-        remedy = "Check the host and cluster of the connection, and proxy (HTTPS_PROXY, NO_PROXY) and firewall of this machine"
-    elif isinstance(error, LightspeedServerError):
-        remedy = "The shop is down or overloaded: let Airflow retry later"
     made = f"Failed {attempts} times" if attempts > 1 else "Failed"
-    error.args = (". ".join(part for part in (str(error).rstrip("."), made, remedy) if part),)
+    error.args = (". ".join(part for part in (str(error).rstrip("."), made, error.hint) if part),)
     return error
 
 
