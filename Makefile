@@ -53,9 +53,9 @@ demo: $(READY) ## a lake follows a shop through a day, on real Airflow, printed 
 ui: $(READY) ## the same in Airflow's web interface, until Ctrl-C (PORT=8080)
 	@$(BIN)/python -m demo.ui --port $(PORT)
 
-# Some of it is waiting, for windows of quota above all: two processes more than two cores.
-PYTEST = -m pytest -n 4 --dist worksteal
-# With Airflows, most of it is. The tests of a file share one.
+# Half of it is waiting, for windows of quota above all: three processes for each of two cores.
+PYTEST = -m pytest -n 6 --dist worksteal
+# The tests of a file share an Airflow.
 BY_FILE = -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 ALL_TESTS := tests/system tests/dags tests/integration tests/unit
 
