@@ -18,7 +18,7 @@ class LightspeedPermanentError(LightspeedError):
 
 
 class LightspeedConfigurationError(LightspeedPermanentError, ValueError):
-    """An argument or a connection field is wrong. Nothing was done, and Airflow does not retry.
+    """An argument or a connection field is wrong. Nothing was done, and operators fail without a retry.
 
     Correct the field that the message names; the message lists the values that it takes.
     """
@@ -107,7 +107,7 @@ class LightspeedAPIError(LightspeedError):
 
 
 class LightspeedAuthenticationError(LightspeedAPIError, LightspeedPermanentError):
-    """401, or 403 from the API: the key, the secret or its rights are wrong. Never retried.
+    """401, or 403 from the API: the key, the secret or its rights are wrong. The client does not retry it.
 
     Compare key, secret and cluster of the connection with the shop's back office; a valid key on the wrong cluster
     looks like a wrong one. After a 403, give the key the right to read, or to change, tickets.
@@ -144,7 +144,7 @@ class LightspeedUnknownLanguageError(LightspeedNotFoundError, LightspeedConfigur
 
 
 class LightspeedInvalidRequestError(LightspeedAPIError):
-    """Any other 4xx from the API: the shop refuses the request. Never retried.
+    """Any other 4xx from the API: the shop refuses the request. The client does not retry it.
 
     The message has the shop's reason. Correct the argument that it names, such as a text that is too long.
     """

@@ -140,11 +140,11 @@ class CreateTicketOperator(BaseOperator):
 class ReplyToTicketOperator(BaseOperator):
     """Add a message to a ticket's conversation. The shop may mail it to the customer.
 
-    Returns the message as the shop answers it, without its text.
+    Returns the message of the shop's response, without its text.
 
-    A call whose answer was lost is never repeated. On Airflow 3.3 that holds too for a worker that was killed, or whose
-    ``execution_timeout`` was over, while it was sent: the next try fails, until you have checked the shop and clear the task.
-    Older versions keep nothing between tries, and the next one may send it again: set ``retries=0`` there.
+    A call whose response was lost is never repeated. On Airflow 3.3 this also holds if the worker was killed, or
+    ``execution_timeout`` ended, during the call: the next try fails, until you have checked the shop and clear the task.
+    Older versions keep nothing between tries, so the next try may send it again: set ``retries=0`` there.
 
     :param ticket_id: which ticket (templated).
     :param message: the text (templated).

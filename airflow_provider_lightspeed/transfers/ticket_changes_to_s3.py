@@ -428,7 +428,7 @@ class LightspeedTicketChangesToS3Operator(StopsAtNextCall, BaseOperator):
 
 
 class CheckTicketChangesOperator(BaseOperator):
-    """Fail when a log of changes is too old, or not whole: a task for people who want to be told.
+    """Fail if a change log is too old, or its parts do not match. Use it to get an alert.
 
     It reads ``status.json``, compares it with the end of the log and ``current``, and counts the shop's tickets with one
     API call. A count that differs is a warning with numbers: tickets come and go while it runs.
