@@ -1,1 +1,1 @@
-"""Exports, bulk changes and watchers in random scenarios where things break, on real Airflow: `make chaos`."""
+"""Exports, bulk changes, sensors and logs of changes in random scenarios where things break, on real Airflow: `make chaos`."""

@@ -495,7 +495,8 @@ class Scan:
         if why := limits.too_many_deleted(len(new), opened.deleted_since_full, scope):
             self._refuse(len(new), f"{why}. If they were deleted, set accept_deleted={len(new)} for one run")
         if why := limits.too_many_updated(updated, scope):
-            self._refuse(len(new), f"{why}. If that is right, set max_updated=1 for one run")
+            again = f'max_updated=1 and scan="{progress.scan}"'
+            self._refuse(len(new), f"{why}. If that is right, set {again} for one run")
         self._ask_for(absent[: self._options.confirm_deleted], comparison)
         if progress.unlisted or progress.unnamed:
             # The list hides tickets, or shows some without an id: being gone from it proves nothing for the rest either.

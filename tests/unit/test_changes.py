@@ -402,7 +402,8 @@ class TestTooMany:
     def test_mass_updates_are_refused(self) -> None:
         world = _world()
         world.shop.change = lambda one: {**one, "language": {"id": 1, "code": "nl", "title": "Dutch"}}
-        with pytest.raises(LightspeedTooManyChangesError, match="60 of 60 tickets have changed"):
+        refused = '60 of 60 tickets have changed.*set max_updated=1 and scan="full" for one run'
+        with pytest.raises(LightspeedTooManyChangesError, match=refused):
             world.scan(scan="full")
         assert world.scan(scan="full", limits=Limits(max_updated=1)).updated == 60
 
