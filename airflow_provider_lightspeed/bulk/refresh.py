@@ -25,7 +25,7 @@ from airflow_provider_lightspeed.bulk.job import Job, version_of
 
 #: Most tickets that are read one by one before they are changed: the first is then changed a few seconds after.
 _MOST_AT_ONCE = 40
-#: A ticket is read again so often, while no ticket can be changed in time.
+#: So many readings in a row after which no ticket could be changed in time. Then a ticket fails after each reading.
 _MAX_IDLE = 10
 #: So few tickets are read one by one, without asking first what a walk would cost.
 _FEW = 4
@@ -70,9 +70,8 @@ def snapshots(client: LightspeedClient, job: Job, each: Each) -> Iterator[Snapsh
             at_most, idle = _MOST_AT_ONCE, 0
             continue
         at_most, idle = max(1, at_most // 2), idle + 1
-        if idle == _MAX_IDLE:
-            reason = f"after each of {idle} readings, its change had to wait for too long"
-            yield Snapshot(failed={remaining[0]: reason})
+        if idle >= _MAX_IDLE:
+            yield Snapshot(failed={remaining[0]: "after each reading, its change had to wait for too long"})
 
 
 def record_last_changes(client: LightspeedClient, job: Job) -> None:
