@@ -169,7 +169,7 @@ def created_second(ticket: Ticket) -> int | None:
 
 
 def fingerprint(ticket: Ticket) -> int:
-    """Return a number that stands for a ticket as it is now, and reveals nothing of it."""
+    """Return a number that stands for a ticket as it is now. It has no key: see docs/privacy.md."""
     content = msgspec.json.encode(ticket, order="sorted")
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest())
 

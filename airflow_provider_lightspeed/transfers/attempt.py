@@ -227,8 +227,10 @@ class ExportAttempt:
     def _read_list(self, max_wait: float | None) -> int:
         while True:
             hook, redaction = self._hook(max_wait), self._job.redaction
+            shop = hook.get_conn()
+            key = redaction.digest_key(shop.settings.secret)
             export = Export(
-                hook.get_conn(),
+                shop,
                 self._job.tickets,
                 file_format=self._job.file_format,
                 redaction=redaction,
@@ -238,7 +240,7 @@ class ExportAttempt:
                 progress=self.progress,
                 saved=self._saved,
                 skip_if_empty=self._job.skip_if_empty,
-                quarantine=Quarantine(with_raw=not any(redaction.name)) if self._job.quarantine else None,
+                quarantine=Quarantine(key) if self._job.quarantine else None,
             )
             try:
                 size = export.run()
