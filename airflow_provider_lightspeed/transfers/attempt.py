@@ -147,6 +147,9 @@ class ExportAttempt:
             log.info("Exporting tickets (%s) to %s%s", self._job.filters, uri, already)
             size = self._export(max_wait)
         with s3_errors("remove staged parts", f"{uri} is complete; the next try fetches nothing"):
+            if not self.progress.rejected and (self.progress.tickets or not self._job.skip_if_empty):
+                # Those there are of an object that this one has replaced.
+                self._staging.remove_rejected()
             self._staging.remove()
         self._checkpoint.clear()
         return size
