@@ -589,6 +589,48 @@ class TestCompact:
             with pytest.raises(LightspeedChangesLostError, match=rf"0{after + 1}.jsonl.gz is missing"):
                 list(read_after(world.log, after))
 
+    @pytest.mark.parametrize("lost", [[], ["status.json"]])
+    def test_a_reader_that_is_ahead_reads_another_prefix(self, lost: list[str]) -> None:
+        world = self.grown()
+        world.scan(scan="full", compact=timedelta(seconds=250))
+        for name in lost:
+            del world.s3.objects[f"{PREFIX}/{name}"]
+        assert list(read_after(world.log, 7)) == []
+        with pytest.raises(
+            LightspeedConfigurationError, match=r"after=8 is beyond .* change file 7\. .* after=0"
+        ):
+            list(read_after(world.log, 8))
+
+    def test_a_reader_of_an_empty_log(self) -> None:
+        world = World()
+        world.scan()
+        assert list(read_after(world.log, 0)) == []
+        with pytest.raises(LightspeedConfigurationError, match="after=1 is beyond"):
+            list(read_after(world.log, 1))
+
+    @pytest.mark.parametrize("killed_before", ["/current/", "/status.json"])
+    def test_a_reader_may_be_ahead_of_what_follows_from_the_log(self, killed_before: str) -> None:
+        world = self.grown()
+
+        def kill(request: str) -> None:
+            if request.startswith("before put") and killed_before in request:
+                raise Killed
+
+        world.s3.disturb = kill
+        with pytest.raises(Killed):
+            world.scan(scan="full")
+        world.s3.disturb = lambda _: None
+        assert [row["_seq"] for row in read_after(world.log, 6)] == [7]
+        assert list(read_after(world.log, 7)) == []
+
+    def test_a_reader_finds_a_gap_without_status(self) -> None:
+        world = self.grown()
+        world.scan(scan="full")
+        for name in ("status.json", world.log.name(3)):
+            del world.s3.objects[f"{PREFIX}/{name}"]
+        with pytest.raises(LightspeedChangesLostError, match=r"00003.jsonl.gz is missing"):
+            list(read_after(world.log, 1))
+
     @pytest.mark.parametrize("file_format", FORMATS)
     def test_what_a_customer_wrote_is_gone_everywhere(self, file_format: str) -> None:
         world = self.grown(file_format)
