@@ -184,6 +184,12 @@ def test_files_in_any_form(value: Any, data: bytes) -> None:
     assert read_targets(value, {"s3://b/k": data}.__getitem__, _SHOP) == dict.fromkeys([3, 1, 2])
 
 
+@pytest.mark.parametrize("value", [b"123", bytearray(b"123"), memoryview(b"123"), {"closed": b"123"}])
+def test_bytes_are_no_ids(value: Any) -> None:
+    with pytest.raises(LightspeedConfigurationError, match="must be a list of ticket ids"):
+        read_targets(value, _no_file, _SHOP)
+
+
 def test_an_export_says_when_each_ticket_was_changed_last() -> None:
     line = b'{"id": 3, "updatedAt": "2026-01-01T01:00:00+01:00"}\n{"id": 4, "updatedAt": false, "shop": 7}'
     assert parse_lines(line, "x", _SHOP) == {3: "2026-01-01T00:00:00+00:00", 4: ""}
