@@ -171,17 +171,17 @@ class Job(msgspec.Struct, kw_only=True):
         for ticket_id, planned_change in self.plan.items():
             result = self.results.get(ticket_id)
             in_flight = ticket_id in self.in_flight
+            line: dict[str, Any] = {"id": ticket_id, "shop": self.shop}
             if result is None:
-                line = {"updatedAt": planned_change, "outcome": "unknown" if in_flight else "pending"}
+                line |= {"updatedAt": planned_change, "outcome": "unknown" if in_flight else "pending"}
             else:
                 word = {Status.DONE: "planned" if dry_run else changed_key}.get(
                     result.status, str(result.status)
                 )
                 change = planned_change if result.change is None else result.change
-                line = {"updatedAt": change, "outcome": word}
+                line |= {"updatedAt": change, "outcome": word}
             # If it was changed, then after it was planned: its version is not known.
             line |= {"updatedAt": None, "maybe_changed": True} if in_flight else {}
-            line = {"id": ticket_id, "shop": self.shop, **line}
             yield line | ({"reason": result.reason} if result and result.reason else {})
 
     def to_checkpoint(self) -> dict[str, Any]:
