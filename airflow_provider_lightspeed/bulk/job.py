@@ -55,6 +55,7 @@ class Job(msgspec.Struct, kw_only=True):
     :param plan: the planned tickets.
     :param planned: whether the plan is complete: it is fixed from then on.
     :param open_tickets: how many open tickets were seen while planning.
+    :param malformed: the tickets that could not be read while planning; None for one without a readable id.
     :param results: what became of tickets so far.
     :param in_flight: tickets that may have got the change though no response says so, with what they were like before
         (see :meth:`~.actions.Action.fingerprint`).
@@ -69,6 +70,7 @@ class Job(msgspec.Struct, kw_only=True):
     plan: Plan = {}
     planned: bool = False
     open_tickets: int = 0
+    malformed: list[int | None] = []
     results: dict[int, Result] = {}
     in_flight: dict[int, str] = {}
     by_page: bool | None = None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import re
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from threading import Event, current_thread
 from typing import Any
 
 import msgspec
@@ -30,7 +33,7 @@ from airflow_provider_lightspeed.changes.files import FORMATS
 from airflow_provider_lightspeed.changes.fingerprint import fingerprint
 from airflow_provider_lightspeed.changes.log import Commit, LightspeedChangesLostError
 from airflow_provider_lightspeed.changes.reader import read_after
-from airflow_provider_lightspeed.changes.scan import LightspeedTooManyChangesError, choose_scan
+from airflow_provider_lightspeed.changes.scan import LightspeedTooManyChangesError, Result, choose_scan
 from airflow_provider_lightspeed.exceptions import LightspeedStorageError, LightspeedTaskFailed
 from airflow_provider_lightspeed.formats import Layout
 from airflow_provider_lightspeed.formats.columns import Columns
@@ -42,6 +45,7 @@ from tests.unit.changes_world import (
     Killed,
     S3InMemory,
     World,
+    lost_response,
     replay,
     s3_error,
     ticket,
@@ -798,6 +802,62 @@ class TestWriters:
         result = world.scan(scan="full")
         assert (result.seq, result.updated) == (3, 1)
         assert [row["id"] for row in world.files()[-1]] == [101]
+
+    def test_a_slow_try_commits_before_its_retry(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Airflow has given the first try up, and the retry resumes its scan, and sees more."""
+        monkeypatch.setattr(scan_module, "_CALLS_AT_RISK", 2)
+        world = _world()
+        world.shop.put(101)
+        saved: list[dict[str, Any]] = []
+        options = {"scan": "full", "run": "run", "generation": "1"}
+        first_waits, retry_waits, first_ended = Event(), Event(), Event()
+        retry = current_thread()
+
+        def at_commit(request: str) -> None:
+            if not request.startswith(f"before put {PREFIX}/changes/"):
+                return
+            if current_thread() is retry:
+                retry_waits.set()
+                first_ended.wait(10)
+            else:
+                first_waits.set()
+                retry_waits.wait(10)
+
+        def first() -> Result:
+            try:
+                return world.scan(None, lambda state: saved.append(copy.deepcopy(state)), **options)
+            finally:
+                first_ended.set()
+
+        world.s3.disturb = at_commit
+        with ThreadPoolExecutor() as pool:
+            slow = pool.submit(first)
+            assert first_waits.wait(10)
+            new = world.shop.create()
+            world.shop.delete(159)
+            result = world.scan(saved[0], **options)
+        assert (slow.result().seq, slow.result().updated) == (2, 1)
+        # The file holds what the first try saw; what only the retry saw comes with the next scan.
+        assert (result.seq, result.inserted, result.updated, result.deleted) == (2, 0, 1, 0)
+        world.s3.disturb = lambda _: None
+        later = world.scan(scan="full", run="next")
+        assert (later.seq, later.inserted, later.updated, later.deleted) == (3, 1, 0, 1)
+        assert world.current()[1].keys() == world.shop.tickets.keys() >= {new}
+
+    def test_a_write_whose_response_is_lost_counts_once(self) -> None:
+        world = _world()
+        world.shop.put(101)
+        lost: list[bool] = []
+
+        def lose(request: str) -> None:
+            if request.startswith(f"after put {PREFIX}/changes/") and not lost:
+                lost.append(True)
+                raise lost_response()
+
+        world.s3.disturb = lose
+        result = world.scan(scan="full")
+        assert (result.seq, result.updated, len(world.files())) == (2, 1, 2)
+        assert world.scan(scan="full").seq == 2
 
     def test_current_does_not_go_back_when_the_other_one_is_faster(self) -> None:
         world = _world()
