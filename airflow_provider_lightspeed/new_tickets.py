@@ -6,12 +6,13 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice, takewhile
 from typing import Annotated, Any
 
 import msgspec
 
 from airflow_provider_lightspeed.api.errors import LightspeedError, LightspeedQuotaExhaustedError
-from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Ticket, created_at
+from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, RejectedTicket, Ticket, created_at
 
 #: Maximum seconds between polls while the shop fails (or the poke interval, if that is longer).
 MAX_PAUSE = 600.0
@@ -38,7 +39,7 @@ class Seen(msgspec.Struct, frozen=True, gc=False):
     counts: bool = True
 
     @classmethod
-    def of(cls, ticket: Ticket, counts: bool = True) -> Seen:
+    def of(cls, ticket: Ticket | RejectedTicket, counts: bool = True) -> Seen:
         """Keep what matters of a ticket."""
         return cls(fingerprint(ticket), created_second(ticket), counts)
 
@@ -125,13 +126,12 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
         :param page_size: what a page holds, as far as the poll has shown it. A look-back fits half a page, so that it
             takes no further call.
         """
-        page_size = min(self.page_size, max(page_size, _SMALLEST_PAGE))
+        page_size = self._shown(page_size)
         counting = [ticket_id for ticket_id, seen in new.items() if seen.counts]
         delivered, rest = counting[:limit], counting[limit:]
         done = {ticket_id: seen for ticket_id, seen in new.items() if not rest or ticket_id < rest[0]}
         known = sorted({*self.known, *done})
-        keep = min(LOOK_BACK, page_size // 2)
-        floor = max([self.since_id, *known[:-keep]])
+        floor = max([self.since_id, *known[: -_look_back(page_size)]])
         if rest:
             floor = min(floor, rest[0] - 1)
         witnesses = {
@@ -147,30 +147,52 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
         )
         return PollResult(self.max_id, delivered, after.max_id), after
 
-    def settled(self, tickets: Mapping[int, Seen], now: float) -> Cursor:
-        """Return the cursor after a poll: without the look-back, if nothing can appear late any more.
+    def settled(self, tickets: Mapping[int, Seen], now: float, page_size: int = PAGE_SIZE) -> Cursor:
+        """Return the cursor after a poll that delivers nothing.
+
+        It is without the look-back, if nothing can appear late any more; and without the lowest of the new tickets, if
+        they do not count and are too many. Each poll reads what is new again, so that has to fit a page.
 
         :param tickets: what the poll read. A list that shows none of the known tickets may come from a shop that fails.
         :param now: seconds since 1970, before the poll.
+        :param page_size: as for `deliver`.
         """
+        if new := self.new(tickets):
+            too_many = max(0, len(new) - _look_back(self._shown(page_size)))
+            passed = takewhile(lambda ticket_id: not new[ticket_id].counts, islice(new, too_many))
+            since_id = max([self.since_id, *passed])
+            known = tuple(ticket_id for ticket_id in self.known if ticket_id > since_id)
+            return msgspec.structs.replace(self, since_id=since_id, known=known)
         youngest = max((created for _, created in self.witnesses), default=0)
         is_over = now - youngest >= LOOK_BACK_AGE
-        if not is_over or self.new(tickets) or tickets.keys().isdisjoint(self.known):
+        if not is_over or tickets.keys().isdisjoint(self.known):
             return self
         return msgspec.structs.replace(self, since_id=self.max_id, known=())
 
+    def _shown(self, page_size: int) -> int:
+        return min(self.page_size, max(page_size, _SMALLEST_PAGE))
 
-def created_second(ticket: Ticket) -> int | None:
+
+def _look_back(page_size: int) -> int:
+    return min(LOOK_BACK, page_size // 2)
+
+
+def created_second(ticket: Ticket | RejectedTicket) -> int | None:
     """Return when a ticket was created, in seconds since 1970; None if that is unreadable."""
+    if isinstance(ticket, RejectedTicket):
+        return None
     try:
         return int(created_at(ticket).timestamp())
     except (LightspeedError, OverflowError):
         return None
 
 
-def fingerprint(ticket: Ticket) -> int:
+def fingerprint(ticket: Ticket | RejectedTicket) -> int:
     """Return a number that stands for a ticket as it is now. It has no key: see docs/privacy.md."""
-    content = msgspec.json.encode(ticket, order="sorted")
+    if isinstance(ticket, RejectedTicket):
+        content = ticket.raw
+    else:
+        content = msgspec.json.encode(ticket, order="sorted")
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest())
 
 

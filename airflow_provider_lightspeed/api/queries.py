@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator, KeysView, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -14,6 +15,7 @@ from airflow_provider_lightspeed.api.errors import (
 from airflow_provider_lightspeed.api.tickets import (
     DEFAULT_PAGE_SIZE,
     PAGE_SIZE,
+    RejectedTicket,
     Request,
     Ticket,
     TicketFilter,
@@ -29,7 +31,10 @@ _SHORTEST_PAGE = 20
 #: Rounds without a higher id, after which the search gives up.
 _TRIES = 3
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
+_Row = Ticket | RejectedTicket
 
 
 def newest_ticket() -> Generator[Request[Any], Any, int]:
@@ -43,15 +48,15 @@ def newest_ticket() -> Generator[Request[Any], Any, int]:
 
     :raises LightspeedIncompleteListError: if the shop ignores ``since_id``.
     """
-    page: list[Ticket] = yield list_tickets()
+    page: list[_Row] = yield list_tickets(keep_malformed=True)
     # One empty response proves nothing. Another limit is another question, for caches too.
-    page = page or (yield list_tickets(limit=PAGE_SIZE - 1))
+    page = page or (yield list_tickets(limit=PAGE_SIZE - 1, keep_malformed=True))
     newest, size, rounds = _highest(page), len(page), 0
-    if page and page[0]["id"] != newest:
+    if page and _id(page[0]) != newest:
         newest = max(newest, _highest((yield from _last_page(newest, size))))
     while newest and rounds < _TRIES:
-        page = yield list_tickets(since_id=newest - 1)
-        ids = [ticket["id"] for ticket in page]
+        page = yield list_tickets(since_id=newest - 1, keep_malformed=True)
+        ids = [number for row in page if (number := _id(row))]
         if ids and min(ids) < newest - 1:
             raise LightspeedIncompleteListError("the shop ignores since_id", seen=len(ids))
         if max(ids, default=0) > newest:
@@ -65,18 +70,23 @@ def newest_ticket() -> Generator[Request[Any], Any, int]:
     return newest
 
 
-def _last_page(above: int, size: int) -> Generator[Request[Any], Any, list[Ticket]]:
+def _last_page(above: int, size: int) -> Generator[Request[Any], Any, list[_Row]]:
     """Return the last page of the tickets above an id, if the count is right."""
     count: int = yield count_tickets(since_id=above)
     pages = -(-count // size)
     if pages < 2:
         return []
-    page: list[Ticket] = yield list_tickets(since_id=above, page=pages, limit=size)
+    page: list[_Row] = yield list_tickets(since_id=above, page=pages, limit=size, keep_malformed=True)
     return page
 
 
-def _highest(page: list[Ticket]) -> int:
-    return max((ticket["id"] for ticket in page), default=0)
+def _id(row: _Row) -> int:
+    """Return the id of a row; 0 if it is unreadable."""
+    return (row.id or 0) if isinstance(row, RejectedTicket) else row["id"]
+
+
+def _highest(page: list[_Row]) -> int:
+    return max(map(_id, page), default=0)
 
 
 @dataclass(frozen=True)
@@ -96,7 +106,7 @@ class NewTickets(Generic[T]):
 
 def new_tickets(
     since_id: int,
-    keep: Callable[[Ticket], T],
+    keep: Callable[[Ticket | RejectedTicket], T],
     *,
     email: str | None = None,
     is_known: Callable[[int], bool] | None = None,
@@ -113,7 +123,8 @@ def new_tickets(
     Yields calls to make, and is sent their data or thrown their errors.
 
     :param since_id: tickets with a greater id are read.
-    :param keep: what to keep of a ticket; there may be many.
+    :param keep: what to keep of a ticket; there may be many. A malformed one is there too, if its id can be read: it
+        may be corrected later, and must not hide the others until then.
     :param email: only tickets of the customer with this e-mail address.
     :param is_known: whether a ticket is no news; None: all are news.
     :raises LightspeedIncompleteListError: if the list can't be proven complete.
@@ -121,7 +132,7 @@ def new_tickets(
     # The walk is loaded with the first poll, not with the DAG file.
     from airflow_provider_lightspeed.api.paging import Page, walk
 
-    steps = walk(TicketFilter(since_id, email=email))
+    steps = walk(TicketFilter(since_id, email=email), keep_malformed=True)
     found: dict[int, T] = {}
     boundary = since_id
     page_size = 0
@@ -132,7 +143,8 @@ def new_tickets(
         except StopIteration:
             break
         if isinstance(step, Page):
-            found |= {ticket["id"]: keep(ticket) for ticket in step.tickets}
+            rows: list[_Row] = [*step.tickets, *step.rejected]
+            found |= {_id(row): keep(row) for row in rows if _id(row)}
             boundary = max(since_id, step.boundary)
             reply = None
             continue
@@ -142,6 +154,8 @@ def new_tickets(
             reply = error
             continue
         if isinstance(reply, list):
+            if not all(map(_id, reply)):
+                log.warning("The shop shows a ticket without a readable id: it cannot be delivered")
             is_first = page_size == 0 and not found
             page_size = max(page_size, len(reply))
             if is_first and is_known is not None:
@@ -152,7 +166,7 @@ def new_tickets(
                     is_end = behind is not None and len(behind) < len(reply)
                     news = not is_end or _has_news(behind or [], since_id, is_known)
                 if not news:
-                    found = {ticket["id"]: keep(ticket) for ticket in reply if ticket["id"] > since_id}
+                    found = {_id(row): keep(row) for row in reply if _id(row) > since_id}
                     boundary = max([since_id, *found])
                     break
     steps.close()
@@ -164,16 +178,18 @@ def new_tickets(
     )
 
 
-def _has_news(rows: list[Ticket], since_id: int, is_known: Callable[[int], bool]) -> bool:
-    return any(row["id"] > since_id and not is_known(row["id"]) for row in rows)
+def _has_news(rows: list[_Row], since_id: int, is_known: Callable[[int], bool]) -> bool:
+    return any(number > since_id and not is_known(number) for number in map(_id, rows))
 
 
 def _second_page(
     since_id: int, email: str | None, size: int
-) -> Generator[Request[Any], Any, list[Ticket] | None]:
+) -> Generator[Request[Any], Any, list[_Row] | None]:
     """Return what follows a page of this size; None if the shop refuses."""
     try:
-        page: list[Ticket] = yield list_tickets(page=2, limit=size, since_id=since_id, email=email)
+        page: list[_Row] = yield list_tickets(
+            page=2, limit=size, since_id=since_id, email=email, keep_malformed=True
+        )
     except LightspeedError:
         return None
     return page

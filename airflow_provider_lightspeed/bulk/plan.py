@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,12 +13,16 @@ from airflow_provider_lightspeed.api.client import LightspeedClient
 from airflow_provider_lightspeed.api.errors import (
     LightspeedConfigurationError,
     LightspeedIncompleteListError,
+    LightspeedMalformedResponseError,
 )
 from airflow_provider_lightspeed.api.paging import Page
 from airflow_provider_lightspeed.api.tickets import Ticket, TicketFilter, changed_at, created_at
 from airflow_provider_lightspeed.bulk.actions import Action
 from airflow_provider_lightspeed.bulk.job import Job, version_of, was_never_changed
 
+log = logging.getLogger(__name__)
+
+_SHOWN = 5
 #: Planning is saved after so many calls: a killed try repeats no more than about these.
 _CALLS_AT_RISK = 20
 
@@ -144,17 +149,20 @@ def make_plan(
 ) -> None:
     """Choose the tickets by the complete walk, resuming where an earlier try has stopped.
 
+    Malformed tickets are never chosen, and do not count as open.
+
     Not every walk can be resumed where it was. If the quota has ended such a walk again and again, it is no longer
     interrupted: the client waits, however long.
 
     :param max_share: part of the open tickets that may be chosen. With 1.0, fewer open tickets may be counted than
         there are.
     :param save: keeps the job.
+    :raises LightspeedMalformedResponseError: if most of the tickets are malformed.
     :raises LightspeedQuotaExhaustedError: to resume later with the same job.
     """
     max_wait = inf if job.is_stuck else None
     tickets = criteria.filter(narrow=criteria.email is not None or max_share >= 1.0)
-    pages = client.iter_pages(tickets, job.cursor, max_wait=max_wait)
+    pages = client.iter_pages(tickets, job.cursor, max_wait=max_wait, keep_malformed=True)
     try:
         _choose(client, job, criteria, action, pages, save)
     except LightspeedIncompleteListError:
@@ -173,8 +181,8 @@ def _choose(
 ) -> None:
     if job.cursor is None:
         job.plan = {ticket_id: job.plan[ticket_id] for ticket_id in job.results}
-        job.open_tickets = 0
-    calls_saved = client.calls
+        job.open_tickets, job.malformed = 0, []
+    calls_saved, seen = client.calls, inf
     for page in pages:
         chosen = {
             ticket["id"]: version_of(ticket)
@@ -183,9 +191,22 @@ def _choose(
         }
         job.plan |= {key: change for key, change in chosen.items() if key not in job.results}
         job.open_tickets += sum(not ticket.get("isClosed") for ticket in page.tickets)
-        job.cursor = page.cursor
+        job.malformed += [ticket.id for ticket in page.rejected]
+        job.cursor, seen = page.cursor, page.seen
         if page.cursor is not None and client.calls - calls_saved >= _CALLS_AT_RISK:
             save()
             calls_saved = client.calls
     job.plan = dict(sorted(job.plan.items()))
     job.cursor = None
+    if job.malformed:
+        _report_malformed(job.malformed, seen)
+
+
+def _report_malformed(ids: list[int | None], seen: float) -> None:
+    shown = ", ".join("one without id" if key is None else str(key) for key in ids[:_SHOWN])
+    summary = f"{shown}{', …' if len(ids) > _SHOWN else ''}"
+    if len(ids) > seen / 2:
+        raise LightspeedMalformedResponseError(
+            f"{len(ids)} of {seen} tickets are malformed: {summary}. No ticket was changed"
+        )
+    log.warning("%d malformed tickets are not in the plan: %s. Correct them in the shop", len(ids), summary)

@@ -116,7 +116,9 @@ def _affordable(client: LightspeedClient) -> int:
 def _by_page(client: LightspeedClient, job: Job) -> Iterator[Snapshot]:
     begun = monotonic()
     try:
-        for page in client.iter_pages(TicketFilter(since_id=min(job.plan) - 1), job.cursor):
+        # A malformed ticket stays in the plan, is read by id, and fails alone.
+        tickets = TicketFilter(since_id=min(job.plan) - 1)
+        for page in client.iter_pages(tickets, job.cursor, keep_malformed=True):
             seen = {
                 ticket["id"]: ticket
                 for ticket in page.tickets

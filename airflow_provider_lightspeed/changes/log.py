@@ -340,7 +340,10 @@ class ChangeLog:
         return found
 
     def append(self, commit: Commit, rows: Iterator[Row]) -> bool:
-        """Commit a change file; return False if another run has committed one with this number."""
+        """Commit a change file; return False if a file with this number is there and may be another one.
+
+        After a lost response it may be this one, or that of a slow try of the same scan: only the file says what it has.
+        """
         name = self.name(commit.seq)
         if commit.seq > 1 and not self.has(commit.seq - 1):
             # So this number may have been used, too.
@@ -358,22 +361,21 @@ class ChangeLog:
                         metadata=commit.to_metadata(), content_type=self._form.content_type,
                     )  # fmt: skip
                 except ConditionFailed:
-                    there = self._store.find(name)
-                    if there is None and attempt + 1 < _ATTEMPTS:
+                    if self._store.find(name) is None and attempt + 1 < _ATTEMPTS:
                         continue  # another write was under way, and came to nothing
-                    return there is not None and there.metadata.get("observation") == commit.observation
+                    return False
                 except s3_exceptions():
                     # The response may be lost, and the file there.
-                    there = self._store.find(name)
-                    if there is None or there.metadata.get("observation") != commit.observation:
+                    if self._store.find(name) is None:
                         raise
+                    return False
                 return True
         return False
 
     def compact(self, before: datetime, seq: int) -> int:
         """Delete change files, the oldest first; return how many.
 
-        A killed try has deleted the oldest ones only, so no gap is left.
+        A killed try has deleted the oldest ones only, so no gap is left. Objects that are no change files stay.
 
         :param before: only those whose scan ended before this instant.
         :param seq: only those before this change file, up to which ``current`` and ``status.json`` go.
@@ -381,7 +383,10 @@ class ChangeLog:
         deleted = 0
         for name in self._store.names("changes/"):
             found = _KEY.fullmatch(name)
-            number = int(found[2]) if found else seq
+            number = int(found[2]) if found else 0
+            if name != self.name(number):
+                log.warning("Skipped an object that is no change file: %s", self._store.uri(name))
+                continue
             there = self._store.find(name) if number < seq else None
             if there is None or self._commit(there, number).ended >= before:
                 break

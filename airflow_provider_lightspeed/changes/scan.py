@@ -583,10 +583,15 @@ class Scan:
                 known.put(entries)
                 known.remove(gone)
                 return self._finish(commit, commit, commit.coverage, known)
+            own = None
             for other in self._log.commits(commit.seq - 1):
                 touched.update(apply(known, self._log.rows(other.seq)))
                 others.append(other)
                 head, coverage, since_full = other, other.coverage, other.deleted_since_full
+                own = other if other.observation == progress.observation else own
+            if own is not None and head is not None:
+                # This write, or that of a slow try of this scan. What this try saw beyond it comes with the next scan.
+                return self._finish(own, head, coverage, known)
         raise LightspeedStorageError(
             f"other runs have committed {len(others)} change files since this scan began, each before it could. Run "
             "one DAG run at a time for a prefix (max_active_runs=1). The next try resumes"

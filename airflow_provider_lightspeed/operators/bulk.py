@@ -255,7 +255,9 @@ class BulkTicketsOperator(BaseOperator):
         # Loaded when it runs: DAG files are parsed every few seconds.
         from airflow_provider_lightspeed.bulk.change import BulkChange, Criteria
 
-        require_rendered(self, "ticket_ids", *_CRITERIA, "include_todo", *_RECEIPT, "lightspeed_conn_id")
+        require_rendered(
+            self, "ticket_ids", *_CRITERIA, "include_todo", "max_tickets", *_RECEIPT, "lightspeed_conn_id"
+        )
         criteria = Criteria(
             created_before=parse_instant("created_before", self.created_before),
             updated_before=parse_instant("updated_before", self.updated_before),

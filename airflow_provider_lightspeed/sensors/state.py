@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from airflow_provider_lightspeed._airflow import Variable
+from airflow_provider_lightspeed._airflow import AirflowException, Variable
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.new_tickets import Cursor, PollResult, TicketId
 
@@ -66,7 +66,9 @@ class SensorState:
     :param email: the customer's address. Each has a state of its own.
     :param state_name: replaces both.
     :param is_cleared: whether a user has cleared the task instance.
-    :raises LightspeedConfigurationError: if the Variable is unreadable, or another instance of a mapped task uses it.
+    :raises LightspeedConfigurationError: if the Variable holds something else, or another instance of a mapped task
+        uses it.
+    :raises AirflowException: if Airflow cannot read or write its Variables.
     """
 
     def __init__(
@@ -148,7 +150,7 @@ class SensorState:
         return True
 
     def _read(self) -> None:
-        self._stored = _read_variable(self.name) or _Stored()
+        self._stored = _read_variable(self.name) or self._read_again() or _Stored()
         used_by = self._stored.user
         if (
             self._user
@@ -163,6 +165,21 @@ class SensorState:
                 "and customer. Give each a state_name"
             )
 
+    def _read_again(self) -> _Stored | None:
+        """Read what seems not to be there. Airflow says the same of a Variable that it cannot read at the moment."""
+        check = f"{self.name}.check"
+        Variable.set(check, "readable")
+        before = Variable.get(check, None)
+        stored = _read_variable(self.name)
+        after = Variable.get(check, None)
+        Variable.delete(check)
+        if not before == after == "readable":
+            raise AirflowException(
+                f"Airflow cannot read its Variables at the moment, so it is not known which tickets are new. Nothing was "
+                f"delivered, and the Variable {self.name!r} is as it was: let Airflow retry"
+            )
+        return stored
+
     def _take_over(self) -> None:
         old = _read_variable(self._old_name)
         if old is not None and old.cursor is not None:
@@ -176,7 +193,14 @@ class SensorState:
         while room < 0 and len(runs) > 1:
             room += len(runs.pop(0)[1].ticket_ids or ())
         self._stored.runs = dict(runs)
-        Variable.set(self.name, msgspec.json.encode(self._stored).decode())
+        text = msgspec.json.encode(self._stored).decode()
+        Variable.set(self.name, text)
+        # Airflow 3.0 to 3.2 only log that it could not be written.
+        if Variable.get(self.name, None) != text:
+            raise AirflowException(
+                f"Airflow could not store the Variable {self.name!r}, which says which tickets are done. Nothing was "
+                "delivered: let Airflow retry"
+            )
 
 
 def _read_variable(name: str) -> _Stored | None:

@@ -24,12 +24,13 @@ from airflow_provider_lightspeed._arguments import parse_ticket_filter, record_p
 from airflow_provider_lightspeed.api.errors import (
     LightspeedConfigurationError,
     LightspeedError,
+    LightspeedMalformedResponseError,
     LightspeedNotFoundError,
     LightspeedPermanentError,
 )
 from airflow_provider_lightspeed.api.queries import NewTickets, new_tickets
 from airflow_provider_lightspeed.api.retry import is_transient
-from airflow_provider_lightspeed.api.tickets import Ticket
+from airflow_provider_lightspeed.api.tickets import RejectedTicket, Ticket, TicketFilter
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, fail_without_retry
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.new_tickets import (
@@ -85,7 +86,8 @@ class NewTicketSensor(BaseSensorOperator):
     :param min_tickets: how many new tickets to wait for.
     :param max_tickets: maximum number of tickets to return, lowest ids first. The next run returns the others.
     :param where: which tickets count; called on the worker with each new ticket, at each poll that finds a change.
-        Tickets that do not count are done too, as soon as the sensor has returned others.
+        Tickets that do not count are done too, as soon as the sensor has returned others, or 100 newer ones do not
+        count either. A malformed ticket does not count until it is readable; without ``where`` it does.
     :param start: what the very first run counts as new: ``latest`` (tickets after its first poll) or ``earliest``
         (every ticket of the shop).
     :param state_name: replaces the connection and ``customer_email`` in the name of the Variable (templated). Mapped
@@ -94,6 +96,7 @@ class NewTicketSensor(BaseSensorOperator):
         (default: ``[operators] default_deferrable``). ``exponential_backoff`` does not apply there.
     :param lightspeed_conn_id: connection to the shop (templated).
     :raises LightspeedTaskFailed: (no retry) if the credentials or arguments are wrong, or the Variable is unreadable.
+    :raises AirflowException: (retried) if Airflow cannot read or store its Variables. Nothing is delivered.
     :raises LightspeedError: (retried, or passed over with ``silent_fail``) if the shop refuses for another reason,
         or its list cannot be read completely.
     """
@@ -265,7 +268,7 @@ class NewTicketSensor(BaseSensorOperator):
         if cursor is None or cursor.shop == shop:
             return
         if cursor.shop is None:  # written by hand, or by an early version
-            state.recognise(cursor.adopted_by(shop, self._created(cursor.max_id) if cursor.max_id else None))
+            state.recognise(cursor.adopted_by(shop, self._witness(cursor.max_id)))
         elif any(self._created(ticket_id) == instant for ticket_id, instant in reversed(cursor.witnesses)):
             self.log.info(
                 "Connection %r has another key of the same shop: continuing", self.lightspeed_conn_id
@@ -289,6 +292,13 @@ class NewTicketSensor(BaseSensorOperator):
                 raise
             return None
 
+    def _witness(self, ticket_id: int) -> int | None:
+        """Return by what the shop can be recognised, if there is such a ticket and it is readable."""
+        try:
+            return self._created(ticket_id) if ticket_id else None
+        except LightspeedMalformedResponseError:
+            return None
+
     def _first_cursor(self) -> Cursor:
         shop = self._hook.get_conn().settings.shop
         if self.start == "earliest":
@@ -296,7 +306,7 @@ class NewTicketSensor(BaseSensorOperator):
         # An empty list is asked for twice: believed by mistake, it would make every ticket new.
         newest = self._hook.newest_ticket_id() or self._hook.newest_ticket_id()
         self.log.info("First run: tickets after id %d count as new", newest)
-        return Cursor.starting_after(newest, self._created(newest) if newest else None, shop)
+        return Cursor.starting_after(newest, self._witness(newest), shop)
 
     def _replay(self, before: DeliveredRun) -> PollResult:
         self.log.info("This run has delivered tickets before: returning those that still exist")
@@ -307,8 +317,14 @@ class NewTicketSensor(BaseSensorOperator):
         return PollResult(before.since_id, sorted(existing), before.max_id)
 
     def _existing(self, before: DeliveredRun) -> set[int]:
-        tickets = self._hook.iter_tickets(since_id=before.read_from, email=self.customer_email)
-        return {ticket["id"] for ticket in tickets if before.includes(ticket["id"])}
+        tickets = TicketFilter(before.read_from, email=self.customer_email)
+        pages = self._hook.get_conn().iter_pages(tickets, keep_malformed=True)
+        return {
+            ticket_id
+            for page in pages
+            for ticket_id in [*(row["id"] for row in page.tickets), *(row.id for row in page.rejected)]
+            if ticket_id is not None and before.includes(ticket_id)
+        }
 
     def _poll(self, cursor: Cursor) -> tuple[PollResult | None, Cursor]:
         """Return what to deliver, if it is enough, and the cursor after the poll."""
@@ -321,7 +337,7 @@ class NewTicketSensor(BaseSensorOperator):
         count = sum(seen.counts for seen in new.values())
         self.log.info("%d new tickets after id %d; %s", count, cursor.max_id, self._hook.get_conn().quota)
         if count < self.min_tickets:
-            self._cursor = cursor.settled(poll.kept, now)
+            self._cursor = cursor.settled(poll.kept, now, poll.page_size)
             return None, self._cursor
         if count > self.max_tickets:
             self.log.warning(
@@ -333,9 +349,14 @@ class NewTicketSensor(BaseSensorOperator):
         return cursor.deliver(new, self.max_tickets, poll.page_size)
 
     def _read(self, cursor: Cursor) -> NewTickets[Seen]:
-        def keep(ticket: Ticket) -> Seen:
-            counts = self.where is None or (cursor.is_new(ticket["id"]) and self.where(ticket))
-            return Seen.of(ticket, bool(counts))
+        def keep(ticket: Ticket | RejectedTicket) -> Seen:
+            if self.where is None:
+                return Seen.of(ticket)
+            if isinstance(ticket, RejectedTicket):
+                # What cannot be read cannot be chosen.
+                self.log.warning("`where` cannot be asked about ticket %s, %s", ticket.id, ticket.reason)
+                return Seen.of(ticket, counts=False)
+            return Seen.of(ticket, cursor.is_new(ticket["id"]) and bool(self.where(ticket)))
 
         question = new_tickets(
             cursor.since_id,

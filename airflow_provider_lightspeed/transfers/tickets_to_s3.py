@@ -16,6 +16,7 @@ from airflow_provider_lightspeed._airflow import (
 )
 from airflow_provider_lightspeed._arguments import (
     NO_DATA_INTERVAL,
+    parse_flag,
     parse_ticket_filter,
     record_passed,
     require_rendered,
@@ -50,6 +51,16 @@ _OPTIONS = (
     "encrypt",
     "kms_key_id",
     "acl_policy",
+)
+_SWITCHES = (
+    "flatten",
+    "escape_formulas",
+    "csv_bom",
+    "replace",
+    "skip_if_empty",
+    "include_messages",
+    "encrypt",
+    "deferrable",
 )
 
 
@@ -327,6 +338,8 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
         require_rendered(self, "s3_key", "lightspeed_conn_id")
         require_rendered(self, "created_from", "created_to", hint=NO_DATA_INTERVAL)
         require_rendered(self, *_OPTIONS, hint="leave it out if it is not wanted")
+        for name in _SWITCHES:
+            parse_flag(name, getattr(self, name))
         if self.on_malformed not in {"fail", "quarantine"}:
             raise LightspeedConfigurationError(
                 f"on_malformed must be fail or quarantine, got {self.on_malformed!r}"

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
-from airflow_provider_lightspeed.api.errors import LightspeedNotFoundError
+from airflow_provider_lightspeed.api.errors import LightspeedMalformedResponseError, LightspeedNotFoundError
 from airflow_provider_lightspeed.api.queries import NewTickets, new_tickets, newest_ticket
 from airflow_provider_lightspeed.api.tickets import get_ticket
 from airflow_provider_lightspeed.new_tickets import Cursor, PollSchedule, Seen, created_second
@@ -108,7 +108,7 @@ class _SharedPoller:
         poll = await client.run(question)
         self._newest = max([self._newest, *poll.kept])
         for cursor, (subscription, waiter) in zip(cursors, self._take(joined), strict=True):
-            subscription.cursor = cursor.settled(poll.kept, now)
+            subscription.cursor = cursor.settled(poll.kept, now, poll.page_size)
             if not waiter.done():
                 waiter.set_result((poll, subscription.cursor))
 
@@ -150,8 +150,7 @@ class Subscription:
         if self.cursor is None:
             self.cursor = await first.get(self.start or "latest")
         elif self.cursor.shop is None:
-            max_id = self.cursor.max_id
-            self.cursor = self.cursor.adopted_by(shop, await _created(client, max_id) if max_id else None)
+            self.cursor = self.cursor.adopted_by(shop, await _witness(client, self.cursor.max_id))
         return self.cursor
 
     async def _recognise(self, client: AsyncLightspeedClient, cursor: Cursor) -> Cursor | None:
@@ -187,7 +186,14 @@ class _FirstCursors:
             return Cursor(0, shop=shop)
         # An empty list is asked for twice: believed by mistake, it would make every ticket new.
         newest = await client.run(newest_ticket()) or await client.run(newest_ticket())
-        return Cursor.starting_after(newest, await _created(client, newest) if newest else None, shop)
+        return Cursor.starting_after(newest, await _witness(client, newest), shop)
+
+
+async def _witness(client: AsyncLightspeedClient, ticket_id: int) -> int | None:
+    try:
+        return await _created(client, ticket_id) if ticket_id else None
+    except LightspeedMalformedResponseError:
+        return None
 
 
 async def _created(client: AsyncLightspeedClient, ticket_id: int) -> int | None:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -207,6 +208,8 @@ def test_a_list_of_shops_that_changes_loses_no_ticket(
     assert delivered() == {"wait": [two, one], "per_shop.wait": [two, one]}, airflow.log.read_text()[-5_000:]
 
 
+# `dag.test()` of Airflow 3.0 runs no task with assets that no scheduler has seen.
+@pytest.mark.skipif(version("apache-airflow").startswith("3.0."), reason="no dag.test() with assets")
 def test_outlets_of_any_kind(airflow: AirflowHome, shops: dict[str, Sandbox]) -> None:
     outcome = airflow.run_dag("lineage")
     assert outcome.state == "success", airflow.log.read_text()[-5_000:]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_lightspeed.api.client import LightspeedClient
+from airflow_provider_lightspeed.api.errors import LightspeedMalformedResponseError
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed
 from airflow_provider_lightspeed.operators.tickets import CloseTicketsOperator, UpdateTicketsOperator
 from airflow_provider_lightspeed.s3.objects import S3Objects
@@ -113,6 +116,35 @@ def test_a_put_answered_without_the_ticket(monkeypatch: pytest.MonkeyPatch) -> N
         assert not any(shop.shop.ticket(key)["isClosed"] for key in ids)
 
 
+def test_mapped_instances_that_share_a_receipt(monkeypatch: pytest.MonkeyPatch) -> None:
+    objects: dict[str, bytes] = {}
+    monkeypatch.setattr(S3Objects, "write", lambda _, uri, data: objects.update({uri: data}))
+    monkeypatch.setattr(S3Objects, "check_writable", lambda *_: None)
+    monkeypatch.setattr(S3Objects, "read", lambda _, uri: objects[uri])
+    config = ShopConfig(tickets=0, limits=NO_LIMITS)
+    with Sandbox(config, ShopConfig(key="other" * 6, tickets=0, limits=NO_LIMITS)) as sandbox:
+        closed: dict[str, Any] = {}
+        for name, shop in zip("ab", sandbox.backends, strict=True):
+            monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", sandbox.airflow_connection(shop))
+            ids = shop.add_tickets(2, createdAt=_OLD, isClosed=False)
+            shared: dict[str, Any] = {
+                "lightspeed_conn_id": name,
+                "receipt_s3_key": "s3://bucket/closed.jsonl",
+            }
+            closed[name] = run(CloseTicketsOperator(task_id="close", ticket_ids=ids, **shared))
+
+        def undo(name: str, targets: Any) -> Any:
+            operator = UpdateTicketsOperator(
+                task_id="undo", ticket_ids=targets, is_closed=False, lightspeed_conn_id=name
+            )
+            return run(operator)["updated"]
+
+        for targets in (closed["a"], "s3://bucket/closed.jsonl"):
+            with pytest.raises(LightspeedTaskFailed, match="a receipt of another shop"):
+                undo("a", targets)
+        assert undo("b", closed["b"]) == closed["b"]["closed"]
+
+
 @pytest.mark.parametrize("switches", ["text", "number", "digit"])
 def test_open_tickets_are_closed_however_the_shop_writes_switches(
     monkeypatch: pytest.MonkeyPatch, switches: Any
@@ -195,3 +227,80 @@ def test_a_receipt_is_written_as_the_bucket_demands(
     names = {"ServerSideEncryption", "SSEKMSKeyId", "ACL", "ContentType"}
     expected |= {"ContentType": "application/x-ndjson"}
     assert [{key: options[key] for key in names & options.keys()} for options in written] == [expected] * 3
+
+
+@contextmanager
+def _open_shop_with(unreadable: dict[int, Any], monkeypatch: pytest.MonkeyPatch) -> Generator[Sandbox]:
+    """Yield a shop with 400 open tickets."""
+    config = ShopConfig(tickets=400, limits=NO_LIMITS, burst_limit=0, id_step=1, unreadable=unreadable)
+    monkeypatch.setattr("airflow_provider_lightspeed.api.retry.FIRST_BACKOFF", 0.001)
+    with Sandbox(config) as shop:
+        connection = {**json.loads(shop.airflow_connection()), "extra": {"calls_per_second": 0}}
+        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", json.dumps(connection))
+        for ticket_id in shop.shop.ids():
+            shop.update_ticket(ticket_id, isClosed=False, isTodo=False)
+        yield shop
+
+
+@pytest.mark.parametrize("kind", ["surrogate", "bytes", "no-date"])
+@pytest.mark.parametrize("number", [4, 10, 300])
+@pytest.mark.parametrize("named", [False, True])
+def test_a_malformed_ticket_fails_alone(
+    monkeypatch: pytest.MonkeyPatch, kind: str, number: int, named: bool
+) -> None:
+    bad = 2549 if named else 2900
+    with _open_shop_with({bad: kind}, monkeypatch) as shop:
+        ids = shop.shop.ids()[:number]
+        assert (bad in ids) is named
+        outcome = run(CloseTicketsOperator(task_id="close", ticket_ids=ids, on_failure="warn"))
+        # A response with one ticket is readable without its createdAt.
+        failed = [bad] if named and kind != "no-date" else []
+        assert [*outcome["failed"]] == [str(key) for key in failed]
+        assert outcome["closed"] == [key for key in ids if key not in failed]
+
+
+@pytest.mark.parametrize("max_share", [0.999, 1.0])
+@pytest.mark.parametrize("killed", [False, True])
+def test_criteria_leave_out_malformed_tickets(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, max_share: float, killed: bool
+) -> None:
+    monkeypatch.setattr("airflow_provider_lightspeed.bulk.plan._CALLS_AT_RISK", 1)
+    bad = {2560: "surrogate", 2570: "bytes", 2900: "no-date"}
+    with _open_shop_with(bad, monkeypatch) as shop:
+        ids, store = shop.shop.ids(), Store()
+        # Open tickets are counted without those of which the state is not known.
+        shop.update_ticket(ids[0], isTodo=True)
+        state = {"dies": killed}
+
+        def accept(ticket: dict[str, Any]) -> bool:
+            if state["dies"] and ticket["id"] in ids[-100:]:
+                store.dead = True
+                raise Killed
+            return True
+
+        def close() -> dict[str, Any]:
+            operator = CloseTicketsOperator(task_id="close", where=accept, max_share=max_share)
+            return run(operator, store)
+
+        if killed:
+            with pytest.raises(Killed):
+                close()
+            state["dies"] = store.dead = False
+        caplog.clear()
+        assert close()["closed"] == [key for key in ids[1:] if key not in bad]
+        warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+        assert len(warnings) == 1
+        assert "3 malformed tickets" in warnings[0]
+        assert all(str(key) in warnings[0] for key in bad)
+        assert "396 of 397 open tickets" in caplog.text
+
+
+def test_a_shop_that_shows_mostly_malformed_tickets_is_not_taken_for_empty(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with _open_shop_with(dict.fromkeys(range(2500, 2850), "surrogate"), monkeypatch) as shop:
+        with pytest.raises(
+            LightspeedMalformedResponseError, match=r"304 of 400 tickets .*2849.*No ticket was changed"
+        ):
+            run(CloseTicketsOperator(task_id="close", where=bool, max_share=1.0))
+        assert not shop.count_calls(method="PUT")

@@ -433,29 +433,25 @@ def test_a_page_of_a_gateway_is_no_response_of_s3(
     assert [row["op"] for row in read_changes(prefix.uri, after=1)] == ["U", "D"]
 
 
-class Events(dict[Any, Any]):
-    """Outlet events of a context, as far as an alias has them."""
+class Events:
+    """Outlet events of a context, as far as the one alias has them."""
 
-    def __missing__(self, outlet: Any) -> Any:
-        sent: list[Any] = []
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, int]] = []
 
-        class Accessor:
-            def add(self, asset: Any, extra: Any) -> None:
-                sent.append((asset.uri, extra["seq"]))
+    def __getitem__(self, outlet: Any) -> Events:
+        return self
 
-        accessor: Any = Accessor()
-        accessor.sent = sent
-        self[outlet.name] = accessor
-        self[outlet] = accessor
-        return accessor
+    def add(self, asset: Any, extra: Any) -> None:
+        self.sent.append((asset.uri, extra["seq"]))
 
 
 def _sent(prefix: Prefix, context: dict[str, Any] | None = None) -> list[Any]:
-    shop = ticket_changes_asset("shop_nl")
-    context = {**(context or prefix.context()), "outlet_events": Events()}
-    prefix.run(context, outlets=[shop])
-    accessor = context["outlet_events"].get(shop.name)
-    return accessor.sent if accessor else []
+    events = Events()
+    prefix.run(
+        {**(context or prefix.context()), "outlet_events": events}, outlets=[ticket_changes_asset("shop_nl")]
+    )
+    return events.sent
 
 
 def test_an_event_only_when_something_changed(sandbox: Sandbox, prefix: Prefix) -> None:

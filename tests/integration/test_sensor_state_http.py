@@ -6,11 +6,12 @@ import asyncio
 import random
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from airflow_provider_lightspeed._airflow import AirflowSensorTimeout, TaskDeferred
+from airflow_provider_lightspeed._airflow import AirflowException, AirflowSensorTimeout, TaskDeferred
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.sandbox import Sandbox
 from airflow_provider_lightspeed.sensors.tickets import NewTicketSensor
@@ -162,6 +163,41 @@ def test_two_first_runs_begin_at_the_same_ticket(sandbox: Sandbox, monkeypatch: 
 
     monkeypatch.setattr(LightspeedHook, "newest_ticket_id", overtaken)
     assert _run(sensor_context("slow"))["ticket_ids"] == arrived
+
+
+@pytest.mark.parametrize("map_index", [-1, 0])
+@pytest.mark.parametrize("start", ["latest", "earliest"])
+@pytest.mark.parametrize("failing_reads", range(1, 10))
+def test_variables_that_cannot_be_read_for_a_moment(
+    sandbox: Sandbox, variables: Variables, map_index: int, start: str, failing_reads: int
+) -> None:
+    def run(number: int) -> Any:
+        return _run(sensor_context(number, map_index), start=start)
+
+    run(0)
+    sandbox.add_tickets(2)
+    run(1)
+    new, state = sandbox.add_tickets(3), dict(variables.texts)
+    variables.failing_reads, result = failing_reads, None
+    while result is None:
+        with suppress(AirflowException):  # it is retried
+            result = run(2)
+    assert result["ticket_ids"] == new
+    assert variables.texts.keys() == state.keys()
+
+
+@pytest.mark.parametrize("failing_writes", [1, 2, 3])
+def test_a_state_that_is_not_written_delivers_nothing(
+    sandbox: Sandbox, variables: Variables, failing_writes: int
+) -> None:
+    _run(sensor_context("first"))
+    new = sandbox.add_tickets(2)
+    variables.failing_writes = failing_writes
+    for _ in range(failing_writes):
+        with pytest.raises(AirflowException, match="could not store"):
+            _run(sensor_context("second"))
+    assert _run(sensor_context("second"))["ticket_ids"] == new
+    assert _run(sensor_context("third")) is None
 
 
 def test_deleting_the_variable_starts_anew(sandbox: Sandbox, variables: Variables) -> None:

@@ -110,14 +110,18 @@ class Client:
             self.calls += 1
             return self.shop.answer(request)
 
-    def iter_pages(self, tickets: Any, cursor: Any = None, *, max_wait: float | None = None) -> Iterator[Any]:
+    def iter_pages(
+        self, tickets: Any, cursor: Any = None, *, max_wait: float | None = None, keep_malformed: bool = False
+    ) -> Iterator[Any]:
+        assert keep_malformed  # one malformed ticket must not stop the others
         ids = sorted(key for key in self.shop.tickets if key > (tickets.since_id or 0))
         first = bisect_right(ids, cursor.last) if cursor else 0
         for start in range(first, len(ids) + 1, _PAGE):
             self.call(SimpleNamespace(method="GET", path="tickets/count.json"), max_wait=max_wait)
             page = [dict(self.shop.tickets[key]) for key in ids[start : start + _PAGE]]
             last = max(ids[: start + _PAGE], default=0)
-            yield SimpleNamespace(tickets=page, cursor=cursor_after(last) if self.shop.resumable else None)
+            position = cursor_after(last) if self.shop.resumable else None
+            yield SimpleNamespace(tickets=page, cursor=position, seen=last, rejected=[])
 
 
 def cursor_after(last: int) -> OldestFirstCursor:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import re
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from threading import Event, current_thread
 from typing import Any
 
 import msgspec
@@ -30,7 +33,7 @@ from airflow_provider_lightspeed.changes.files import FORMATS
 from airflow_provider_lightspeed.changes.fingerprint import fingerprint
 from airflow_provider_lightspeed.changes.log import Commit, LightspeedChangesLostError
 from airflow_provider_lightspeed.changes.reader import read_after
-from airflow_provider_lightspeed.changes.scan import LightspeedTooManyChangesError, choose_scan
+from airflow_provider_lightspeed.changes.scan import LightspeedTooManyChangesError, Result, choose_scan
 from airflow_provider_lightspeed.exceptions import LightspeedStorageError, LightspeedTaskFailed
 from airflow_provider_lightspeed.formats import Layout
 from airflow_provider_lightspeed.formats.columns import Columns
@@ -42,6 +45,7 @@ from tests.unit.changes_world import (
     Killed,
     S3InMemory,
     World,
+    lost_response,
     replay,
     s3_error,
     ticket,
@@ -458,13 +462,23 @@ class TestRefused:
                 world.scan()
         assert world.shop.calls == 0
 
+    @pytest.mark.parametrize("tickets", [0, 60])
     @pytest.mark.parametrize("name", ["changes/date=2026-01-01/tickets.parquet", "current/tickets.csv"])
-    def test_foreign_objects(self, name: str) -> None:
-        world = World()
+    def test_foreign_objects(self, name: str, tickets: int) -> None:
+        world = _world(tickets)
+        world.shop.calls = 0
         world.s3.objects[f"{PREFIX}/{name}"] = (b"", {})
         with pytest.raises(LightspeedTaskFailed, match="is no part of the log of changes"):
             world.scan()
         assert world.shop.calls == 0
+
+    def test_objects_before_the_end_of_the_log_change_nothing(self) -> None:
+        world = _world()
+        for name in ("_SUCCESS", "block=00000000000000000/00000000000000000001.json"):
+            world.s3.objects[f"{PREFIX}/changes/{name}"] = (b"", {})
+        world.shop.put(110)
+        assert world.scan(scan="full").seq == 2
+        assert [row["_seq"] for row in read_after(world.log, 1)] == [2]
 
     def test_a_gap_is_no_end(self) -> None:
         world = _world()
@@ -584,6 +598,71 @@ class TestCompact:
         for after in (0, 3):
             with pytest.raises(LightspeedChangesLostError, match=rf"0{after + 1}.jsonl.gz is missing"):
                 list(read_after(world.log, after))
+
+    @pytest.mark.parametrize(
+        "foreign",
+        [
+            "changes/",
+            "changes/_SUCCESS",
+            "changes/block=00000000000000000/",
+            "changes/block=00000000000000000/00000000000000000001.jsonl.gz.copy",
+            "changes/block=00000000000000000/00000000000000000003.json",
+            "changes/block=00000000000000009/00000000000000000001.jsonl.gz",
+        ],
+    )
+    def test_objects_that_are_no_change_files_do_not_end_it(
+        self, foreign: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        world = self.grown()
+        world.scan(scan="full", compact=timedelta(seconds=450))
+        world.s3.objects[f"{PREFIX}/{foreign}"] = (b"", {})
+        assert world.log.compact(world.shop.now() - timedelta(seconds=250), 7) == 2
+        del world.s3.objects[f"{PREFIX}/{foreign}"]
+        assert self.numbers(world) == [5, 6, 7]
+        if foreign < world.log.name(5):
+            assert caplog.messages[-1].endswith(f"s3://bucket/{PREFIX}/{foreign}")
+
+    @pytest.mark.parametrize("lost", [[], ["status.json"]])
+    def test_a_reader_that_is_ahead_reads_another_prefix(self, lost: list[str]) -> None:
+        world = self.grown()
+        world.scan(scan="full", compact=timedelta(seconds=250))
+        for name in lost:
+            del world.s3.objects[f"{PREFIX}/{name}"]
+        assert list(read_after(world.log, 7)) == []
+        with pytest.raises(
+            LightspeedConfigurationError, match=r"after=8 is beyond .* change file 7\. .* after=0"
+        ):
+            list(read_after(world.log, 8))
+
+    def test_a_reader_of_an_empty_log(self) -> None:
+        world = World()
+        world.scan()
+        assert list(read_after(world.log, 0)) == []
+        with pytest.raises(LightspeedConfigurationError, match="after=1 is beyond"):
+            list(read_after(world.log, 1))
+
+    @pytest.mark.parametrize("killed_before", ["/current/", "/status.json"])
+    def test_a_reader_may_be_ahead_of_what_follows_from_the_log(self, killed_before: str) -> None:
+        world = self.grown()
+
+        def kill(request: str) -> None:
+            if request.startswith("before put") and killed_before in request:
+                raise Killed
+
+        world.s3.disturb = kill
+        with pytest.raises(Killed):
+            world.scan(scan="full")
+        world.s3.disturb = lambda _: None
+        assert [row["_seq"] for row in read_after(world.log, 6)] == [7]
+        assert list(read_after(world.log, 7)) == []
+
+    def test_a_reader_finds_a_gap_without_status(self) -> None:
+        world = self.grown()
+        world.scan(scan="full")
+        for name in ("status.json", world.log.name(3)):
+            del world.s3.objects[f"{PREFIX}/{name}"]
+        with pytest.raises(LightspeedChangesLostError, match=r"00003.jsonl.gz is missing"):
+            list(read_after(world.log, 1))
 
     @pytest.mark.parametrize("file_format", FORMATS)
     def test_what_a_customer_wrote_is_gone_everywhere(self, file_format: str) -> None:
@@ -798,6 +877,62 @@ class TestWriters:
         result = world.scan(scan="full")
         assert (result.seq, result.updated) == (3, 1)
         assert [row["id"] for row in world.files()[-1]] == [101]
+
+    def test_a_slow_try_commits_before_its_retry(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Airflow has given the first try up, and the retry resumes its scan, and sees more."""
+        monkeypatch.setattr(scan_module, "_CALLS_AT_RISK", 2)
+        world = _world()
+        world.shop.put(101)
+        saved: list[dict[str, Any]] = []
+        options = {"scan": "full", "run": "run", "generation": "1"}
+        first_waits, retry_waits, first_ended = Event(), Event(), Event()
+        retry = current_thread()
+
+        def at_commit(request: str) -> None:
+            if not request.startswith(f"before put {PREFIX}/changes/"):
+                return
+            if current_thread() is retry:
+                retry_waits.set()
+                first_ended.wait(10)
+            else:
+                first_waits.set()
+                retry_waits.wait(10)
+
+        def first() -> Result:
+            try:
+                return world.scan(None, lambda state: saved.append(copy.deepcopy(state)), **options)
+            finally:
+                first_ended.set()
+
+        world.s3.disturb = at_commit
+        with ThreadPoolExecutor() as pool:
+            slow = pool.submit(first)
+            assert first_waits.wait(10)
+            new = world.shop.create()
+            world.shop.delete(159)
+            result = world.scan(saved[0], **options)
+        assert (slow.result().seq, slow.result().updated) == (2, 1)
+        # The file holds what the first try saw; what only the retry saw comes with the next scan.
+        assert (result.seq, result.inserted, result.updated, result.deleted) == (2, 0, 1, 0)
+        world.s3.disturb = lambda _: None
+        later = world.scan(scan="full", run="next")
+        assert (later.seq, later.inserted, later.updated, later.deleted) == (3, 1, 0, 1)
+        assert world.current()[1].keys() == world.shop.tickets.keys() >= {new}
+
+    def test_a_write_whose_response_is_lost_counts_once(self) -> None:
+        world = _world()
+        world.shop.put(101)
+        lost: list[bool] = []
+
+        def lose(request: str) -> None:
+            if request.startswith(f"after put {PREFIX}/changes/") and not lost:
+                lost.append(True)
+                raise lost_response()
+
+        world.s3.disturb = lose
+        result = world.scan(scan="full")
+        assert (result.seq, result.updated, len(world.files())) == (2, 1, 2)
+        assert world.scan(scan="full").seq == 2
 
     def test_current_does_not_go_back_when_the_other_one_is_faster(self) -> None:
         world = _world()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import random
 from collections.abc import Callable, Generator
@@ -18,7 +19,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from airflow_provider_lightspeed.api.errors import LightspeedQuotaExhaustedError
 from airflow_provider_lightspeed.changes import scan as scan_module
 from airflow_provider_lightspeed.changes.coverage import as_of
-from airflow_provider_lightspeed.exceptions import LightspeedStorageError
+from airflow_provider_lightspeed.changes.fingerprint import fingerprint
+from airflow_provider_lightspeed.changes.scan import Result
+from airflow_provider_lightspeed.exceptions import LightspeedStagingLostError, LightspeedStorageError
 from airflow_provider_lightspeed.s3 import staging as staging_module
 from tests.unit.changes_world import PREFIX, Killed, S3InMemory, World, lost_response, replay, s3_error
 
@@ -35,6 +38,7 @@ DISTURBANCES = st.sampled_from([
     "quota",
     "other",
     "other recent",
+    "retry",
 ])
 #: What happens while a scan runs: after how many requests, and what.
 SCRIPT = st.lists(st.tuples(st.integers(0, 14), DISTURBANCES), max_size=6)
@@ -147,6 +151,7 @@ class Crashes(RuleBasedStateMachine):
         opened = log.open()
         rows = replay(row for file in self._files() for row in file)
         assert list(opened.known.ids) == sorted(rows)
+        assert list(opened.known.fingerprints) == [fingerprint(rows[one]) for one in sorted(rows)]
         for ticket_id in shop.history:
             claim = as_of(opened.coverage, ticket_id)
             value = rows[ticket_id]["subject"] if ticket_id in rows else None
@@ -175,14 +180,10 @@ class Crashes(RuleBasedStateMachine):
         self.listed, resumed = False, self.progress is not None
         with self._disturbed(script) as changed:
             try:
-                result = self.world.scan(
-                    self.progress,
-                    self._save,
-                    scan=self.kind,
-                    run=f"run {self.runs}",
-                    generation=f"{self.generation}",
-                    compact=self.compact,
-                )
+                result = self._scan()
+            except LightspeedStagingLostError:
+                self.progress = None  # another try of the scan has ended meanwhile, and removed them
+                return
             except (Killed, BotoCoreError, LightspeedStorageError, LightspeedQuotaExhaustedError):
                 return
         assert not any(
@@ -198,6 +199,16 @@ class Crashes(RuleBasedStateMachine):
             if ticket_id not in changed | shop.was_hidden:
                 assert rows[ticket_id]["subject"] == ticket["subject"]
 
+    def _scan(self) -> Result:
+        return self.world.scan(
+            self.progress,
+            self._save,
+            scan=self.kind,
+            run=f"run {self.runs}",
+            generation=f"{self.generation}",
+            compact=self.compact,
+        )
+
     @contextmanager
     def _disturbed(self, script: list[tuple[int, str]]) -> Generator[set[int]]:
         """Let things happen at each request of a scan; what was changed meanwhile is told."""
@@ -212,6 +223,8 @@ class Crashes(RuleBasedStateMachine):
             self.listed = self.listed or request == "list"
             requests += 1
             if not left or requests <= due[0]:
+                return
+            if left[0][1] == "retry" and not request.startswith(f"before put {PREFIX}/changes/"):
                 return
             _, what = left.pop(0)
             due.pop(0)
@@ -234,6 +247,12 @@ class Crashes(RuleBasedStateMachine):
                     raise LightspeedQuotaExhaustedError(
                         "no quota", until=self.world.shop.now() + timedelta(minutes=5)
                     )
+            elif what == "retry":
+                # Airflow has given this try up, though it is only slow: the next one resumes from its checkpoint.
+                if self.progress is not None:
+                    self.progress = copy.deepcopy(self.progress)
+                    changed.update({self.world.shop.create(), self._change("delete") or 0})
+                    self._undisturbed(self._scan)
             elif what.startswith("other"):
                 self._undisturbed(
                     lambda: self.world.scan(

@@ -32,6 +32,7 @@ _CHOICE = {
     "customer_email": "ada@example.com",
     "language": "en",
     "where": bool,
+    "max_tickets": 9,
     "dry_run": True,
     "receipt_s3_key": "s3://bucket/key",
     "encrypt": True,
@@ -70,8 +71,8 @@ _OPERATORS: list[tuple[type[BaseOperator], dict[str, Any], dict[str, Any]]] = [
         _CHOICE | _CHANGE,
     ),
     (DeleteTicketsOperator, {"created_before": _INSTANT, "max_tickets": 9}, _CHOICE),
-    (DeleteTicketsOperator, {"ticket_ids": [7]}, {"ticket_ids": [7]}),
-    (CloseTicketsOperator, {"created_before": _INSTANT}, {"ticket_ids": [7]}),
+    (DeleteTicketsOperator, {"ticket_ids": [7]}, {"ticket_ids": [7], "max_tickets": 9}),
+    (CloseTicketsOperator, {"created_before": _INSTANT}, {"ticket_ids": [7], "max_tickets": 9}),
     (LightspeedTicketsToS3Operator, {"s3_key": "s3://bucket/key"}, _EXPORT),
     (LightspeedTicketsToS3Operator, {"s3_key": "key", "s3_bucket": "bucket"}, {"s3_bucket": "bucket"}),
     (LightspeedTicketChangesToS3Operator, {"s3_prefix": "s3://bucket/prefix"}, _CHANGES),
@@ -222,6 +223,27 @@ def test_a_mapped_task_with_values_runs(
 def test_a_switch_is_true_or_false(flag: str, value: Any) -> None:
     with pytest.raises(LightspeedTaskFailed, match=flag):
         execute(CloseTicketsOperator(task_id="close", created_before=_INSTANT, **{flag: value}))
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "flatten",
+        "escape_formulas",
+        "csv_bom",
+        "replace",
+        "skip_if_empty",
+        "include_messages",
+        "encrypt",
+        "deferrable",
+    ],
+)
+@pytest.mark.parametrize("value", ["{{ params.flag }}", "False", 1, None])
+def test_a_switch_of_an_export_is_true_or_false(flag: str, value: Any) -> None:
+    with pytest.raises(LightspeedTaskFailed, match=flag):
+        execute(
+            LightspeedTicketsToS3Operator(task_id="export", s3_key="s3://bucket/key.csv", **{flag: value})
+        )
 
 
 @pytest.mark.parametrize(

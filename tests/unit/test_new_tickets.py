@@ -92,6 +92,19 @@ def test_a_limit_keeps_what_it_leaves_new_though_the_look_back_gets_shorter() ->
     assert list(after.new(_seen(10, 20, 101))) == [20, 101]
 
 
+def test_what_does_not_count_fits_half_a_page() -> None:
+    cursor = _cursor(10, 12, 200, created=1_000)
+    few = _seen(12, *range(101, 201), counts=False)
+    assert cursor.settled(few, 2_000) == cursor
+    many = _seen(12, *range(51, 200), counts=False)
+    assert list(cursor.settled(many, 2_000).new(many)) == [*range(100, 200)]
+    assert list(cursor.settled(many, 2_000, 50).new(many)) == [*range(175, 200)]
+    # One that counts waits for others that do, and so do all above it.
+    waiting = {**many, **_seen(60)}
+    assert list(cursor.settled(waiting, 2_000).new(waiting)) == [*range(60, 200)]
+    assert cursor.settled(_seen(*range(51, 200)), 2_000) == cursor
+
+
 def test_a_deleted_ticket_keeps_no_look_back_open() -> None:
     cursor = _cursor(10, 12, 14, created=1_000)
     assert cursor.settled(_seen(12), 1e9) == Cursor(14, (), cursor.witnesses)

@@ -25,7 +25,7 @@ from airflow_provider_lightspeed._airflow import TaskDeferred
 from airflow_provider_lightspeed.api.errors import LightspeedConnectionError
 from airflow_provider_lightspeed.api.queries import newest_ticket
 from airflow_provider_lightspeed.api.responses import Response, parse_response
-from airflow_provider_lightspeed.api.tickets import get_ticket
+from airflow_provider_lightspeed.api.tickets import TicketFilter, get_ticket
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed
 from airflow_provider_lightspeed.new_tickets import Cursor
 from airflow_provider_lightspeed.sensors.tickets import NewTicketSensor
@@ -131,9 +131,10 @@ class _Hook:
     def newest_ticket_id(self) -> Any:
         return self._worlds.ask(newest_ticket())
 
-    def iter_tickets(self, since_id: int, email: str | None) -> Any:
+    def iter_pages(self, tickets: TicketFilter, *, keep_malformed: bool) -> Any:
         rows = self._worlds.shop.at(self._worlds.now).values()
-        return [{"id": row.id} for row in rows if row.id > since_id and email in {None, row.email}]
+        shown = [row.id for row in rows if row.id > tickets.since_id and tickets.email in {None, row.email}]
+        yield SimpleNamespace(tickets=[{"id": number} for number in shown], rejected=[])
 
 
 def _one(ticket_id: int) -> Generator[Any, Any, Any]:
