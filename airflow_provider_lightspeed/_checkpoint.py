@@ -13,6 +13,9 @@ from airflow_provider_lightspeed.api.errors import LightspeedError, LightspeedUn
 if TYPE_CHECKING:
     from airflow_provider_lightspeed._airflow import BaseOperator, Context
 
+#: Key in a saved state: which tries of the task may use it.
+_LIFE = "life"
+
 
 class Checkpoint:
     """The state of one task instance, which outlives its workers, tries and deferrals.
@@ -20,16 +23,24 @@ class Checkpoint:
     The task state store of Airflow 3.3 keeps it. Older versions have none, and neither has a context in a test: nothing
     is kept then, and the next try starts over.
 
-    The store keeps its values when a task succeeds. So :meth:`clear` at the end, else a task that is cleared in the web
-    interface would resume from the end of its last run instead of starting over.
+    The store keeps its values when a task succeeds, when it fails for good, and when it is cleared. Clearing asks for
+    another run, which may be weeks later: what was saved before does not count then.
 
     :param context: as ``execute`` gets it.
     :param key: name of the state in the store. An Airflow administrator sees it.
+    :param outlives_clear: whether a task that is cleared resumes too.
     """
 
-    def __init__(self, context: Context | Mapping[str, Any], key: str = "lightspeed_checkpoint") -> None:
+    def __init__(
+        self,
+        context: Context | Mapping[str, Any],
+        key: str = "lightspeed_checkpoint",
+        *,
+        outlives_clear: bool = False,
+    ) -> None:
         self._store: Any = context.get("task_state_store")
         self._key = key
+        self._life = {} if outlives_clear else {_LIFE: clear_generation(context)}
 
     @property
     def is_persistent(self) -> bool:
@@ -37,9 +48,18 @@ class Checkpoint:
         return self._store is not None
 
     def load(self) -> dict[str, Any] | None:
-        """Return what was saved last; None if there is nothing."""
+        """Return what was saved last; None if there is nothing, or the task was cleared since."""
+        return self._read(is_current=True)
+
+    def load_abandoned(self) -> dict[str, Any] | None:
+        """Return what was saved last if the task was cleared since, to clean up after it."""
+        return self._read(is_current=False)
+
+    def _read(self, *, is_current: bool) -> dict[str, Any] | None:
         state = None if self._store is None else self._store.get(self._key)
-        return state if isinstance(state, dict) else None
+        if not isinstance(state, dict) or (self._life.items() <= state.items()) is not is_current:
+            return None
+        return {name: value for name, value in state.items() if name != _LIFE}
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Save a state; it replaces the one before.
@@ -47,7 +67,7 @@ class Checkpoint:
         :param state: plain JSON values. Airflow warns above 64 KiB (``[state_store] max_value_storage_bytes``).
         """
         if self._store is not None:
-            self._store.set(self._key, dict(state))
+            self._store.set(self._key, {**state, **self._life})
 
     def clear(self) -> None:
         """Delete the state: the task is done, or no later try can use it."""
@@ -59,6 +79,7 @@ def clear_generation(context: Context | Mapping[str, Any]) -> list[int | str | N
     """Return a value (plain JSON) that stays the same over the tries of a task instance until it is cleared.
 
     Clearing adds the used tries to ``max_tries``. A run that is deleted and created again starts at another instant.
+    A task that is cleared while it runs keeps both: Airflow retries it.
     """
     instance, run = context.get("ti"), context.get("dag_run")
     started = getattr(run, "start_date", None)
@@ -99,12 +120,10 @@ class SendGuard:
 
     def __init__(self, context: Context) -> None:
         self._checkpoint = Checkpoint(context, self.KEY)
-        self._life = clear_generation(context)
 
     def earlier(self) -> dict[str, Any] | None:
         """Return the record of an earlier try; None if nothing was sent since the task was cleared."""
-        state = self._checkpoint.load()
-        return state if state and state.get("life") == self._life else None
+        return self._checkpoint.load()
 
     @contextmanager
     def sending(self, **notes: Any) -> Generator[None]:
@@ -112,7 +131,7 @@ class SendGuard:
 
         :param notes: for a later try, plain JSON.
         """
-        self._checkpoint.save({**notes, "life": self._life})
+        self._checkpoint.save(notes)
         try:
             yield
         except LightspeedUnknownOutcomeError:

@@ -244,7 +244,8 @@ class BulkTicketsOperator(BaseOperator):
         raise LightspeedTicketsFailed(message, failed) if job.failed() else LightspeedTaskFailed(message)
 
     def _checkpoint(self, context: Context, change: BulkChange) -> Checkpoint:
-        return Checkpoint(context, f"lightspeed_bulk_{change.action_hash[:12]}")
+        # What was planned and done counts until the job is done, whoever starts the task again.
+        return Checkpoint(context, f"lightspeed_bulk_{change.action_hash[:12]}", outlives_clear=True)
 
     def _change(self) -> BulkChange:
         """Read the arguments.

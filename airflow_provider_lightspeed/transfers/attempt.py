@@ -194,13 +194,16 @@ class ExportAttempt:
         return None
 
     def _earlier(self, state: dict[str, Any] | None) -> Progress:
-        """Return the progress of an earlier try, if it did the same job."""
-        progress = Progress.from_json(state)
-        if progress and progress.job == self._job.hash:
-            return progress
-        if progress:
+        """Return the progress of an earlier try, if it did the same job; else a start, with the upload to abort."""
+        earlier = Progress.from_json(state)
+        if earlier and earlier.job == self._job.hash:
+            return earlier
+        if earlier:
             log.info("An earlier try exported something else; starting over")
-        return Progress.start(self._job.hash)
+        abandoned = earlier or Progress.from_json(self._checkpoint.load_abandoned())
+        progress = Progress.start(self._job.hash)
+        progress.upload = abandoned.upload if abandoned else ""
+        return progress
 
     def _stage_for(self, client: S3Client, progress: Progress) -> Staging:
         job = self._job

@@ -154,6 +154,26 @@ def test_a_killed_try_resumes(sandbox: Sandbox, prefix: Prefix, monkeypatch: pyt
     assert not any("/_staging/" in key for key in keys(prefix.server, prefix.bucket))
 
 
+def test_a_failed_task_that_is_cleared_reads_the_shop_as_it_is_now(
+    sandbox: Sandbox, prefix: Prefix, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scan_module, "_CALLS_AT_RISK", 1)
+    prefix.run()
+    (new,) = sandbox.add_tickets(1, subject="I am Jane Doe")
+    failed = prefix.context()
+    with monkeypatch.context() as patch:
+        patch.setattr(ChangeLog, "append", fail_at(1))
+        with pytest.raises(OSError, match="worker"):
+            prefix.run(failed)
+    sandbox.delete_ticket(new)
+    later = prefix.run()
+    failed["ti"] = Instance(failed["ti"].run_id, max_tries=9)
+    cleared = prefix.run(failed)
+    assert (cleared["inserted"], new in prefix.current()) == (0, False)
+    assert cleared["complete_as_of"] > later["complete_as_of"]
+    assert not any("/_staging/" in key for key in keys(prefix.server, prefix.bucket))
+
+
 def test_a_task_that_is_asked_to_end_stops_at_the_next_call_and_is_resumed(
     sandbox: Sandbox, prefix: Prefix, monkeypatch: pytest.MonkeyPatch
 ) -> None:

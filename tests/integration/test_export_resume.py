@@ -250,8 +250,9 @@ def test_what_is_staged_goes_while_it_runs(
     assert export(context, **target)["tickets"] == 600 == len(read(s3_server, s3_bucket, "t.jsonl.gz"))
 
 
+@pytest.mark.parametrize("then", ["retried", "cleared", "changed"])
 def test_an_upload_that_a_killed_try_left_open_is_aborted_by_the_next(
-    sandbox: Sandbox, s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch, then: str
 ) -> None:
     class Killed(BaseException):
         pass
@@ -264,7 +265,8 @@ def test_an_upload_that_a_killed_try_left_open_is_aborted_by_the_next(
     send = s3_target._Upload.send
 
     monkeypatch.setattr(s3_target, "_PART_SIZE", 1000)
-    context, target, client = new_task(), {"s3_bucket": s3_bucket, "s3_key": "t.jsonl"}, s3_server.client()
+    context, client = new_task(), s3_server.client()
+    target: dict[str, Any] = {"s3_bucket": s3_bucket, "s3_key": "t.jsonl"}
     foreign = client.create_multipart_upload(Bucket=s3_bucket, Key="t.jsonl")
     with monkeypatch.context() as patch:
         patch.setattr(s3_target._Upload, "send", send_and_die)
@@ -274,11 +276,31 @@ def test_an_upload_that_a_killed_try_left_open_is_aborted_by_the_next(
     uploads = client.list_multipart_uploads(Bucket=s3_bucket, Prefix="t.jsonl")["Uploads"]
     assert len(uploads) == 2
     monkeypatch.setattr(s3_target, "_PART_SIZE", 5 * 1024 * 1024)
+    if then == "cleared":
+        context["ti"] = Instance(max_tries=9)
+    if then == "changed":
+        target["exclude_fields"] = ["memo"]
     assert export(context, **target)["tickets"] == 600
     uploads = client.list_multipart_uploads(Bucket=s3_bucket, Prefix="t.jsonl")["Uploads"]
     assert [upload["UploadId"] for upload in uploads] == [foreign["UploadId"]]
     for upload in client.list_multipart_uploads(Bucket=s3_bucket)["Uploads"]:
         client.abort_multipart_upload(Bucket=s3_bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+
+
+def test_a_failed_task_that_is_cleared_starts_over(
+    sandbox: Sandbox, s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export_module, "_CALLS_AT_RISK", 1)
+    context, target = new_task(), {"s3_bucket": s3_bucket, "s3_key": "a/t.jsonl"}
+    killed_half_way(monkeypatch, context, **target)
+    assert any("/_staging/" in key for key in keys(s3_server, s3_bucket))
+    for ticket_id in sandbox.shop.ids():
+        sandbox.update_ticket(ticket_id, subject="anonymised")
+    context["ti"] = Instance(max_tries=9)
+    export(context, **target)
+    assert {row["subject"] for row in read(s3_server, s3_bucket, "a/t.jsonl")} == {"anonymised"}
+    assert keys(s3_server, s3_bucket) == ["a/t.jsonl"]
+    assert not context["task_state_store"]
 
 
 def test_a_killed_try_on_an_airflow_without_a_store_is_recognised_too(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,6 +31,45 @@ def test_the_next_try_finds_what_was_saved_last() -> None:
     Checkpoint(context).clear()
     Checkpoint(context).clear()
     assert Checkpoint(context).load() is None
+
+
+@dataclass
+class Instance:
+    max_tries: int = 2
+
+
+@dataclass
+class Run:
+    start_date: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "cleared",
+    [{"ti": Instance(max_tries=3)}, {"dag_run": Run(datetime(2026, 1, 2, tzinfo=UTC))}],
+    ids=["task", "run"],
+)
+def test_a_task_that_failed_for_good_and_is_cleared_starts_over(cleared: dict[str, Any]) -> None:
+    context: dict[str, Any] = {"task_state_store": Store(), "ti": Instance(), "dag_run": Run()}
+    Checkpoint(context).save({"page": 1})
+    assert Checkpoint(context).load() == {"page": 1}
+    assert Checkpoint(context).load_abandoned() is None
+    assert Checkpoint(context | cleared).load() is None
+    assert Checkpoint(context | cleared).load_abandoned() == {"page": 1}
+    Checkpoint(context | cleared).save({"page": 2})
+    assert Checkpoint(context | cleared).load() == {"page": 2}
+
+
+def test_a_checkpoint_of_an_early_version_may_be_from_before_a_clear() -> None:
+    context = {"task_state_store": Store(lightspeed_checkpoint={"page": 1})}
+    assert Checkpoint(context).load() is None
+    assert Checkpoint(context).load_abandoned() == {"page": 1}
+
+
+def test_a_plan_outlives_a_clear() -> None:
+    context: dict[str, Any] = {"task_state_store": Store(), "ti": Instance()}
+    Checkpoint(context, outlives_clear=True).save({"page": 1})
+    cleared = context | {"ti": Instance(max_tries=3)}
+    assert Checkpoint(cleared, outlives_clear=True).load() == {"page": 1}
 
 
 def test_without_a_store_nothing_is_kept() -> None:
