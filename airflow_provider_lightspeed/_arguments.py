@@ -18,6 +18,8 @@ NO_DATA_INTERVAL = (
     "this run has no data interval (manual and asset-triggered runs of Airflow 3 have none). "
     "Use CronDataIntervalTimetable, or give explicit bounds"
 )
+#: Iterables of small numbers, which are no ids.
+Bytes = bytes | bytearray | memoryview
 _SHOWN = 5
 
 P = ParamSpec("P")
@@ -178,7 +180,7 @@ def parse_ticket_ids(value: Any) -> list[int]:
         value = value["ticket_ids"]
     if isinstance(value, int):
         value = [value]
-    if isinstance(value, str) or not isinstance(value, Iterable):
+    if isinstance(value, str | Bytes) or not isinstance(value, Iterable):
         raise LightspeedConfigurationError(f"ticket_ids must be a list of ticket ids, got {value!r}")
     ids: dict[int, None] = {}
     wrong: list[str] = []

@@ -88,7 +88,7 @@ class BulkChange:
         :param saved: what an earlier try has kept.
         :param shop: a hash of the shop that the connection leads to.
         """
-        targets = None if self.ticket_ids is None else read_targets(self.ticket_ids, self.files.read)
+        targets = None if self.ticket_ids is None else read_targets(self.ticket_ids, self.files.read, shop)
         request_hash = self._request_hash(targets)
         job = self.resume(saved, shop) or Job(request_hash=request_hash, shop=shop)
         if job.request_hash != request_hash:

@@ -162,7 +162,7 @@ class Job(msgspec.Struct, kw_only=True):
         }
 
     def receipt(self, changed_key: str, *, dry_run: bool) -> Iterator[dict[str, Any]]:
-        """Yield one line for each ticket: ``id``, ``updatedAt`` as last seen, ``outcome``, ``reason`` of a failure.
+        """Yield one line for each ticket: ``id``, ``shop``, ``updatedAt`` as last seen, ``outcome``, ``reason`` of a failure.
 
         Besides the outcomes that a task returns there are ``planned`` (of a dry run), ``pending`` (nothing was done
         yet) and ``unknown`` (stopped while its call was on its way). ``maybe_changed`` marks the tickets of which no
@@ -171,18 +171,15 @@ class Job(msgspec.Struct, kw_only=True):
         for ticket_id, planned_change in self.plan.items():
             result = self.results.get(ticket_id)
             in_flight = ticket_id in self.in_flight
+            line: dict[str, Any] = {"id": ticket_id, "shop": self.shop}
             if result is None:
-                line = {
-                    "id": ticket_id,
-                    "updatedAt": planned_change,
-                    "outcome": "unknown" if in_flight else "pending",
-                }
+                line |= {"updatedAt": planned_change, "outcome": "unknown" if in_flight else "pending"}
             else:
                 word = {Status.DONE: "planned" if dry_run else changed_key}.get(
                     result.status, str(result.status)
                 )
                 change = planned_change if result.change is None else result.change
-                line = {"id": ticket_id, "updatedAt": change, "outcome": word}
+                line |= {"updatedAt": change, "outcome": word}
             # If it was changed, then after it was planned: its version is not known.
             line |= {"updatedAt": None, "maybe_changed": True} if in_flight else {}
             yield line | ({"reason": result.reason} if result and result.reason else {})

@@ -375,7 +375,7 @@ class ChangeLog:
     def compact(self, before: datetime, seq: int) -> int:
         """Delete change files, the oldest first; return how many.
 
-        A killed try has deleted the oldest ones only, so no gap is left.
+        A killed try has deleted the oldest ones only, so no gap is left. Objects that are no change files stay.
 
         :param before: only those whose scan ended before this instant.
         :param seq: only those before this change file, up to which ``current`` and ``status.json`` go.
@@ -383,7 +383,10 @@ class ChangeLog:
         deleted = 0
         for name in self._store.names("changes/"):
             found = _KEY.fullmatch(name)
-            number = int(found[2]) if found else seq
+            number = int(found[2]) if found else 0
+            if name != self.name(number):
+                log.warning("Skipped an object that is no change file: %s", self._store.uri(name))
+                continue
             there = self._store.find(name) if number < seq else None
             if there is None or self._commit(there, number).ended >= before:
                 break

@@ -26,6 +26,8 @@ def read_changes(
     :param aws_conn_id: connection to S3.
     :raises LightspeedChangesLostError: (while going through) if a file is missing: retention has removed what comes after
         the number. Start over from ``current``.
+    :raises LightspeedConfigurationError: (while going through) if the log ends before the number, which is then from
+        another prefix.
     """
     from airflow_provider_lightspeed.s3.client import connect, s3_errors
 
@@ -36,11 +38,16 @@ def read_changes(
 
 def read_after(log: ChangeLog, after: int) -> Iterator[dict[str, Any]]:
     """Go through the changes in a log."""
-    status = log.read_status()
+    _, end, _ = log.ends()
+    if after > end:
+        raise LightspeedConfigurationError(
+            f"after={after} is beyond the end of {log.address}, which is change file {end}. The number is from another "
+            "prefix; a new prefix starts at 1. Load it into a new table, and begin with after=0"
+        )
     for commit in log.commits(after):
         yield from log.rows(commit.seq)
         after = commit.seq
-    if status is not None and after < status.seq:
+    if after < end:
         raise log.lost(after + 1)
 
 

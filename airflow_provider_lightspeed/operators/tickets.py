@@ -235,6 +235,7 @@ class UpdateTicketsOperator(BulkTicketsOperator):
     :param on_failure: ``fail`` the task at the end if tickets failed (default), or ``warn`` in its log.
     :param dry_run: report which tickets would be changed; write nothing.
     :param receipt_s3_key: ``s3://`` address for the plan and the outcome of each ticket, as JSON Lines (templated).
+        Mapped instances need one each: put ``{{ ti.map_index }}`` in it.
     :param encrypt: whether S3 encrypts the receipt with its own key.
     :param kms_key_id: KMS key with which S3 encrypts the receipt (templated).
     :param acl_policy: canned ACL of the receipt (templated).

@@ -116,6 +116,35 @@ def test_a_put_answered_without_the_ticket(monkeypatch: pytest.MonkeyPatch) -> N
         assert not any(shop.shop.ticket(key)["isClosed"] for key in ids)
 
 
+def test_mapped_instances_that_share_a_receipt(monkeypatch: pytest.MonkeyPatch) -> None:
+    objects: dict[str, bytes] = {}
+    monkeypatch.setattr(S3Objects, "write", lambda _, uri, data: objects.update({uri: data}))
+    monkeypatch.setattr(S3Objects, "check_writable", lambda *_: None)
+    monkeypatch.setattr(S3Objects, "read", lambda _, uri: objects[uri])
+    config = ShopConfig(tickets=0, limits=NO_LIMITS)
+    with Sandbox(config, ShopConfig(key="other" * 6, tickets=0, limits=NO_LIMITS)) as sandbox:
+        closed: dict[str, Any] = {}
+        for name, shop in zip("ab", sandbox.backends, strict=True):
+            monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", sandbox.airflow_connection(shop))
+            ids = shop.add_tickets(2, createdAt=_OLD, isClosed=False)
+            shared: dict[str, Any] = {
+                "lightspeed_conn_id": name,
+                "receipt_s3_key": "s3://bucket/closed.jsonl",
+            }
+            closed[name] = run(CloseTicketsOperator(task_id="close", ticket_ids=ids, **shared))
+
+        def undo(name: str, targets: Any) -> Any:
+            operator = UpdateTicketsOperator(
+                task_id="undo", ticket_ids=targets, is_closed=False, lightspeed_conn_id=name
+            )
+            return run(operator)["updated"]
+
+        for targets in (closed["a"], "s3://bucket/closed.jsonl"):
+            with pytest.raises(LightspeedTaskFailed, match="a receipt of another shop"):
+                undo("a", targets)
+        assert undo("b", closed["b"]) == closed["b"]["closed"]
+
+
 @pytest.mark.parametrize("switches", ["text", "number", "digit"])
 def test_open_tickets_are_closed_however_the_shop_writes_switches(
     monkeypatch: pytest.MonkeyPatch, switches: Any

@@ -133,7 +133,7 @@ def check_delete(key: str, there: Mapping[str, str | None]) -> None:
     """Assert that what is deleted below the prefix is the oldest change file, and not needed any more."""
     if not key.startswith(f"{PREFIX}/") or key.endswith("conditions-again"):
         return
-    files = sorted(name for name in there if f"{PREFIX}/changes/" in name)
+    files = sorted(name for name, seq in there.items() if f"{PREFIX}/changes/" in name and seq)
     assert key == files[0] != files[-1]
     reached = next(seq for name, seq in there.items() if f"{PREFIX}/current/" in name)
     assert int(there[key] or 0) < int(reached or 0)

@@ -105,6 +105,11 @@ def test_ticket_ids(value: Any, ids: list[int]) -> None:
         {"ids": [1]},
         ["1/../2"],
         {"ticket_ids": "1"},
+        b"123",
+        bytearray(b"123"),
+        memoryview(b"123"),
+        [b"123"],
+        {"ticket_ids": b"123"},
     ],
 )
 def test_no_ticket_ids(value: Any) -> None:

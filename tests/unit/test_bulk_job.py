@@ -29,6 +29,7 @@ from airflow_provider_lightspeed.bulk.job import Job, Result, Status
 from airflow_provider_lightspeed.bulk.targets import parse_lines, read_targets
 from airflow_provider_lightspeed.transfers.progress import Progress
 
+_SHOP = "0123456789abcdef"
 _IDS = st.integers(1, 10**9)
 _CHANGES = st.none() | st.just("") | st.just("2026-01-02T03:04:05+00:00")
 _RESULTS = st.builds(Result, st.sampled_from(Status), _CHANGES, st.text(max_size=5))
@@ -51,6 +52,7 @@ def jobs(draw: st.DrawFn) -> Job:
     cursor = draw(st.none() | st.sampled_from(_CURSORS))
     return Job(
         request_hash="x",
+        shop=_SHOP,
         plan=plan,
         planned=draw(st.booleans()),
         open_tickets=30,
@@ -126,7 +128,7 @@ def test_each_ticket_is_told_once(job: Job) -> None:
 @given(jobs())
 def test_a_receipt_stands_for_what_was_changed_or_may_be_or_is_to_be(job: Job) -> None:
     data = b"".join(json.dumps(line).encode() + b"\n" for line in job.receipt("closed", dry_run=False))
-    read = parse_lines(data, "receipt")
+    read = parse_lines(data, "receipt", _SHOP)
     assert list(read) == [
         number
         for number in job.plan
@@ -163,7 +165,7 @@ def test_a_retry_takes_up_what_failed_and_what_is_left(job: Job) -> None:
     ],
 )
 def test_ids_in_any_form(value: Any) -> None:
-    assert list(read_targets(value, _no_file)) == [3, 1, 2]
+    assert list(read_targets(value, _no_file, _SHOP)) == [3, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -176,15 +178,21 @@ def test_ids_in_any_form(value: Any) -> None:
     ],
 )
 @pytest.mark.parametrize(
-    "value", ["s3://b/k", {"uri": "s3://b/k", "tickets": 3}, {"receipt": "s3://b/k", "closed": [5]}]
+    "value", ["s3://b/k", {"uri": "s3://b/k", "tickets": 3}, {"receipt": "s3://b/k", "closed": [1]}]
 )
 def test_files_in_any_form(value: Any, data: bytes) -> None:
-    assert read_targets(value, {"s3://b/k": data}.__getitem__) == dict.fromkeys([3, 1, 2])
+    assert read_targets(value, {"s3://b/k": data}.__getitem__, _SHOP) == dict.fromkeys([3, 1, 2])
+
+
+@pytest.mark.parametrize("value", [b"123", bytearray(b"123"), memoryview(b"123"), {"closed": b"123"}])
+def test_bytes_are_no_ids(value: Any) -> None:
+    with pytest.raises(LightspeedConfigurationError, match="must be a list of ticket ids"):
+        read_targets(value, _no_file, _SHOP)
 
 
 def test_an_export_says_when_each_ticket_was_changed_last() -> None:
-    line = b'{"id": 3, "updatedAt": "2026-01-01T01:00:00+01:00"}\n{"id": 4, "updatedAt": false}'
-    assert parse_lines(line, "x") == {3: "2026-01-01T00:00:00+00:00", 4: ""}
+    line = b'{"id": 3, "updatedAt": "2026-01-01T01:00:00+01:00"}\n{"id": 4, "updatedAt": false, "shop": 7}'
+    assert parse_lines(line, "x", _SHOP) == {3: "2026-01-01T00:00:00+00:00", 4: ""}
 
 
 @pytest.mark.parametrize(
@@ -207,7 +215,29 @@ def test_an_export_says_when_each_ticket_was_changed_last() -> None:
 )
 def test_a_file_that_is_no_list_of_tickets(data: bytes) -> None:
     with pytest.raises(LightspeedConfigurationError):
-        parse_lines(data, "s3://b/k")
+        parse_lines(data, "s3://b/k", _SHOP)
+
+
+_RECEIPT = b'{"id": 3, "shop": "%s", "updatedAt": null, "outcome": "%s"}\n'
+
+
+@pytest.mark.parametrize("outcome", [b"closed", b"planned", b"missing"])
+@pytest.mark.parametrize("value", ["s3://b/k", {"receipt": "s3://b/k", "closed": []}])
+def test_a_receipt_of_another_shop_is_refused(value: Any, outcome: bytes) -> None:
+    fetch = {"s3://b/k": _RECEIPT % (b"another", outcome)}.__getitem__
+    with pytest.raises(
+        LightspeedConfigurationError, match=r"^s3://b/k is a receipt of another shop.*map_index"
+    ):
+        read_targets(value, fetch, _SHOP)
+
+
+@pytest.mark.parametrize("key", ["closed", "updated"])
+def test_a_receipt_that_another_task_has_replaced_is_refused(key: str) -> None:
+    # Also in the same shop, such as one mapped instance for each customer.
+    fetch = {"s3://b/k": _RECEIPT % (_SHOP.encode(), b"closed")}.__getitem__
+    with pytest.raises(LightspeedConfigurationError, match=r"^s3://b/k lacks 2 of the 3 tickets.*map_index"):
+        read_targets({"receipt": "s3://b/k", key: [3, 4, "5"]}, fetch, _SHOP)
+    assert read_targets({"receipt": "s3://b/k", key: []}, fetch, _SHOP) == {3: None}
 
 
 def test_stop() -> None:

@@ -462,13 +462,23 @@ class TestRefused:
                 world.scan()
         assert world.shop.calls == 0
 
+    @pytest.mark.parametrize("tickets", [0, 60])
     @pytest.mark.parametrize("name", ["changes/date=2026-01-01/tickets.parquet", "current/tickets.csv"])
-    def test_foreign_objects(self, name: str) -> None:
-        world = World()
+    def test_foreign_objects(self, name: str, tickets: int) -> None:
+        world = _world(tickets)
+        world.shop.calls = 0
         world.s3.objects[f"{PREFIX}/{name}"] = (b"", {})
         with pytest.raises(LightspeedTaskFailed, match="is no part of the log of changes"):
             world.scan()
         assert world.shop.calls == 0
+
+    def test_objects_before_the_end_of_the_log_change_nothing(self) -> None:
+        world = _world()
+        for name in ("_SUCCESS", "block=00000000000000000/00000000000000000001.json"):
+            world.s3.objects[f"{PREFIX}/changes/{name}"] = (b"", {})
+        world.shop.put(110)
+        assert world.scan(scan="full").seq == 2
+        assert [row["_seq"] for row in read_after(world.log, 1)] == [2]
 
     def test_a_gap_is_no_end(self) -> None:
         world = _world()
@@ -588,6 +598,71 @@ class TestCompact:
         for after in (0, 3):
             with pytest.raises(LightspeedChangesLostError, match=rf"0{after + 1}.jsonl.gz is missing"):
                 list(read_after(world.log, after))
+
+    @pytest.mark.parametrize(
+        "foreign",
+        [
+            "changes/",
+            "changes/_SUCCESS",
+            "changes/block=00000000000000000/",
+            "changes/block=00000000000000000/00000000000000000001.jsonl.gz.copy",
+            "changes/block=00000000000000000/00000000000000000003.json",
+            "changes/block=00000000000000009/00000000000000000001.jsonl.gz",
+        ],
+    )
+    def test_objects_that_are_no_change_files_do_not_end_it(
+        self, foreign: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        world = self.grown()
+        world.scan(scan="full", compact=timedelta(seconds=450))
+        world.s3.objects[f"{PREFIX}/{foreign}"] = (b"", {})
+        assert world.log.compact(world.shop.now() - timedelta(seconds=250), 7) == 2
+        del world.s3.objects[f"{PREFIX}/{foreign}"]
+        assert self.numbers(world) == [5, 6, 7]
+        if foreign < world.log.name(5):
+            assert caplog.messages[-1].endswith(f"s3://bucket/{PREFIX}/{foreign}")
+
+    @pytest.mark.parametrize("lost", [[], ["status.json"]])
+    def test_a_reader_that_is_ahead_reads_another_prefix(self, lost: list[str]) -> None:
+        world = self.grown()
+        world.scan(scan="full", compact=timedelta(seconds=250))
+        for name in lost:
+            del world.s3.objects[f"{PREFIX}/{name}"]
+        assert list(read_after(world.log, 7)) == []
+        with pytest.raises(
+            LightspeedConfigurationError, match=r"after=8 is beyond .* change file 7\. .* after=0"
+        ):
+            list(read_after(world.log, 8))
+
+    def test_a_reader_of_an_empty_log(self) -> None:
+        world = World()
+        world.scan()
+        assert list(read_after(world.log, 0)) == []
+        with pytest.raises(LightspeedConfigurationError, match="after=1 is beyond"):
+            list(read_after(world.log, 1))
+
+    @pytest.mark.parametrize("killed_before", ["/current/", "/status.json"])
+    def test_a_reader_may_be_ahead_of_what_follows_from_the_log(self, killed_before: str) -> None:
+        world = self.grown()
+
+        def kill(request: str) -> None:
+            if request.startswith("before put") and killed_before in request:
+                raise Killed
+
+        world.s3.disturb = kill
+        with pytest.raises(Killed):
+            world.scan(scan="full")
+        world.s3.disturb = lambda _: None
+        assert [row["_seq"] for row in read_after(world.log, 6)] == [7]
+        assert list(read_after(world.log, 7)) == []
+
+    def test_a_reader_finds_a_gap_without_status(self) -> None:
+        world = self.grown()
+        world.scan(scan="full")
+        for name in ("status.json", world.log.name(3)):
+            del world.s3.objects[f"{PREFIX}/{name}"]
+        with pytest.raises(LightspeedChangesLostError, match=r"00003.jsonl.gz is missing"):
+            list(read_after(world.log, 1))
 
     @pytest.mark.parametrize("file_format", FORMATS)
     def test_what_a_customer_wrote_is_gone_everywhere(self, file_format: str) -> None:
