@@ -684,8 +684,8 @@ class Scan:
 def announce(change_log: ChangeLog, run: str) -> Callable[[], None] | None:
     """Return how to note that the end of the log was announced; None if it was, by another run.
 
-    What this run has noted itself counts for nothing: it may have been killed before its event was sent. So a crash
-    may repeat an event, and loses none.
+    What this run has noted itself counts for nothing: it may have been killed before its event was sent. So its retry may
+    repeat an event. If no retry follows, the event comes with the next change.
     """
     status = change_log.read_status()
     if status is None or not status.seq:
