@@ -188,7 +188,7 @@ def created_second(ticket: Ticket | RejectedTicket) -> int | None:
 
 
 def fingerprint(ticket: Ticket | RejectedTicket) -> int:
-    """Return a number that stands for a ticket as it is now, and reveals nothing of it."""
+    """Return a number that stands for a ticket as it is now. It has no key: see docs/privacy.md."""
     if isinstance(ticket, RejectedTicket):
         content = ticket.raw
     else:

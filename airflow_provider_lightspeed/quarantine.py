@@ -19,12 +19,12 @@ _SHOWN = 5
 class Quarantine:
     """The malformed tickets of one export or scan, each once.
 
-    :param with_raw: whether their bytes are kept; not if fields are to be left out or hashed, since in what can't
-        be read they can't be.
+    :param key: of their digests if fields are left out or hashed. Their bytes are not kept then: what can't be read
+        can't be redacted.
     """
 
-    def __init__(self, *, with_raw: bool) -> None:
-        self._with_raw = with_raw
+    def __init__(self, key: bytes = b"") -> None:
+        self._key = key
         self._lines: dict[str, bytes] = {}
 
     def __len__(self) -> int:
@@ -36,9 +36,9 @@ class Quarantine:
         :raises LightspeedMalformedResponseError: if there are too many.
         """
         for ticket in tickets:
-            row = hashlib.sha256(ticket.raw).hexdigest()[:16]
+            row = hashlib.blake2b(ticket.raw, key=self._key, digest_size=8).hexdigest()
             line = {"id": ticket.id, "reason": ticket.reason, "row": row}
-            if self._with_raw:
+            if not self._key:
                 line["raw_base64"] = base64.b64encode(ticket.raw).decode()
             self._lines.setdefault(row if ticket.id is None else str(ticket.id), msgspec.json.encode(line))
         if len(self._lines) > _MOST:

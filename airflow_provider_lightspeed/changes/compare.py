@@ -13,7 +13,7 @@ from typing import IO, Any, NamedTuple
 
 import msgspec
 
-from airflow_provider_lightspeed.changes.fingerprint import VERSION, fingerprint, raw_fingerprint
+from airflow_provider_lightspeed.changes.fingerprint import VERSION, fingerprint, raw_fingerprints
 
 #: ``created`` of a ticket whose time cannot be read: never old enough to be left out of a recent scan.
 _NO_DATE = 2**63 - 1
@@ -206,15 +206,21 @@ class Comparison:
 
     :param after_id: the scan shows the tickets with a greater id.
     :param row: the columns of a ticket, as they are written.
+    :param raw_key: key of the fingerprints of responses.
     """
 
     def __init__(
-        self, known: Known, after_id: int, row: Callable[[Mapping[str, Any]], dict[str, Any]]
+        self,
+        known: Known,
+        after_id: int,
+        row: Callable[[Mapping[str, Any]], dict[str, Any]],
+        raw_key: bytes = b"",
     ) -> None:
         known.flags = array("B", known.flags.tobytes().translate(_WITHOUT_SEEN))
         self._known = known
         self._after_id = after_id
         self._row = row
+        self._raw_fingerprint = raw_fingerprints(raw_key)
         self._replayed: frozenset[int] = frozenset()
         #: Tickets that are new or changed.
         self.found = Known()
@@ -225,7 +231,7 @@ class Comparison:
         Of a ticket that the list shows again, the first time counts.
         """
         known = self._known
-        raw = raw_fingerprint(ticket)
+        raw = self._raw_fingerprint(ticket)
         index = known.index(ticket["id"])
         if index >= 0:
             if known.flags[index] & _SEEN:

@@ -205,6 +205,7 @@ class Scan:
     :param with_messages: puts the conversations into tickets; returns those that it did before the quota was exhausted,
         and that error.
     :param quarantine: takes malformed tickets; without one they are an error.
+    :param raw_key: key of the fingerprints of responses, if `row` drops or hashes something.
     :param now: the time; replaced in tests.
     """
 
@@ -222,6 +223,7 @@ class Scan:
         with_messages: Callable[[list[Any]], tuple[list[Any], LightspeedQuotaExhaustedError | None]]
         | None = None,
         quarantine: Quarantine | None = None,
+        raw_key: bytes = b"",
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._log = change_log
@@ -232,6 +234,7 @@ class Scan:
         self._save_progress = save
         self._with_messages = with_messages
         self._quarantine = quarantine
+        self._raw_key = raw_key
         self._rejected_saved = 0
         self._now = now
         self._count = self._expected = 0
@@ -354,7 +357,7 @@ class Scan:
             f"{len(opened.known):,}",
         )
         self._expected = 0 if progress.after_id else len(opened.known)
-        comparison = Comparison(opened.known, progress.after_id, self._row)
+        comparison = Comparison(opened.known, progress.after_id, self._row, self._raw_key)
         self._replay(comparison)
         if progress.ended is None:
             self._read(comparison)

@@ -67,6 +67,11 @@ class Staging:
             **self._options,
         )
 
+    def remove_rejected(self) -> None:
+        """Remove that object, if it is there."""
+        # On a versioned bucket, deleting what is not there leaves a marker each time.
+        self._delete([key for key in self._list(self.rejected_key) if key == self.rejected_key])
+
     def has(self, chunks: Iterable[Chunk]) -> bool:
         """Return whether all these parts are there."""
         needed = {self.folder + chunk.name for chunk in chunks}

@@ -147,6 +147,9 @@ class ExportAttempt:
             log.info("Exporting tickets (%s) to %s%s", self._job.filters, uri, already)
             size = self._export(max_wait)
         with s3_errors("remove staged parts", f"{uri} is complete; the next try fetches nothing"):
+            if not self.progress.rejected and (self.progress.tickets or not self._job.skip_if_empty):
+                # Those there are of an object that this one has replaced.
+                self._staging.remove_rejected()
             self._staging.remove()
         self._checkpoint.clear()
         return size
@@ -227,8 +230,10 @@ class ExportAttempt:
     def _read_list(self, max_wait: float | None) -> int:
         while True:
             hook, redaction = self._hook(max_wait), self._job.redaction
+            shop = hook.get_conn()
+            key = redaction.digest_key(shop.settings.secret)
             export = Export(
-                hook.get_conn(),
+                shop,
                 self._job.tickets,
                 file_format=self._job.file_format,
                 redaction=redaction,
@@ -238,7 +243,7 @@ class ExportAttempt:
                 progress=self.progress,
                 saved=self._saved,
                 skip_if_empty=self._job.skip_if_empty,
-                quarantine=Quarantine(with_raw=not any(redaction.name)) if self._job.quarantine else None,
+                quarantine=Quarantine(key) if self._job.quarantine else None,
             )
             try:
                 size = export.run()

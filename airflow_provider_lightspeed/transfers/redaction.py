@@ -38,6 +38,8 @@ _HASHABLE = ("customer", "subject", "memo", "messages.message")
 _EXTRA = "extra."
 _HASHABLE_NAMES = (*_HASHABLE, f"{_EXTRA}NAME", f"{_MESSAGE}{_EXTRA}NAME")
 _SHORTEST_KEY = 16
+#: Tells the derived key from the hashes: those are in the files.
+_DIGESTS = b"digests"
 #: For `Redaction.needed`.
 MESSAGES_ASKED_FOR = ("messages", "include_messages asks for what exclude_fields leaves out: messages")
 _WHERE_THE_KEY_IS = "Set it in the Lightspeed connection's extra hash_secret, or in the Airflow Variable lightspeed_hash_secret"
@@ -100,6 +102,17 @@ class Redaction:
     def name(self) -> tuple[list[str], list[str], str]:
         """What tells it from another: also from one with another key, without telling the key."""
         return sorted(self.exclude), sorted(self.hashed), self._digest("") if self.hashed else ""
+
+    def digest_key(self, secret: str) -> bytes:
+        """Return a key for digests of tickets as the shop sent them; empty if nothing is dropped or hashed.
+
+        Without a key, what is dropped or hashed could be found from such a digest by trying.
+
+        :param secret: to derive the key from if no field is hashed.
+        """
+        if not self.exclude and not self.hashed:
+            return b""
+        return hashlib.blake2b(self._key or secret.encode(), digest_size=32, person=_DIGESTS).digest()
 
     @property
     def text_columns(self) -> frozenset[str]:

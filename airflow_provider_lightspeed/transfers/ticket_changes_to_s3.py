@@ -300,18 +300,18 @@ class LightspeedTicketChangesToS3Operator(StopsAtNextCall, BaseOperator):
             done, _, exhausted = with_messages(tickets, hook.iter_ticket_messages)
             return done, exhausted
 
+        shop = hook.get_conn()
+        raw_key = redaction.digest_key(shop.settings.secret)
         return Scan(
             log,
-            hook.get_conn(),
+            shop,
             options,
             row=row,
             parts=lambda name: Staging(client, bucket, f"{prefix}/changes", options.run, name, write),
             save=save,
             with_messages=add_messages if self.include_messages else None,
-            # What can't be read can't be redacted.
-            quarantine=Quarantine(with_raw=not any(redaction.name))
-            if self.on_malformed == "quarantine"
-            else None,
+            quarantine=Quarantine(raw_key) if self.on_malformed == "quarantine" else None,
+            raw_key=raw_key,
         )
 
     def _open(self, client: S3Client, bucket: str, prefix: str, layout: Layout) -> ChangeLog:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 from airflow.triggers.shared_stream import AdvanceItem, SharedStreamProducer
+from asgiref.sync import sync_to_async
 
 from airflow_provider_lightspeed.new_tickets import Cursor
 from airflow_provider_lightspeed.triggers.batches import new_batches
@@ -19,6 +20,12 @@ log = logging.getLogger(__name__)
 _CURSOR = "lightspeed_cursor"
 # What early versions kept.
 _MAX_ID = "lightspeed_max_id"
+
+
+async def _call(store: Any, method: str, *arguments: Any) -> Any:
+    """Call the asset's state store without blocking the event loop. Airflow 3.3.0 and 3.3.1 have no async methods."""
+    call = getattr(store, f"a{method}", None) or sync_to_async(getattr(store, method))
+    return await call(*arguments)
 
 
 class NewTicketStreamProducer(SharedStreamProducer):
@@ -43,7 +50,7 @@ class NewTicketStreamProducer(SharedStreamProducer):
         async for batch in new_batches(self._arguments, await self._load_cursor()):
             cursor = batch.cursor.to_json()
             if batch.result is None:
-                await self._store.aset(_CURSOR, cursor)
+                await _call(self._store, "set", _CURSOR, cursor)
             else:
                 yield batch.result, cursor
 
@@ -52,12 +59,12 @@ class NewTicketStreamProducer(SharedStreamProducer):
         # What was not stored is sent again: Airflow restarts the trigger.
         stored = [item.broker_payload for item in takewhile(lambda item: item.outcome.is_clean, batch)]
         if stored and stored[-1] is not None:
-            await self._store.aset(_CURSOR, stored[-1])
+            await _call(self._store, "set", _CURSOR, stored[-1])
 
     async def _load_cursor(self) -> Cursor | None:
         while True:
-            state = await self._store.aget(_CURSOR)
-            max_id = await self._store.aget(_MAX_ID)
+            state = await _call(self._store, "get", _CURSOR)
+            max_id = await _call(self._store, "get", _MAX_ID)
             if state is None and max_id is not None:
                 state = {"since_id": max_id}
             try:
@@ -74,6 +81,6 @@ class NewTicketStreamProducer(SharedStreamProducer):
                 await asyncio.sleep(self._arguments["poll_interval"])
                 continue
             if cursor is not None and max_id is not None:
-                await self._store.aset(_CURSOR, cursor.to_json())
-                await self._store.adelete(_MAX_ID)
+                await _call(self._store, "set", _CURSOR, cursor.to_json())
+                await _call(self._store, "delete", _MAX_ID)
             return cursor

@@ -38,6 +38,21 @@ class _Store:
         del self.state[key]
 
 
+class _BlockingStore(_Store):
+    """That of Airflow 3.3.0 and 3.3.1."""
+
+    aget = aset = adelete = None  # type: ignore[assignment]
+
+    def get(self, key: str) -> Any:
+        return asyncio.run(super().aget(key))
+
+    def set(self, key: str, value: Any) -> None:
+        asyncio.run(super().aset(key, value))
+
+    def delete(self, key: str) -> None:
+        asyncio.run(super().adelete(key))
+
+
 def _max_id(store: _Store) -> int:
     (key,) = store.state
     assert key == "lightspeed_cursor"
@@ -128,9 +143,10 @@ def test_events_name_new_tickets_in_batches(sandbox: Sandbox) -> None:
     asyncio.run(story())
 
 
-def test_no_ticket_is_lost_or_repeated_over_a_restart(sandbox: Sandbox) -> None:
+@pytest.mark.parametrize("make_store", [_Store, _BlockingStore])
+def test_no_ticket_is_lost_or_repeated_over_a_restart(sandbox: Sandbox, make_store: type[_Store]) -> None:
     async def story() -> None:
-        store = _Store()
+        store = make_store()
         first = _Triggerer(_trigger(store))
         await _first_look(sandbox)
         before = sandbox.add_tickets(2)
@@ -278,10 +294,11 @@ def test_another_shop_is_noticed_and_another_key_is_not(
     asyncio.run(story())
 
 
-def test_the_cursor_of_early_versions_is_taken_over(sandbox: Sandbox) -> None:
+@pytest.mark.parametrize("make_store", [_Store, _BlockingStore])
+def test_the_cursor_of_early_versions_is_taken_over(sandbox: Sandbox, make_store: type[_Store]) -> None:
     async def story() -> None:
         first, second = sandbox.add_tickets(2)
-        store = _Store()
+        store = make_store()
         store.state["lightspeed_max_id"] = first
         triggerer = _Triggerer(_trigger(store))
         await triggerer.has(1)

@@ -20,12 +20,15 @@ from airflow_provider_lightspeed.assets import ticket_changes_asset
 from airflow_provider_lightspeed.bulk.cancellation import Cancelled
 from airflow_provider_lightspeed.changes import read_changes
 from airflow_provider_lightspeed.changes import scan as scan_module
+from airflow_provider_lightspeed.changes.compare import Known
+from airflow_provider_lightspeed.changes.fingerprint import raw_fingerprints
 from airflow_provider_lightspeed.changes.log import ChangeLog, LightspeedChangesLostError
 from airflow_provider_lightspeed.exceptions import (
     LightspeedStaleChangesError,
     LightspeedStorageError,
     LightspeedTaskFailed,
 )
+from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Sandbox, ShopConfig
 from airflow_provider_lightspeed.transfers.ticket_changes_to_s3 import (
     CheckTicketChangesOperator,
@@ -278,6 +281,43 @@ def test_hashed_and_excluded_fields(
     monkeypatch.setenv("AIRFLOW_VAR_LIGHTSPEED_HASH_SECRET", "another key of enough characters")
     with pytest.raises(LightspeedTaskFailed, match="another key"):
         prefix.run(**options)
+
+
+def raw_of_state(prefix: Prefix) -> dict[int, int]:
+    key = "lightspeed/shop_nl/_state/known"
+    body = prefix.server.client().get_object(Bucket=prefix.bucket, Key=key)["Body"].read()
+    read = Known.read(BytesIO(body))
+    assert read
+    return dict(zip(read[0].ids, read[0].raw, strict=True))
+
+
+@pytest.mark.parametrize("redaction", [{}, {"hash_fields": ["customer"]}, {"exclude_fields": ["customer"]}])
+def test_what_is_left_out_cannot_be_found_by_trying(
+    sandbox: Sandbox, prefix: Prefix, monkeypatch: pytest.MonkeyPatch, redaction: dict[str, Any]
+) -> None:
+    monkeypatch.setenv("AIRFLOW_VAR_LIGHTSPEED_HASH_SECRET", "a key of enough characters")
+    prefix.run(**redaction)
+    known, guess = raw_of_state(prefix), raw_fingerprints()
+    guessed = {ticket["id"]: guess(ticket) for ticket in LightspeedHook().iter_tickets()}
+    assert known.keys() == guessed.keys()
+    assert known == guessed if not redaction else set(known.values()).isdisjoint(guessed.values())
+    prefix.run(**redaction)
+    assert raw_of_state(prefix) == known
+
+
+def test_another_secret_is_no_change_of_a_ticket(prefix: Prefix, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(secret: str) -> dict[int, int]:
+        config = ShopConfig(
+            tickets=30, end=datetime(2026, 6, 1, tzinfo=UTC), limits=NO_LIMITS, burst_limit=0, secret=secret
+        )
+        with Sandbox(config) as shop:
+            monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", shop.airflow_connection())
+            result = prefix.run(exclude_fields=["memo", "extra"])
+        assert (result["seq"], result["updated"], result["tickets"]) == (1, 0, 30)
+        return raw_of_state(prefix)
+
+    first, second = run("secret of yesterday"), run("secret of today")
+    assert all(first[ticket_id] != second[ticket_id] for ticket_id in first)
 
 
 @pytest.mark.parametrize("killed", [False, True])

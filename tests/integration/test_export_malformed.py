@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -10,15 +11,17 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_lightspeed._airflow import AirflowSkipException
 from airflow_provider_lightspeed.api.errors import (
     LightspeedIncompleteListError,
     LightspeedMalformedResponseError,
 )
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed
+from airflow_provider_lightspeed.s3.staging import Staging
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Sandbox, ShopConfig
 from airflow_provider_lightspeed.transfers import export as export_module
 from demo.s3_server import S3Server
-from tests.integration.exporting import export, keys, new_task, read
+from tests.integration.exporting import Instance, export, keys, new_task, read
 from tests.integration.gateways import proxy
 
 pytestmark = pytest.mark.usefixtures("aws")
@@ -99,12 +102,60 @@ def test_they_are_written_aside_and_counted(
     assert "caf" not in caplog.text
 
 
+@pytest.mark.parametrize("on_malformed", ["quarantine", "fail"])
+@pytest.mark.parametrize("killed", [False, True])
+def test_their_bytes_go_when_a_run_without_them_replaces_the_object(
+    shop: Sandbox,
+    s3_server: S3Server,
+    s3_bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
+    on_malformed: str,
+    killed: bool,
+) -> None:
+    arguments: dict[str, Any] = {"s3_bucket": s3_bucket, **TARGET, "replace": True}
+    export(new_task(), **arguments, on_malformed="quarantine")
+    for key in ("a/_rejected/b/t.jsonl.gz.jsonl.other", "a/_rejected/b/other.jsonl"):
+        s3_server.client().put_object(Bucket=s3_bucket, Key=key, Body=b"of another export")
+    for ticket_id in BAD:
+        shop.delete_ticket(ticket_id)
+    arguments["on_malformed"] = on_malformed
+    # Nothing replaces the object here, so what belongs to it stays.
+    with pytest.raises(AirflowSkipException):
+        export(new_task(), **arguments, skip_if_empty=True, since_id=10**9)
+    assert len(rejected(s3_server, s3_bucket)) == 4
+    context = {**new_task(), "ti": Instance("another run")}
+    if killed:
+
+        def kill(_: Staging) -> None:
+            raise OSError("no memory left on this worker")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Staging, "remove_rejected", kill)
+            with pytest.raises(OSError, match="worker"):
+                export(context, **arguments)
+        shop.reset_calls()
+    assert export(context, **arguments)["tickets"] == 596
+    assert not (killed and shop.calls)
+    assert keys(s3_server, s3_bucket) == [
+        "a/_rejected/b/other.jsonl",
+        "a/_rejected/b/t.jsonl.gz.jsonl.other",
+        "a/b/t.jsonl.gz",
+    ]
+
+
 def test_where_fields_are_to_stay_in_the_shop_so_do_the_bytes(
     shop: Sandbox, s3_server: S3Server, s3_bucket: str
 ) -> None:
-    export({}, s3_bucket=s3_bucket, **TARGET, on_malformed="quarantine", exclude_fields=["subject"])
+    arguments: dict[str, Any] = {**TARGET, "on_malformed": "quarantine", "replace": True}
+    export({}, s3_bucket=s3_bucket, **arguments)
+    known = {base64.b64decode(line["raw_base64"]) for line in rejected(s3_server, s3_bucket).values()}
+    guesses = {hashlib.sha256(raw).hexdigest()[:16] for raw in known} | {
+        hashlib.blake2b(raw, digest_size=8).hexdigest() for raw in known
+    }
+    export({}, s3_bucket=s3_bucket, **arguments, exclude_fields=["subject"])
     for line in rejected(s3_server, s3_bucket).values():
         assert line.keys() == {"id", "reason", "row"}
+        assert line["row"] not in guesses
 
 
 @pytest.mark.parametrize("empty_for", [1, 100])

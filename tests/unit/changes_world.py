@@ -310,7 +310,7 @@ class World:
                 self.s3, "bucket", f"{PREFIX}/changes", options.get("run", ""), name, self.write.for_staging
             ),
             save=save,
-            quarantine=Quarantine(with_raw=True) if quarantine else None,
+            quarantine=Quarantine() if quarantine else None,
             now=self.shop.now,
         )
         return made.run(Progress.from_json(progress))

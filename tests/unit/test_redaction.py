@@ -185,3 +185,16 @@ def test_an_embedded_customer_is_hashed(field: str) -> None:
 )
 def test_messages_inside_their_relation_do_not_carry_a_redacted_text_out(arguments: dict[str, Any]) -> None:
     assert "Elm Street" not in json.dumps(Redaction(**arguments).apply(EMBEDDED))
+
+
+def test_digests_of_what_stays_in_the_shop_have_a_key() -> None:
+    assert Redaction().digest_key("secret") == b""
+    keys = {
+        Redaction(exclude=["memo"]).digest_key("secret"),
+        Redaction(exclude=["memo"]).digest_key("another secret"),
+        Redaction(hashed=["memo"], key="k" * 16).digest_key("secret"),
+        Redaction(hashed=["memo"], key="l" * 16).digest_key("secret"),
+    }
+    assert len(keys) == 4
+    assert {len(key) for key in keys} == {32}
+    assert Redaction(hashed=["memo"], key="k" * 16).digest_key("another secret") in keys
