@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import chain
+from random import Random
 from typing import Any, Literal, Protocol
 from uuid import uuid4
 
@@ -107,7 +108,8 @@ class Options:
 
     :param recent: age up to which a ticket is read by a recent scan.
     :param full_every: age of the last full scan from which ``auto`` makes another one.
-    :param confirm_deleted: tickets that are gone from the list and asked for one by one.
+    :param confirm_deleted: tickets that are gone from the list and asked for one by one; of those that the list hides, as
+        many as are left, at random.
     :param compact: age from which change files are deleted; None: never.
     """
 
@@ -490,9 +492,12 @@ class Scan:
         """Tell the tickets that are gone from those that the list hides, and refuse too many of either."""
         progress, known, limits = self.progress, opened.known, self._options.limits
         absent = [ticket_id for ticket_id in comparison.absent() if ticket_id not in touched]
-        # Those that the list has hidden before come last, and never count as gone unless the shop says so.
-        absent.sort(key=known.is_unlisted)
         new = [ticket_id for ticket_id in absent if not known.is_unlisted(ticket_id)]
+        # Those that the list has hidden before come last, and never count as gone unless the shop says so. If there are
+        # more than the scan requests, chance decides, so that each is requested in time; tries of a scan choose alike.
+        hidden = [ticket_id for ticket_id in absent if known.is_unlisted(ticket_id)]
+        Random(f"{progress.started}").shuffle(hidden)  # ruff: ignore[suspicious-non-cryptographic-random-usage] - no secret
+        absent = [*new, *hidden]
         scope = known.above(progress.after_id)
         updated = sum(ticket_id in known for ticket_id in comparison.found.ids if ticket_id not in touched)
         if why := limits.too_many_deleted(len(new), opened.deleted_since_full, scope):
@@ -505,13 +510,14 @@ class Scan:
             # The list hides tickets, or shows some without an id: being gone from it proves nothing for the rest either.
             self._ask_for(new, comparison)
         answered = {*progress.gone, *progress.unlisted}
+        requested = len(progress.unlisted)
         for ticket_id in absent:
             if ticket_id not in answered:
                 (progress.unlisted if known.is_unlisted(ticket_id) else progress.gone).append(ticket_id)
         if progress.unlisted:
             log.warning(
-                "The shop has %d tickets that its list does not show; they stay: %s",
-                len(progress.unlisted), progress.unlisted[:10],
+                "The shop's list hides %d known tickets, of which %d were requested in this scan; they stay: %s",
+                len(progress.unlisted), requested, sorted(progress.unlisted)[:10],
             )  # fmt: skip
         known.set_unlisted(progress.unlisted)
         progress.ended = self._now()
@@ -681,8 +687,8 @@ class Scan:
 def announce(change_log: ChangeLog, run: str) -> Callable[[], None] | None:
     """Return how to note that the end of the log was announced; None if it was, by another run.
 
-    What this run has noted itself counts for nothing: it may have been killed before its event was sent. So a crash
-    may repeat an event, and loses none.
+    What this run has noted itself counts for nothing: it may have been killed before its event was sent. So its retry may
+    repeat an event. If no retry follows, the event comes with the next change.
     """
     status = change_log.read_status()
     if status is None or not status.seq:

@@ -89,7 +89,8 @@ class LightspeedTicketChangesToS3Operator(StopsAtNextCall, BaseOperator):
         more for each. Those of the first run have none.
     :param max_deleted: part of the scanned tickets that may be deleted, together with those since the last full scan; 25
         are always allowed. Above it the task fails and commits nothing.
-    :param confirm_deleted: how many missing tickets are requested one by one before they count as deleted.
+    :param confirm_deleted: how many missing tickets are requested one by one before they count as deleted. Tickets that
+        the list hides are requested again in later scans, as many as are left, chosen at random.
     :param accept_deleted: allow this number of deleted tickets in this run, instead of ``max_deleted``; the error names
         the number (templated).
     :param max_updated: part of the scanned tickets that may be changed; 25 are always allowed.

@@ -326,6 +326,27 @@ class TestGone:
         result = world.scan(scan="full", confirm_deleted=5)
         assert (result.unlisted, result.deleted) == (20, 0)
 
+    def test_each_of_many_hidden_tickets_is_asked_for_in_time(self, caplog: pytest.LogCaptureFixture) -> None:
+        world = _world()
+        hidden = range(101, 121)
+        for one in hidden:
+            world.shop.hide(one)
+        world.scan(scan="full", confirm_deleted=5)
+        assert "20 known tickets, of which 20 were requested in this scan" in caplog.text
+        for one in hidden[10:]:
+            world.shop.put(one)
+        for one in hidden[:10]:
+            world.shop.delete(one)
+        results = []
+        for _ in range(25):
+            world.shop.seconds += 86_400
+            world.shop.asked.clear()
+            results.append(world.scan(scan="full", confirm_deleted=5))
+            assert sum(path.startswith("tickets/") for path in world.shop.asked) <= 5
+        assert "known tickets, of which 5 were requested in this scan" in caplog.text
+        assert (sum(one.updated for one in results), sum(one.deleted for one in results)) == (10, 10)
+        assert results[-1].unlisted == 10
+
     def test_a_ticket_that_returns_is_an_insert(self) -> None:
         world = _world()
         world.shop.delete(110)
