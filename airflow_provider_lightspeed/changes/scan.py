@@ -261,8 +261,7 @@ class Scan:
         if (own := self._own_commit(opened, progress)) is not None and opened.head is not None:
             log.info("An earlier try had committed %s before it ended", self._log.uri(own.seq))
             result = self._finish(own, opened.head, opened.coverage, opened.known)
-            if progress is not None:
-                self._make_parts(progress.observation).remove()
+            self._make_parts(own.observation).remove()
             return result
         self.progress = progress or self._begin(opened)
         self._begun = True

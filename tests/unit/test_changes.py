@@ -849,6 +849,26 @@ class TestStore:
         world.scan(run="run")
         assert not any("/_staging/" in name for name in world.s3.objects)
 
+    def test_staged_parts_of_a_try_that_ended_after_its_commit_are_removed(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(scan_module, "_CALLS_AT_RISK", 1)
+        world = _world()
+        world.shop.put(110)
+
+        def kill(request: str) -> None:
+            if request.startswith(f"after put {PREFIX}/changes/"):
+                raise Killed
+
+        world.s3.disturb = kill
+        with pytest.raises(Killed):
+            world.scan(
+                scan="full", run="run", generation="1"
+            )  # its checkpoint is lost, as before Airflow 3.3
+        world.s3.disturb = lambda _: None
+        assert world.scan(scan="full", run="run", generation="1").seq == 2
+        assert not any("/_staging/" in name for name in world.s3.objects)
+
 
 def replace_identity(**fields: str) -> Any:
     return msgspec.structs.replace(IDENTITY, **fields)
