@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
+from uuid import uuid4
 
-from airflow_provider_lightspeed._airflow import AirflowNotFoundException, BaseHook, Variable, mask_secret
+from airflow_provider_lightspeed._airflow import AirflowNotFoundException, BaseHook, mask_secret
 from airflow_provider_lightspeed._arguments import parse_ticket_filter
+from airflow_provider_lightspeed._variables import read_variable
 from airflow_provider_lightspeed.api import tickets as api
 from airflow_provider_lightspeed.api.errors import LightspeedError
 from airflow_provider_lightspeed.api.queries import newest_ticket, ticket_messages
@@ -142,9 +144,10 @@ class LightspeedHook(BaseHook):
         It is the connection's extra ``hash_secret``, else the Airflow Variable ``lightspeed_hash_secret``.
 
         :param variable: Airflow Variable that holds it instead.
+        :raises AirflowException: if Airflow cannot read its Variables at the moment. Let Airflow retry.
         """
         extra = {} if variable else self.get_connection(self.lightspeed_conn_id).extra_dejson
-        key = str(extra.get("hash_secret") or Variable.get(variable or "lightspeed_hash_secret", None) or "")
+        key = str(extra.get("hash_secret") or _read_secret(variable or "lightspeed_hash_secret") or "")
         if key:
             mask_secret(key)
         return key
@@ -301,3 +304,12 @@ class LightspeedHook(BaseHook):
             f"{client.settings.base_url} answers in language {client.settings.language!r}: {count} tickets; "
             f"quota: {client.quota or 'not known'}"
         )
+
+
+def _read_secret(variable: str) -> str | None:
+    return read_variable(
+        variable,
+        # Another task may check at the same time, and delete its own.
+        check=f"{variable}.check.{uuid4().hex[:8]}",
+        unknown=f"whether {variable!r} holds the key for hash_fields",
+    )

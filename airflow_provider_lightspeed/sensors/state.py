@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from airflow_provider_lightspeed._airflow import AirflowException, Variable
+from airflow_provider_lightspeed._variables import read_variable
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.new_tickets import Cursor, PollResult, TicketId
 
@@ -150,7 +151,12 @@ class SensorState:
         return True
 
     def _read(self) -> None:
-        self._stored = _read_variable(self.name) or self._read_again() or _Stored()
+        text = read_variable(
+            self.name,
+            check=f"{self.name}.check",
+            unknown=f"which tickets are new. Nothing was delivered, and the Variable {self.name!r} is as it was",
+        )
+        self._stored = _decode(self.name, text) or _Stored()
         used_by = self._stored.user
         if (
             self._user
@@ -165,23 +171,8 @@ class SensorState:
                 "and customer. Give each a state_name"
             )
 
-    def _read_again(self) -> _Stored | None:
-        """Read what seems not to be there. Airflow says the same of a Variable that it cannot read at the moment."""
-        check = f"{self.name}.check"
-        Variable.set(check, "readable")
-        before = Variable.get(check, None)
-        stored = _read_variable(self.name)
-        after = Variable.get(check, None)
-        Variable.delete(check)
-        if not before == after == "readable":
-            raise AirflowException(
-                f"Airflow cannot read its Variables at the moment, so it is not known which tickets are new. Nothing was "
-                f"delivered, and the Variable {self.name!r} is as it was: let Airflow retry"
-            )
-        return stored
-
     def _take_over(self) -> None:
-        old = _read_variable(self._old_name)
+        old = _decode(self._old_name, Variable.get(self._old_name, None))
         if old is not None and old.cursor is not None:
             self._stored = old
             self._save()
@@ -203,8 +194,7 @@ class SensorState:
             )
 
 
-def _read_variable(name: str) -> _Stored | None:
-    text = Variable.get(name, None)
+def _decode(name: str, text: str | None) -> _Stored | None:
     if text is None:
         return None
     try:

@@ -47,5 +47,6 @@ def aws(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
 def variables(monkeypatch: pytest.MonkeyPatch) -> Variables:
     """Airflow's Variables, empty."""
     variables = Variables()
-    monkeypatch.setattr("airflow_provider_lightspeed.sensors.state.Variable", variables)
+    for module in ("_variables", "sensors.state"):
+        monkeypatch.setattr(f"airflow_provider_lightspeed.{module}.Variable", variables)
     return variables

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from airflow.exceptions import AirflowNotFoundException
 
+from airflow_provider_lightspeed._airflow import AirflowException, AirflowFailException
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 
@@ -97,6 +98,75 @@ def test_an_extra_that_is_not_json_is_not_taken_for_an_empty_one(connect: Any) -
     # Airflow 3.0 and 3.1 say that there is no such connection; on the others it is for us to notice.
     with pytest.raises((LightspeedConfigurationError, AirflowNotFoundException)):
         LightspeedHook().get_conn()
+
+
+class Variables:
+    """Airflow's Variables, of which some reads fail: Airflow says then that there is none.
+
+    :param failing: numbers of the reads that fail.
+    """
+
+    def __init__(self, failing: range, **texts: str) -> None:
+        self.texts = texts
+        self._failing = failing
+        self._reads = 0
+
+    def get(self, name: str, default: Any) -> Any:
+        self._reads += 1
+        return default if self._reads in self._failing else self.texts.get(name, default)
+
+    def set(self, name: str, value: str) -> None:
+        self.texts[name] = value
+
+    def delete(self, name: str) -> None:
+        del self.texts[name]
+
+
+class WithoutDatabase(Variables):
+    """As in a plain Python shell, or while Airflow's API server is down."""
+
+    def set(self, name: str, value: str) -> None:
+        raise ImportError("cannot import name 'SUPERVISOR_COMMS'")
+
+
+@pytest.mark.parametrize("name", ["lightspeed_hash_secret", "other"])
+@pytest.mark.parametrize("failing", [0, 1, 2, 3, 4])
+def test_a_key_that_cannot_be_read_at_the_moment_is_not_missing(
+    connect: Any, monkeypatch: pytest.MonkeyPatch, name: str, failing: int
+) -> None:
+    connect()
+    variables = Variables(range(1, failing + 1), **{name: "a-key-of-some-length"})
+    monkeypatch.setattr("airflow_provider_lightspeed._variables.Variable", variables)
+    hook, variable = LightspeedHook(), None if name == "lightspeed_hash_secret" else name
+    # The reads are: the key, the check, the key, the check.
+    if failing <= 1:
+        assert hook.get_hash_secret(variable) == "a-key-of-some-length"
+    else:
+        with pytest.raises(AirflowException, match=f"^Airflow cannot read .*whether {name!r}") as caught:
+            hook.get_hash_secret(variable)
+        assert not isinstance(caught.value, AirflowFailException)
+    assert list(variables.texts) == [name]
+
+
+@pytest.mark.parametrize("kind", [Variables, WithoutDatabase])
+def test_a_key_that_is_missing_is_an_empty_text(
+    connect: Any, monkeypatch: pytest.MonkeyPatch, kind: type[Variables]
+) -> None:
+    connect()
+    monkeypatch.delenv("AIRFLOW_CTX_TASK_ID", raising=False)
+    variables = kind(range(0))
+    monkeypatch.setattr("airflow_provider_lightspeed._variables.Variable", variables)
+    assert not LightspeedHook().get_hash_secret()
+    assert not variables.texts
+
+
+def test_a_task_that_cannot_check_for_a_key_is_retried(connect: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect()
+    monkeypatch.setenv("AIRFLOW_CTX_TASK_ID", "export")
+    monkeypatch.setattr("airflow_provider_lightspeed._variables.Variable", WithoutDatabase(range(0)))
+    with pytest.raises(AirflowException, match=r"^Airflow cannot read") as caught:
+        LightspeedHook().get_hash_secret()
+    assert not isinstance(caught.value, AirflowFailException)
 
 
 def test_credentials_are_masked(connect: Any) -> None:

@@ -486,7 +486,8 @@ def _in_memory(worlds: _Worlds, variables: _Variables) -> Generator[asyncio.Runn
     with pytest.MonkeyPatch.context() as patch, asyncio.Runner() as runner:
         for module in ("sensors.tickets", "triggers.tickets", "triggers.poller"):
             patch.setattr(f"airflow_provider_lightspeed.{module}.time", worlds)
-        patch.setattr("airflow_provider_lightspeed.sensors.state.Variable", variables)
+        for module in ("_variables", "sensors.state"):
+            patch.setattr(f"airflow_provider_lightspeed.{module}.Variable", variables)
         patch.setattr("airflow_provider_lightspeed.triggers.batches.EVENT_INTERVAL", 0)
         patch.setattr("airflow_provider_lightspeed.triggers.batches.BATCH_SIZE", 2)
         patch.setattr(NewTicketSensor, "_hook", _Hook(worlds))
