@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import wraps
 from inspect import Parameter, signature
+from math import isfinite
 from typing import Any, ParamSpec, TypeVar
 
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
@@ -76,6 +77,23 @@ def require_rendered(operator: object, *names: str, hint: str = "", may_be_empty
             raise LightspeedConfigurationError(
                 f"{name} is empty after rendering (got {value!r})" + (hint and f": {hint}")
             )
+
+
+def parse_text(name: str, value: Any) -> str:
+    """Read a text. A native template makes a number or a switch of some texts; nothing else is one.
+
+    Without this, ``str()`` of a list, or of the results of a mapped task, would reach a customer.
+
+    :raises LightspeedConfigurationError: if it is no text. The error does not show the value, which may be private.
+    """
+    if isinstance(value, str):
+        return str.__str__(value)
+    if type(value) in {int, bool} or (type(value) is float and isfinite(value)):
+        return str(value)
+    raise LightspeedConfigurationError(
+        f"{name} must be a text, got {type(value).__name__}. The result of a mapped task is a list: join its texts, or "
+        "map this task over them"
+    )
 
 
 def parse_flag(name: str, value: Any) -> bool:
@@ -171,7 +189,7 @@ def parse_ticket_ids(value: Any) -> list[int]:
     :raises LightspeedConfigurationError: if anything in it is not an id, naming the first few.
     """
     if isinstance(value, str):
-        value = parse_text(value)
+        value = parse_id_text(value)
     if isinstance(value, Mapping):
         if "ticket_ids" not in value:
             raise LightspeedConfigurationError(
@@ -204,7 +222,7 @@ def _parse_since_id(value: int | str) -> int:
     return int(text)
 
 
-def parse_text(text: str) -> Any:
+def parse_id_text(text: str) -> Any:
     """Read what a template has made of ticket ids: ``1,2,3``, or a list or mapping as JSON or Python write it.
 
     :raises LightspeedConfigurationError: if it is empty or no such text.

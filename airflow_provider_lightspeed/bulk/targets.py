@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from airflow_provider_lightspeed._arguments import Bytes, parse_text, parse_ticket_ids
+from airflow_provider_lightspeed._arguments import Bytes, parse_id_text, parse_ticket_ids
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.api.responses import NOT_JSON
 from airflow_provider_lightspeed.api.tickets import Ticket, parse_ticket_id
@@ -38,7 +38,7 @@ def read_targets(value: Any, fetch: Callable[[str], bytes], shop: str) -> Plan:
     :raises LightspeedConfigurationError: if anything in it is not an id, or a receipt is that of another shop or task.
     """
     if isinstance(value, str) and value.strip().startswith("{"):
-        value = parse_text(value)
+        value = parse_id_text(value)
     if isinstance(value, Iterable) and not isinstance(value, str | Mapping | Bytes):
         value = list(value)
         if any(isinstance(item, Mapping) for item in value):

@@ -52,8 +52,9 @@ def choose(key: str, file_format: str | None = None, compression: str | None = N
                 f"the key {key!r} ends as {packed} does, but Parquet is compressed inside the file"
             )
         return chosen, compression or "zstd"
-    if packed and compression and compression != packed:
+    contradicts = compression != packed if packed else told and compression != "none"
+    if compression and contradicts:
         raise FormatError(
-            f"the key {key!r} ends as {packed} does, but compression is {compression!r}: readers go by the key"
+            f"the key {key!r} ends as {packed or told} does, but compression is {compression!r}: readers go by the key"
         )
     return chosen, compression or packed or "none"

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider_lightspeed._airflow import BaseOperator
-from airflow_provider_lightspeed._arguments import parse_flag, record_passed, require_rendered
+from airflow_provider_lightspeed._arguments import parse_flag, parse_text, record_passed, require_rendered
 from airflow_provider_lightspeed._checkpoint import SendGuard
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedUnknownOutcomeError
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, fail_without_retry
@@ -76,6 +76,7 @@ class CreateTicketOperator(BaseOperator):
         """Create the ticket."""
         require_rendered(self, "subject")
         require_rendered(self, "memo", may_be_empty=True)
+        subject, memo = parse_text("subject", self.subject), parse_text("memo", self.memo)
         if not str(self.customer_id).strip().isdecimal():
             raise LightspeedConfigurationError(
                 f"customer_id must be a customer's id, got {self.customer_id!r}"
@@ -94,10 +95,9 @@ class CreateTicketOperator(BaseOperator):
             try:
                 with mark.sending(newest=newest):
                     ticket = hook.create_ticket({
-                        # A native template makes a number of what looks like one.
-                        "subject": str(self.subject),
+                        "subject": subject,
                         "customer": int(self.customer_id),
-                        "memo": str(self.memo),
+                        "memo": memo,
                     })
             except LightspeedUnknownOutcomeError as error:
                 ticket = self._find(hook, newest, error)
@@ -134,7 +134,7 @@ class CreateTicketOperator(BaseOperator):
         customer: Any = ticket.get("customer")
         resource = customer.get("resource") if isinstance(customer, dict) else None
         whose = resource.get("id") if isinstance(resource, dict) else None
-        return ticket.get("subject") == str(self.subject) and whose == int(self.customer_id)
+        return ticket.get("subject") == parse_text("subject", self.subject) and whose == int(self.customer_id)
 
 
 class ReplyToTicketOperator(BaseOperator):
@@ -174,13 +174,14 @@ class ReplyToTicketOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Post the message."""
         require_rendered(self, "ticket_id", "message")
+        text = parse_text("message", self.message)
         hook, mark = LightspeedHook(self.lightspeed_conn_id), SendGuard(context)
         hook.get_conn()  # a connection that is missing must not count as sent
         try:
             if mark.earlier() is not None:
                 raise _sent_before("the message", f"at ticket {self.ticket_id}")
             with mark.sending():
-                posted = hook.create_ticket_message(self.ticket_id, str(self.message))
+                posted = hook.create_ticket_message(self.ticket_id, text)
         except LightspeedUnknownOutcomeError as error:
             raise LightspeedTaskFailed(str(error)) from None
         self.log.info("Posted message %s to ticket %s", posted.get("id"), self.ticket_id)
@@ -274,9 +275,8 @@ class UpdateTicketsOperator(BulkTicketsOperator):
         properties: dict[str, bool | str] = {
             name: parse_flag(_FLAGS[name], value) for name, value in flags.items() if value is not None
         }
-        # A native template makes a number of what looks like one.
         properties |= {
-            name: str(text)
+            name: parse_text(name, text)
             for name, text in (("subject", self.subject), ("memo", self.memo))
             if text is not None
         }

@@ -59,12 +59,14 @@ class Staging:
 
     def write_rejected(self, data: bytes) -> None:
         """Write, or replace, the object with rows that can't be read."""
-        self._client.put_object(
-            Bucket=self._bucket,
-            Key=self.rejected_key,
-            Body=data,
-            ContentType="application/x-ndjson",
-            **self._options,
+        require_s3(
+            self._client.put_object(
+                Bucket=self._bucket,
+                Key=self.rejected_key,
+                Body=data,
+                ContentType="application/x-ndjson",
+                **self._options,
+            )
         )
 
     def remove_rejected(self) -> None:

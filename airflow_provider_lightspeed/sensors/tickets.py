@@ -20,7 +20,12 @@ from airflow_provider_lightspeed._airflow import (
     PokeReturnValue,
     conf,
 )
-from airflow_provider_lightspeed._arguments import parse_ticket_filter, record_passed, require_rendered
+from airflow_provider_lightspeed._arguments import (
+    parse_text,
+    parse_ticket_filter,
+    record_passed,
+    require_rendered,
+)
 from airflow_provider_lightspeed.api.errors import (
     LightspeedConfigurationError,
     LightspeedError,
@@ -239,8 +244,7 @@ class NewTicketSensor(BaseSensorOperator):
         )
         for name in ("customer_email", "state_name", "lightspeed_conn_id"):
             if (value := getattr(self, name)) is not None:
-                # A native template turns "12345" into a number.
-                setattr(self, name, str(value).strip())
+                setattr(self, name, parse_text(name, value).strip())
 
     def _poll_from_state(self, context: Context) -> PollResult | None:
         state = SensorState(

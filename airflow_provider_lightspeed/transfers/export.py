@@ -128,7 +128,11 @@ class Export:
         finally:
             self.progress.calls = self._calls_before + self._client.calls
         self._write_rejected()
-        return 0 if self._skip_if_empty and not self.progress.tickets else self._publish()
+        return 0 if self._skip_if_empty and self._is_empty else self._publish()
+
+    @property
+    def _is_empty(self) -> bool:
+        return not self.progress.tickets and not self._quarantine
 
     @property
     def _position(self) -> tuple[int, Cursor | None]:
@@ -148,7 +152,7 @@ class Export:
 
     def _confirm_empty(self) -> None:
         """Read an empty list again before it replaces an object with tickets: a shop that fails over may answer so."""
-        if self.progress.tickets or self._skip_if_empty:
+        if not self._is_empty or self._skip_if_empty:
             return
         existing = self._target.existing()
         if existing is None or existing.get("tickets") == "0":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -77,7 +77,8 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
     :param s3_key: key of the object, or its full ``s3://`` address (templated).
     :param s3_bucket: bucket of the object, unless ``s3_key`` has it (templated).
     :param created_from: only tickets created at or after this instant, with a zone (templated).
-    :param created_to: only tickets created before this instant, with a zone (templated).
+    :param created_to: only tickets created before this instant, with a zone (templated). A shop may show a ticket some
+        time after it was created: one that comes after the export is in no object.
     :param since_id: only tickets with a greater id (templated).
     :param customer_email: only tickets of the customer with this e-mail address (templated). ``email`` would be
         Airflow's own argument: whom to notify of a failure.
@@ -219,6 +220,10 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
         self._check_options()
         hook = self._hook(None)
         job = self._job(hook)
+        if (end := job.tickets.created_to) is not None and end > datetime.now(UTC):
+            self.log.warning(
+                "The window is not over: it ends at %s. Tickets that come later are not in the object", end
+            )
         attempt = ExportAttempt(
             job,
             Checkpoint(context),
@@ -235,7 +240,7 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
                 self, error.until - RESTART_MARGIN, self.execute_complete.__name__, attempt.resumable_state
             )
         progress = attempt.progress
-        if self.skip_if_empty and not progress.tickets:
+        if self.skip_if_empty and not progress.tickets and not progress.rejected:
             raise AirflowSkipException(f"no ticket matches {job.filters}; {job.uri} was not written")
         self.log.info(
             "Exported %s tickets (%s bytes) to %s in %.1f s with %s API calls",

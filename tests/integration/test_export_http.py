@@ -10,7 +10,7 @@ import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pendulum
@@ -52,6 +52,17 @@ def test_everything_gzipped(sandbox: Sandbox, s3_server: S3Server, s3_bucket: st
     assert keys(s3_server, s3_bucket) == ["tickets.jsonl.gz"]
     export({}, s3_key=f"s3://{s3_bucket}/again.jsonl.gz")
     assert _read(s3_server, s3_bucket, "again.jsonl.gz") == data
+
+
+@pytest.mark.usefixtures("sandbox")
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_window_that_is_not_over_is_told(
+    s3_bucket: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str], hours: int
+) -> None:
+    end = datetime.now(UTC) + timedelta(hours=hours)
+    export({}, s3_bucket=s3_bucket, s3_key="t.jsonl", created_to=end)
+    log = caplog.text + capsys.readouterr().out  # Airflow 3 logs to the standard output
+    assert ("The window is not over" in log) == (hours > 0)
 
 
 @pytest.mark.parametrize("order", ["newest", "oldest"])

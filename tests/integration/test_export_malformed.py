@@ -16,7 +16,7 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedIncompleteListError,
     LightspeedMalformedResponseError,
 )
-from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed
+from airflow_provider_lightspeed.exceptions import LightspeedStorageError, LightspeedTaskFailed
 from airflow_provider_lightspeed.s3.staging import Staging
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Sandbox, ShopConfig
 from airflow_provider_lightspeed.transfers import export as export_module
@@ -141,6 +141,31 @@ def test_their_bytes_go_when_a_run_without_them_replaces_the_object(
         "a/_rejected/b/t.jsonl.gz.jsonl.other",
         "a/b/t.jsonl.gz",
     ]
+
+
+def test_a_list_of_malformed_tickets_is_not_empty(shop: Sandbox, s3_server: S3Server, s3_bucket: str) -> None:
+    options: dict[str, Any] = {"skip_if_empty": True, "replace": True, "on_malformed": "quarantine", **TARGET}
+    assert export(new_task(), s3_bucket=s3_bucket, **options)["tickets"] == 600 - len(BAD)
+    shop.configure(unreadable=dict.fromkeys(shop.shop.ids(), "no-date"))
+    result = export({"ti": Instance("another run")}, s3_bucket=s3_bucket, **options)
+    assert (result["tickets"], result["rejected"]) == (0, 600)
+    assert read(s3_server, s3_bucket, TARGET["s3_key"]) == []
+    assert len(rejected(s3_server, s3_bucket)) == 600
+
+
+def test_rejected_tickets_that_are_not_written_publish_nothing(
+    shop: Sandbox, s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sign_in(method: str, path: str, _: Any) -> Any:
+        return (200, b"<html>Please sign in</html>") if method == "PUT" and "_rejected" in path else None
+
+    connection = json.loads(s3_server.airflow_connection())
+    with proxy(s3_server.endpoint, sign_in) as address:
+        connection["extra"]["endpoint_url"] = address
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
+        with pytest.raises(LightspeedStorageError, match="no response of S3"):
+            export(new_task(), s3_bucket=s3_bucket, on_malformed="quarantine", **TARGET)
+    assert TARGET["s3_key"] not in keys(s3_server, s3_bucket)
 
 
 def test_where_fields_are_to_stay_in_the_shop_so_do_the_bytes(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+from airflow_provider_lightspeed._airflow import BaseOperator
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, LightspeedTicketsFailed
 from airflow_provider_lightspeed.operators.tickets import (
     CloseTicketsOperator,
@@ -16,6 +18,7 @@ from airflow_provider_lightspeed.operators.tickets import (
 )
 from airflow_provider_lightspeed.sandbox import Fault, Sandbox
 from tests.integration.bulk_runs import Xcom
+from tests.integration.exporting import new_task
 
 
 def _close(ticket_ids: Any, **arguments: Any) -> dict[str, Any]:
@@ -131,6 +134,44 @@ def test_what_a_template_makes_of_nothing_is_not_sent_to_a_customer(sandbox: San
     if text is None or text.strip():  # a ticket without a memo is none of a mistake
         with pytest.raises(LightspeedTaskFailed, match="memo is empty after rendering"):
             CreateTicketOperator(task_id="c", subject="Late", customer_id=7, memo=text).execute({})
+    assert not sandbox.calls
+
+
+class LazyXComSequence(Sequence[str]):
+    """What a task gets that takes the results of a mapped task."""
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, _: Any) -> Any:
+        return "Dear Ada"
+
+    def __repr__(self) -> str:
+        return "LazyXComSequence(<unevaluated length>)"
+
+
+@pytest.mark.parametrize("text", [LazyXComSequence(), ["Dear Ada"], b"Dear Ada", float("nan")], ids=repr)
+def test_what_is_no_text_is_not_sent(sandbox: Sandbox, text: Any) -> None:
+    (ticket_id,) = sandbox.add_tickets(1)
+    operators: dict[str, list[BaseOperator]] = {
+        "message": [ReplyToTicketOperator(task_id="r", ticket_id=ticket_id, message=text)],
+        "subject": [
+            CreateTicketOperator(task_id="c", subject=text, customer_id=7),
+            UpdateTicketsOperator(task_id="u", ticket_ids=[ticket_id], subject=text),
+        ],
+        "memo": [
+            CreateTicketOperator(task_id="c", subject="Late", customer_id=7, memo=text),
+            UpdateTicketsOperator(task_id="u", ticket_ids=[ticket_id], memo=text),
+        ],
+    }
+    for name, wrong in operators.items():
+        for operator in wrong:
+            context = new_task()
+            for _ in range(2):
+                with pytest.raises(
+                    LightspeedTaskFailed, match=f"^{name} must be a text, got {type(text).__name__}"
+                ):
+                    operator.execute(context)
     assert not sandbox.calls
 
 

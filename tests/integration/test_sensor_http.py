@@ -50,7 +50,14 @@ def test_new_tickets(monkeypatch: pytest.MonkeyPatch, order: Order) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"since_id": "None"}, {"since_id": "x"}, {"since_id": 1, "customer_email": ""}, {"start": "now"}],
+    [
+        {"since_id": "None"},
+        {"since_id": "x"},
+        {"since_id": 1, "customer_email": ""},
+        {"since_id": 1, "customer_email": ["ada@example.com"]},
+        {"since_id": 1, "state_name": ["shop"]},
+        {"start": "now"},
+    ],
 )
 def test_bad_input(sandbox: Sandbox, arguments: dict[str, Any]) -> None:
     with pytest.raises(LightspeedTaskFailed):

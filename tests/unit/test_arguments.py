@@ -10,6 +10,7 @@ import pytest
 
 from airflow_provider_lightspeed._arguments import (
     parse_instant,
+    parse_text,
     parse_ticket_filter,
     parse_ticket_ids,
     record_passed,
@@ -115,6 +116,50 @@ def test_ticket_ids(value: Any, ids: list[int]) -> None:
 def test_no_ticket_ids(value: Any) -> None:
     with pytest.raises(LightspeedConfigurationError):
         parse_ticket_ids(value)
+
+
+class _Word(str):
+    """A text that prints as something else."""
+
+    def __str__(self) -> str:
+        return "<a word>"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (" Late\n", " Late\n"),
+        ("", ""),
+        (_Word("Late"), "Late"),
+        (1001, "1001"),
+        (-0.5, "-0.5"),
+        (True, "True"),
+    ],
+)
+def test_texts(value: Any, text: str) -> None:
+    read = parse_text("message", value)
+    assert (type(read), read) == (str, text)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        ["Dear Ada"],
+        ("Dear Ada",),
+        {"text": "Dear Ada"},
+        b"Dear Ada",
+        range(3),
+        object(),
+        None,
+        1 + 2j,
+        float("nan"),
+        float("inf"),
+    ],
+)
+def test_no_texts(value: Any) -> None:
+    with pytest.raises(LightspeedConfigurationError, match=r"^message must be a text, got ") as caught:
+        parse_text("message", value)
+    assert "Ada" not in str(caught.value)
 
 
 class _Operator:

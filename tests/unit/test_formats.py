@@ -210,6 +210,7 @@ def test_choice_by_key() -> None:
     assert {key: choose(key) for key in keys} == keys
     assert choose("a", "csv", "gzip") == ("csv", "gzip")
     assert choose("a.gz", "csv") == ("csv", "gzip")
+    assert choose("a.csv", compression="none") == ("csv", "none")
     assert choose("a.parquet", compression="none") == ("parquet", "none")
     with pytest.raises(FormatError, match=r"unknown file_format 'xml': use jsonl, csv, parquet"):
         make_format(Layout("xml"))
@@ -222,6 +223,8 @@ def test_choice_by_key() -> None:
     [
         (("a.csv.gz", None, "zstd"), "ends as gzip does, but compression is 'zstd'"),
         (("a.jsonl.gz", None, "none"), "ends as gzip does, but compression is 'none'"),
+        (("a.csv", None, "gzip"), "ends as csv does, but compression is 'gzip'"),
+        (("a.jsonl", None, "zstd"), "ends as jsonl does, but compression is 'zstd'"),
         (("a.csv", "parquet", None), "ends as csv does, but file_format is 'parquet'"),
         (("a.parquet.gz", None, None), "compressed inside the file"),
         (("a.gz", "parquet", None), "compressed inside the file"),
