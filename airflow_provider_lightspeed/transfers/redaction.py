@@ -51,8 +51,8 @@ class Redaction:
     Names are the API's or the columns'. ``extra`` is every property that this version does not know, also inside
     ``language`` and ``customer``. ``extra.NAME`` is one of them, such as ``extra.phone`` or
     ``extra.customer.resource.embedded``; ``extra.customer`` is all inside ``customer``. ``messages.NAME`` is a field
-    of each message, ``messages.extra`` what a message has besides. Any other name is refused: a typo must not let a
-    field through.
+    of each message, ``messages.extra`` what a message has besides. Any other name is refused, also one inside an
+    unknown property: a typo must not let a field through.
 
     :param exclude: fields to drop.
     :param hashed: fields to replace by a keyed SHA-256 (HMAC): the same customer has the same hash in every export
@@ -168,13 +168,26 @@ class Redaction:
 
 
 def _read(argument: str, name: str, allowed: Sequence[str] = ()) -> str:
-    of_message = name.startswith(_MESSAGE)
-    known = _KNOWN_OF_MESSAGES if of_message else _KNOWN
-    inner = name.removeprefix(_MESSAGE)
+    prefix = _MESSAGE if name.startswith(_MESSAGE) else ""
+    known = _KNOWN_OF_MESSAGES if prefix else _KNOWN
+    inner = name.removeprefix(prefix)
     inner = _ALIASES.get(inner, inner)
-    if inner in known or inner == "extra" or (inner.startswith(_EXTRA) and inner != _EXTRA):
-        return _MESSAGE + inner if of_message else inner
-    hint = f": {'messages' if of_message else 'tickets'} always keep it" if inner == "id" else ""
+    hint = ""
+    if inner.startswith(_EXTRA):
+        steps = inner.removeprefix(_EXTRA).split(".")
+        redactable = _redactable(steps, MESSAGE if prefix else TICKET)
+        if redactable == inner:
+            return prefix + inner
+        if redactable == "id":
+            inner = "id"
+        elif redactable.startswith(_EXTRA):
+            hint = f": only the complete property `{prefix}{redactable}` can be excluded or hashed"
+        elif redactable and (not allowed or prefix + redactable in allowed):
+            hint = f": use `{prefix}{redactable}`"
+    elif inner in known or inner == "extra":
+        return prefix + inner
+    if inner == "id":
+        hint = f": {'messages' if prefix else 'tickets'} always keep it"
     fields = allowed or [
         *_KNOWN,
         *(_MESSAGE + field for field in _KNOWN_OF_MESSAGES),
@@ -185,3 +198,23 @@ def _read(argument: str, name: str, allowed: Sequence[str] = ()) -> str:
     raise LightspeedConfigurationError(
         f"{argument}: {name!r} is not a field{hint}. {which}: {', '.join(fields)}"
     )
+
+
+def _redactable(steps: Sequence[str], shape: Shape) -> str:
+    """Return the name that covers what these steps after ``extra.`` lead to; empty if a step is empty.
+
+    It is ``extra.`` with the steps if they end at an object that can hold unknown properties, or at the first
+    unknown step: `unknown` finds nothing deeper. Otherwise it is a shorter name.
+    """
+    if not all(steps):
+        return ""
+    first = _ALIASES.get(steps[0], steps[0])
+    if first != steps[0] and first in shape:
+        return first
+    for depth, step in enumerate(steps, 1):
+        if step not in shape:
+            return _EXTRA + ".".join(steps[:depth])
+        shape = shape[step]
+        if not shape:
+            return first
+    return _EXTRA + ".".join(steps)

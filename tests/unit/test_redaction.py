@@ -5,13 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.formats import FORMATS, Layout, make_format
+from airflow_provider_lightspeed.formats.properties import MESSAGE as MESSAGE_SHAPE
+from airflow_provider_lightspeed.formats.properties import TICKET as TICKET_SHAPE
+from airflow_provider_lightspeed.formats.properties import Found, Shape, unknown
 from airflow_provider_lightspeed.transfers.redaction import Redaction
 
 KEY = "a-key-of-some-length"
@@ -134,6 +140,36 @@ def test_columns_of_messages(file_format: str) -> None:
         ({"hashed": ["isClosed"], "key": KEY}, "'isClosed' can't be hashed"),
         ({"hashed": ["customer"]}, "needs a key, and none is set.*hash_secret"),
         ({"hashed": ["customer"], "key": "short"}, "has 5 characters and needs 16"),
+        (
+            {"exclude": ["extra.customer.resource.embedded.email"]},
+            "'extra.customer.resource.embedded.email' is not a field: only the complete property "
+            "`extra.customer.resource.embedded` can be excluded or hashed",
+        ),
+        (
+            {"hashed": ["extra.phone.home"], "key": KEY},
+            "only the complete property `extra.phone` can be excluded or hashed",
+        ),
+        (
+            {"exclude": ["messages.extra.sender.email"]},
+            "only the complete property `messages.extra.sender` can be excluded or hashed",
+        ),
+        ({"exclude": ["extra.subject"]}, "'extra.subject' is not a field: use `subject`"),
+        ({"exclude": ["extra.created_at"]}, "use `createdAt`"),
+        ({"exclude": ["extra.customer.resource.id"]}, "use `customer`"),
+        ({"exclude": ["extra.customer.resource.id.number"]}, "use `customer`"),
+        ({"exclude": ["extra.language.code"]}, "use `language`"),
+        ({"exclude": ["messages.extra.message"]}, "use `messages.message`"),
+        ({"hashed": ["extra.memo"], "key": KEY}, "use `memo`"),
+        # No advice that would be refused too.
+        (
+            {"hashed": ["extra.language.code"], "key": KEY},
+            "'extra.language.code' is not a field. Fields that can",
+        ),
+        ({"exclude": ["extra.id"]}, "tickets always keep it"),
+        ({"exclude": ["messages.extra.id"]}, "messages always keep it"),
+        ({"exclude": ["extra."]}, "'extra.' is not a field. Fields"),
+        ({"exclude": ["extra.customer."]}, "'extra.customer.' is not a field. Fields"),
+        ({"exclude": ["extra..phone"]}, "'extra..phone' is not a field. Fields"),
     ],
 )
 def test_slips_are_refused(arguments: dict[str, Any], complaint: str) -> None:
@@ -157,7 +193,10 @@ EMBEDDED: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("field", ["extra", "extra.customer", "extra.customer.resource.embedded", "customer"])
+@pytest.mark.parametrize(
+    "field",
+    ["extra", "extra.customer", "extra.customer.resource", "extra.customer.resource.embedded", "customer"],
+)
 def test_an_embedded_customer_is_dropped(field: str) -> None:
     kept = Redaction([field]).apply(EMBEDDED)
     assert "a@example.com" not in json.dumps(kept)
@@ -178,6 +217,66 @@ def test_an_embedded_customer_is_hashed(field: str) -> None:
     hashed = Redaction(hashed=[field], key=KEY).apply(EMBEDDED)
     assert "a@example.com" not in json.dumps(hashed)
     assert hashed["language"] == EMBEDDED["language"]
+
+
+_STEPS = st.sampled_from([
+    "id",
+    "subject",
+    "message",
+    "customer",
+    "language",
+    "messages",
+    "resource",
+    "code",
+    "embedded",
+    "phone",
+])
+_ITEMS: st.SearchStrategy[dict[str, Any]] = st.dictionaries(
+    _STEPS,
+    st.recursive(st.just("personal"), lambda inner: st.dictionaries(_STEPS, inner, min_size=1), max_leaves=8),
+    min_size=1,
+)
+
+
+@st.composite
+def _named(draw: st.DrawFn) -> tuple[dict[str, Any], list[str]]:
+    """An object, and the path of one of its values."""
+    item = draw(_ITEMS)
+    steps: list[str] = []
+    value: Any = item
+    while isinstance(value, dict) and value and (not steps or draw(st.booleans())):
+        steps.append(draw(st.sampled_from(sorted(value))))
+        value = value[steps[-1]]
+    return item, steps
+
+
+def _at(item: Any, steps: Iterable[str]) -> Any:
+    for step in steps:
+        item = item.get(step) if isinstance(item, dict) else None
+    return item
+
+
+def _named_values(value: Any, shape: Shape | None) -> Found:
+    """What a name stands for: the value, or what a known object has besides its own properties."""
+    return unknown(value, shape) if shape and isinstance(value, dict) else [((), value)]
+
+
+@pytest.mark.parametrize("hashed", [False, True])
+@pytest.mark.parametrize("prefix", ["", "messages."])
+@given(named=_named())
+def test_no_accepted_name_lets_its_value_through(
+    prefix: str, hashed: bool, named: tuple[dict[str, Any], list[str]]
+) -> None:
+    item, steps = named
+    name = f"{prefix}extra.{'.'.join(steps)}"
+    try:
+        redaction = Redaction(hashed=[name], key=KEY) if hashed else Redaction([name])
+    except LightspeedConfigurationError:
+        assume(False)
+    kept = redaction.apply({"messages": [item]})["messages"][0] if prefix else redaction.apply(item)
+    shape = _at(MESSAGE_SHAPE if prefix else TICKET_SHAPE, steps)
+    for path, value in _named_values(_at(item, steps), shape):
+        assert _at(kept, [*steps, *path]) != value
 
 
 @pytest.mark.parametrize(
