@@ -29,7 +29,7 @@ def read_variable(name: str, *, check: str, unknown: str) -> str | None:
     )
     try:
         Variable.set(check, _READABLE)
-    except Exception as error:  # ruff: ignore[blind-except] - Airflow's versions raise what they like
+    except Exception as error:
         if _IN_A_TASK not in os.environ:
             return None
         raise AirflowException(cannot) from error
