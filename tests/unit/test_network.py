@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +10,10 @@ from pathlib import Path
 import certifi
 import pytest
 
+from airflow_provider_lightspeed.api.async_transport import AsyncTransport
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.api.network import ca_bundle, proxy_for, tls_context
+from airflow_provider_lightspeed.api.transport import Transport
 
 SHOP = "https://api.webshopapp.com/en/tickets.json"
 PROXY = "http://user:word@proxy.example:3128"
@@ -58,6 +61,51 @@ def test_this_machine_and_what_no_proxy_names_are_asked_directly(
     monkeypatch.setenv("HTTPS_PROXY", PROXY)
     monkeypatch.setenv("NO_PROXY", "inside.example")
     assert proxy_for(url) is None
+
+
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "ALL_PROXY"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        "socks5://ada:lovelace@proxy.example:1080",
+        "socks5h://proxy.example:1080",
+        "ftp://proxy.example:1",
+        "http://ada:love#lace@proxy.example:3128",
+        "http://ada:12#lovelace@proxy.example:3128",
+        "http://ada:12/lovelace@proxy.example:3128",
+        "ada:12?lovelace@proxy.example:3128",
+        "http://ada:%E2%82%AC@proxy.example:3128",
+        "http://",
+        "http://:3128",
+        "http://proxy.example:99999",
+        "http://proxy.example:port",
+        "http://[::1:3128",
+        "http://proxy example:3128",
+    ],
+)
+def test_a_proxy_that_cannot_be_used(name: str, given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, given)
+    for connect in (proxy_for, Transport, AsyncTransport):
+        with pytest.raises(LightspeedConfigurationError, match=rf"^{name} ") as caught:
+            connect(SHOP)
+        assert not re.search(r"ada|lovelace|proxy\.example", str(caught.value), re.IGNORECASE)
+    assert proxy_for("https://127.0.0.1:8100/x") is None
+    monkeypatch.setenv("NO_PROXY", "webshopapp.com")
+    assert proxy_for(SHOP) is None
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "https://proxy.example",
+        "http://[::1]:3128/",
+        "HTTP://u%40x:p%23w@proxy.example:3128",
+        "http://10.0.0.1:1/x",
+    ],
+)
+def test_a_proxy_that_both_transports_can_use(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", given)
+    assert proxy_for(SHOP) == given
 
 
 @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
