@@ -21,6 +21,7 @@ import msgspec
 
 from airflow_provider_lightspeed.api import retry
 from airflow_provider_lightspeed.api.errors import (
+    LightspeedConfigurationError,
     LightspeedConnectionError,
     LightspeedError,
     LightspeedGatewayError,
@@ -357,15 +358,21 @@ class SansIOClient:
 
     def _send(self, request: Request[Any]) -> Send:
         headers = dict(_REQUIRED_HEADERS, Authorization=self.settings.authorization)
-        body = None
-        if request.body is not None:
-            body = msgspec.json.encode(request.body)
-            headers["Content-Type"] = "application/json"
-        url = self.settings.url(request.path)
-        if request.query:
-            url += "?" + urlencode(request.query)
-        timeout = self.settings.timeout
         name = f"{request.method} /{request.path}"
+        body = None
+        try:
+            query = urlencode(request.query)
+            if request.body is not None:
+                body = msgspec.json.encode(request.body)
+                headers["Content-Type"] = "application/json"
+        except UnicodeEncodeError:
+            # The text itself may be private.
+            raise LightspeedConfigurationError(
+                f"a text has half a character (a surrogate, such as \\ud83d without its second half), so {name} was not "
+                "sent. Correct the text where it was cut or decoded"
+            ) from None
+        url = self.settings.url(request.path) + (query and f"?{query}")
+        timeout = self.settings.timeout
         return Send(
             name,
             self.settings.host,

@@ -120,6 +120,23 @@ def test_a_404_is_no_success_where_no_try_can_have_deleted(first: list[Any]) -> 
         World(*first, answer(404, ERROR)).call(delete_ticket(7))
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [
+        create_ticket({"subject": "Dear Ada \ud83d"}),
+        update_ticket(7, {"memo": "Dear Ada \ud83d"}),
+        list_tickets(email="ada\ud83d@example.com"),
+    ],
+    ids=["POST", "PUT", "GET"],
+)
+def test_half_a_character_is_not_sent(request_: Request) -> None:
+    world = World()
+    with pytest.raises(errors.LightspeedConfigurationError, match=r"^a text has half a character") as caught:
+        world.call(request_)
+    assert "ada" not in str(caught.value).lower()
+    assert (world.core.calls, world.sent) == (0, [])
+
+
 def test_a_page_of_a_proxy_with_404_is_no_proof_of_a_deletion() -> None:
     world = World(DROPPED, answer(404, b"<html>"), answer(204, b""))
     assert world.call(delete_ticket(7)) is None
