@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -12,6 +13,8 @@ from airflow_provider_lightspeed.api.errors import LightspeedError, LightspeedUn
 
 if TYPE_CHECKING:
     from airflow_provider_lightspeed._airflow import BaseOperator, Context
+
+log = logging.getLogger(__name__)
 
 #: Key in a saved state: which tries of the task may use it.
 _LIFE = "life"
@@ -137,7 +140,16 @@ class SendGuard:
         except LightspeedUnknownOutcomeError:
             raise
         except LightspeedError:
-            self._checkpoint.clear()
+            try:
+                self._checkpoint.clear()
+            except Exception as trouble:  # ruff: ignore[blind-except] - the first error is the one to raise
+                log.warning(
+                    "Nothing was sent, but the task's state %r could not be deleted (%s: %s). The next try finds it and "
+                    "sends nothing: delete it, or clear the task",
+                    self.KEY,
+                    type(trouble).__name__,
+                    trouble,
+                )
             raise
 
 

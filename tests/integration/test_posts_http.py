@@ -10,9 +10,13 @@ from airflow_provider_lightspeed.api.client import LightspeedClient
 from airflow_provider_lightspeed.api.errors import LightspeedQuotaExhaustedError
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
-from airflow_provider_lightspeed.operators.tickets import CreateTicketOperator, ReplyToTicketOperator
+from airflow_provider_lightspeed.operators.tickets import (
+    CreateTicketOperator,
+    ReplyToTicketOperator,
+    UpdateTicketsOperator,
+)
 from airflow_provider_lightspeed.sandbox import Fault, Sandbox
-from tests.integration.exporting import new_task
+from tests.integration.exporting import Store, new_task
 
 
 class Killed(BaseException):
@@ -132,6 +136,38 @@ def test_what_was_surely_not_sent_is_sent_by_the_retry(sandbox: Sandbox) -> None
         create(context)
     create(context)
     assert len(late(sandbox)) == 1
+
+
+def test_a_record_that_cannot_be_deleted_hides_no_error(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unreachable(_: object, __: str) -> None:
+        raise RuntimeError("the API server is down")
+
+    (ticket_id,) = sandbox.add_tickets(1)
+    monkeypatch.setattr(Store, "delete", unreachable)
+    wrong = sandbox.airflow_connection().replace(sandbox.secret, "wrong-secret")
+    monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", wrong)
+    with pytest.raises(LightspeedTaskFailed, match="401"):
+        reply(new_task(), ticket_id)
+    assert "lightspeed_sent" in caplog.text
+    assert "the API server is down" in caplog.text
+
+
+def test_half_a_character_is_not_sent(sandbox: Sandbox) -> None:
+    (ticket_id,) = sandbox.add_tickets(1)
+    text = "Dear Ada \ud83d"
+    for operator in (
+        ReplyToTicketOperator(task_id="r", ticket_id=ticket_id, message=text),
+        CreateTicketOperator(task_id="c", subject=text, customer_id=7),
+        UpdateTicketsOperator(task_id="u", ticket_ids=[ticket_id], subject=text),
+    ):
+        context = new_task()
+        for _ in range(2):
+            with pytest.raises(LightspeedTaskFailed, match=r"half a character") as caught:
+                operator.execute(context)
+            assert "Ada" not in str(caught.value)
+    assert {call.method for call in sandbox.calls} == {"GET"}
 
 
 def test_a_connection_that_is_missing_is_no_call(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
