@@ -1,4 +1,4 @@
-"""One reader for the forms in which shops write a value: ids, switches and instants.
+"""One reader for the forms in which shops write a value: ids, switches, instants and texts.
 
 The vendor's pages show ids as numbers and switches as booleans; live shops and the form examples write both as text, and
 switches as 1 and 0 too.
@@ -6,6 +6,8 @@ switches as 1 and 0 too.
 
 from __future__ import annotations
 
+import html
+import unicodedata
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
@@ -54,6 +56,17 @@ def parse_instant(value: Any) -> datetime | None:
         return None
     # In the first and the last year another zone may not be able to write it.
     return instant if instant.tzinfo is not None and 1 < instant.year < 9999 else None
+
+
+def is_same_text(one: str, other: str) -> bool:
+    """Return whether two texts are the same, apart from the form in which shops may store a text."""
+    return one == other or _stored(one) == _stored(other)
+
+
+def _stored(text: str) -> str:
+    """Return a text as shops may store it: trimmed, with entities, other line breaks, or composed characters."""
+    lines = html.unescape(text).replace("\r\n", "\n").replace("\r", "\n").strip().split("\n")
+    return unicodedata.normalize("NFC", "\n".join(line.rstrip() for line in lines))
 
 
 def span_of_instants(values: Iterable[Any]) -> tuple[datetime, datetime] | None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import html
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -13,6 +11,7 @@ import msgspec
 
 from airflow_provider_lightspeed.api import tickets as api
 from airflow_provider_lightspeed.api.tickets import Request, Ticket
+from airflow_provider_lightspeed.api.values import is_same_text
 
 
 class Action(Protocol):
@@ -110,13 +109,7 @@ def _is(current: Any, value: bool | str) -> bool:
     if isinstance(value, bool):
         return bool(current) is value
     # ``false`` stands for null almost anywhere, and so for an empty text.
-    return _stored(str(current or "")) == _stored(value)
-
-
-def _stored(text: str) -> str:
-    """Return a text as shops may store it: trimmed, with entities, other line breaks, or composed characters."""
-    lines = html.unescape(text).replace("\r\n", "\n").replace("\r", "\n").strip().split("\n")
-    return unicodedata.normalize("NFC", "\n".join(line.rstrip() for line in lines))
+    return is_same_text(str(current or ""), value)
 
 
 def _hash(properties: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from airflow_provider_lightspeed._airflow import BaseOperator
 from airflow_provider_lightspeed._arguments import parse_flag, parse_text, record_passed, require_rendered
 from airflow_provider_lightspeed._checkpoint import SendGuard
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedUnknownOutcomeError
+from airflow_provider_lightspeed.api.values import is_same_text, parse_id
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, fail_without_retry
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.operators.bulk import BulkTicketsOperator
@@ -43,8 +44,9 @@ class CreateTicketOperator(BaseOperator):
     :param customer_id: id of the customer whom the ticket is about (templated).
     :param memo: note that only the merchant sees (templated).
     :param on_unknown_outcome: what to do if the response was lost. ``fail`` (default) fails at once. ``search`` looks for
-        a ticket of this customer with this subject, newer than all tickets before the call. If there is exactly one, the
-        task succeeds with it; otherwise it fails. ``search`` takes about two calls before the call itself.
+        a ticket of this customer with this subject, newer than all tickets before the call. The shop may have trimmed
+        or escaped the subject. If there is exactly one, the task succeeds with it; otherwise it fails. ``search`` takes
+        about two calls before the call itself.
     :param lightspeed_conn_id: connection to the shop (templated).
     :raises LightspeedTaskFailed: (no retry) if the credentials or arguments are wrong, or the response was lost: the
         ticket may exist.
@@ -77,10 +79,7 @@ class CreateTicketOperator(BaseOperator):
         require_rendered(self, "subject")
         require_rendered(self, "memo", may_be_empty=True)
         subject, memo = parse_text("subject", self.subject), parse_text("memo", self.memo)
-        if not str(self.customer_id).strip().isdecimal():
-            raise LightspeedConfigurationError(
-                f"customer_id must be a customer's id, got {self.customer_id!r}"
-            )
+        customer = _parse_customer_id(self.customer_id)
         if self.on_unknown_outcome not in {"fail", "search"}:
             raise LightspeedConfigurationError(
                 f"on_unknown_outcome must be 'fail' or 'search', got {self.on_unknown_outcome!r}"
@@ -96,7 +95,7 @@ class CreateTicketOperator(BaseOperator):
                 with mark.sending(newest=newest):
                     ticket = hook.create_ticket({
                         "subject": subject,
-                        "customer": int(self.customer_id),
+                        "customer": customer,
                         "memo": memo,
                     })
             except LightspeedUnknownOutcomeError as error:
@@ -134,7 +133,9 @@ class CreateTicketOperator(BaseOperator):
         customer: Any = ticket.get("customer")
         resource = customer.get("resource") if isinstance(customer, dict) else None
         whose = resource.get("id") if isinstance(resource, dict) else None
-        return ticket.get("subject") == parse_text("subject", self.subject) and whose == int(self.customer_id)
+        return parse_id(whose) == _parse_customer_id(self.customer_id) and is_same_text(
+            str(ticket.get("subject") or ""), parse_text("subject", self.subject)
+        )
 
 
 class ReplyToTicketOperator(BaseOperator):
@@ -187,6 +188,17 @@ class ReplyToTicketOperator(BaseOperator):
         self.log.info("Posted message %s to ticket %s", posted.get("id"), self.ticket_id)
         # A text to a customer does not belong into Airflow's database.
         return {name: value for name, value in posted.items() if name != "message"}
+
+
+def _parse_customer_id(value: int | str) -> int:
+    """Read the id of a customer.
+
+    :raises LightspeedConfigurationError: if it is none.
+    """
+    number = parse_id(value.strip() if isinstance(value, str) else value)
+    if number is None:
+        raise LightspeedConfigurationError(f"customer_id must be a customer's id, got {value!r}")
+    return number
 
 
 def _sent_before(what: str, where: str) -> LightspeedUnknownOutcomeError:

@@ -15,7 +15,7 @@ from airflow_provider_lightspeed.operators.tickets import (
     ReplyToTicketOperator,
     UpdateTicketsOperator,
 )
-from airflow_provider_lightspeed.sandbox import Fault, Sandbox
+from airflow_provider_lightspeed.sandbox import NO_LIMITS, Fault, Sandbox, ShopConfig
 from tests.integration.exporting import Store, new_task
 
 
@@ -66,6 +66,43 @@ def test_a_search_that_fails_is_no_reason_to_post_again(sandbox: Sandbox, troubl
     with pytest.raises(LightspeedTaskFailed, match=r"may or may not exist.*Looking for it failed too: "):
         create({}, "search")
     assert late(sandbox) == [newest + 1]
+
+
+@pytest.mark.parametrize(
+    ("texts", "subject"),
+    [
+        ("kept", "Late"),
+        ("trimmed", " Late delivery "),
+        ("escaped", "Tom & Jerry's order"),
+        ("kept", "Cafe\u0301"),
+    ],
+)
+def test_a_search_finds_a_subject_that_the_shop_stores_in_another_form(
+    monkeypatch: pytest.MonkeyPatch, texts: Any, subject: str
+) -> None:
+    with Sandbox(ShopConfig(tickets=60, limits=NO_LIMITS, burst_limit=0, texts=texts)) as shop:
+        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", shop.airflow_connection())
+        before = set(shop.shop.ids())
+        shop.inject(Fault("502", method="POST", applied=True))
+        operator = CreateTicketOperator(
+            task_id="c", subject=subject, customer_id="7 ", on_unknown_outcome="search"
+        )
+        assert {operator.execute(new_task())["id"]} == set(shop.shop.ids()) - before
+
+
+def test_a_search_reads_ids_of_customers_that_are_texts(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    iter_tickets = LightspeedHook.iter_tickets
+
+    def as_texts(hook: LightspeedHook, **arguments: Any) -> Any:
+        for ticket in iter_tickets(hook, **arguments):
+            resource: Any = {"id": str(ticket["customer"]["resource"]["id"])}
+            yield {**ticket, "customer": {"resource": resource}}
+
+    monkeypatch.setattr(LightspeedHook, "iter_tickets", as_texts)
+    sandbox.inject(Fault("502", method="POST", applied=True))
+    assert [create({}, "search")["id"]] == late(sandbox)
 
 
 @pytest.mark.parametrize("customer", [{"id": 1}, {"resource": True}, {"resource": {}}, True, "text", False])
