@@ -46,6 +46,7 @@ def _is_usable(proxy: str) -> bool:
         # Reading the port checks it. Both transports send user and password in this encoding.
         _, host = parts.port, parts.hostname or ""
         unquote(f"{parts.username}{parts.password}").encode("latin-1")
+        host.encode("idna")
     except ValueError:
         return False
     # A password with one of / ? # ends the host too early.

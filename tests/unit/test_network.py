@@ -81,6 +81,8 @@ def test_this_machine_and_what_no_proxy_names_are_asked_directly(
         "http://proxy.example:port",
         "http://[::1:3128",
         "http://proxy example:3128",
+        "http://proxy..example:3128",
+        f"http://{'proxy' * 20}.example:3128",
     ],
 )
 def test_a_proxy_that_cannot_be_used(name: str, given: str, monkeypatch: pytest.MonkeyPatch) -> None:
