@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from uuid import uuid4
 
 from airflow_provider_lightspeed._airflow import AirflowException, Variable
 
@@ -11,13 +12,12 @@ _READABLE = "readable"
 _IN_A_TASK = "AIRFLOW_CTX_TASK_ID"
 
 
-def read_variable(name: str, *, check: str, unknown: str) -> str | None:
+def read_variable(name: str, *, unknown: str) -> str | None:
     """Return a Variable; None if it is missing for sure.
 
     If it seems missing, another Variable is set, read back and deleted. Outside of a task, Airflow may be unable to set
     Variables at all: what seems missing counts as missing then.
 
-    :param check: name of the other Variable.
     :param unknown: what is unknown without the Variable, and what was kept, for the error.
     :raises AirflowException: if Airflow cannot read its Variables at the moment. Let Airflow retry.
     """
@@ -27,6 +27,9 @@ def read_variable(name: str, *, check: str, unknown: str) -> str | None:
     cannot = (
         f"Airflow cannot read its Variables at the moment, so it is not known {unknown}: let Airflow retry"
     )
+    # A name of its own: another task may check at the same time. Without that of the Variable: what has "secret" in its
+    # name is masked in all logs.
+    check = f"lightspeed_check.{uuid4().hex[:8]}"
     try:
         Variable.set(check, _READABLE)
     except Exception as error:

@@ -129,7 +129,13 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
         page_size = self._shown(page_size)
         counting = [ticket_id for ticket_id, seen in new.items() if seen.counts]
         delivered, rest = counting[:limit], counting[limit:]
-        done = {ticket_id: seen for ticket_id, seen in new.items() if not rest or ticket_id < rest[0]}
+        done = {
+            ticket_id: seen
+            for ticket_id, seen in new.items()
+            if (not rest or ticket_id < rest[0])
+            # A malformed one that could not be judged stays new, until it is below the look-back.
+            and (seen.counts or seen.created is not None)
+        }
         known = sorted({*self.known, *done})
         floor = max([self.since_id, *known[: -_look_back(page_size)]])
         if rest:

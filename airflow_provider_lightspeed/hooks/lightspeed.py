@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
-from uuid import uuid4
 
 from airflow_provider_lightspeed._airflow import AirflowNotFoundException, BaseHook, mask_secret
 from airflow_provider_lightspeed._arguments import parse_ticket_filter
@@ -307,9 +306,4 @@ class LightspeedHook(BaseHook):
 
 
 def _read_secret(variable: str) -> str | None:
-    return read_variable(
-        variable,
-        # Another task may check at the same time, and delete its own.
-        check=f"{variable}.check.{uuid4().hex[:8]}",
-        unknown=f"whether {variable!r} holds the key for hash_fields",
-    )
+    return read_variable(variable, unknown=f"whether {variable!r} holds the key for hash_fields")

@@ -153,7 +153,6 @@ class SensorState:
     def _read(self) -> None:
         text = read_variable(
             self.name,
-            check=f"{self.name}.check",
             unknown=f"which tickets are new. Nothing was delivered, and the Variable {self.name!r} is as it was",
         )
         self._stored = _decode(self.name, text) or _Stored()

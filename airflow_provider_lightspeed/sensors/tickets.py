@@ -273,7 +273,7 @@ class NewTicketSensor(BaseSensorOperator):
             return
         if cursor.shop is None:  # written by hand, or by an early version
             state.recognise(cursor.adopted_by(shop, self._witness(cursor.max_id)))
-        elif any(self._created(ticket_id) == instant for ticket_id, instant in reversed(cursor.witnesses)):
+        elif self._shows_a_witness(cursor):
             self.log.info(
                 "Connection %r has another key of the same shop: continuing", self.lightspeed_conn_id
             )
@@ -295,6 +295,18 @@ class NewTicketSensor(BaseSensorOperator):
             if not error.gone:
                 raise
             return None
+
+    def _shows_a_witness(self, cursor: Cursor) -> bool:
+        malformed = None
+        for ticket_id, instant in reversed(cursor.witnesses):
+            try:
+                if self._created(ticket_id) == instant:
+                    return True
+            except LightspeedMalformedResponseError as error:
+                malformed = error
+        if malformed:
+            raise malformed  # it may be one
+        return False
 
     def _witness(self, ticket_id: int) -> int | None:
         """Return by what the shop can be recognised, if there is such a ticket and it is readable."""
@@ -336,12 +348,12 @@ class NewTicketSensor(BaseSensorOperator):
         now = time.time()
         poll = self._read(cursor)
         new = cursor.new(poll.kept)
-        # Without `where`, only their number counts.
-        self._seen = digest(new) if self.where else None
         count = sum(seen.counts for seen in new.values())
         self.log.info("%d new tickets after id %d; %s", count, cursor.max_id, self._hook.get_conn().quota)
         if count < self.min_tickets:
             self._cursor = cursor.settled(poll.kept, now, poll.page_size)
+            # Without `where`, only their number counts.
+            self._seen = digest(self._cursor.new(poll.kept)) if self.where else None
             return None, self._cursor
         if count > self.max_tickets:
             self.log.warning(

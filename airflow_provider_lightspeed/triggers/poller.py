@@ -154,9 +154,15 @@ class Subscription:
         return self.cursor
 
     async def _recognise(self, client: AsyncLightspeedClient, cursor: Cursor) -> Cursor | None:
+        malformed = None
         for ticket_id, instant in reversed(cursor.witnesses):
-            if await _created(client, ticket_id) == instant:
-                return msgspec.structs.replace(cursor, shop=client.settings.shop)
+            try:
+                if await _created(client, ticket_id) == instant:
+                    return msgspec.structs.replace(cursor, shop=client.settings.shop)
+            except LightspeedMalformedResponseError as error:
+                malformed = error
+        if malformed:
+            raise malformed  # it may be one
         log.warning(
             "A connection leads to another shop than before (key and tickets differ): starting over by start=%r",
             self.start,

@@ -110,9 +110,11 @@ def test_where_cannot_choose_a_malformed_ticket_until_it_is_corrected(
         shop.configure(unreadable={bad: "surrogate"})
         assert _run("first") == []
         shop.add_tickets(3)
-        assert _run("second", where=lambda ticket: ticket["id"] >= bad, min_tickets=2) == []
+        assert _run("second", where=lambda ticket: ticket["id"] >= bad) == [bad + 1]
+        assert _run("third", where=lambda ticket: ticket["id"] >= bad) == []
         shop.configure(unreadable={})
-        assert _run("third", where=lambda ticket: ticket["id"] >= bad, min_tickets=2) == [bad, bad + 1]
+        assert _run("fourth", where=lambda ticket: ticket["id"] >= bad) == [bad]
+        assert _run("fifth", where=lambda ticket: ticket["id"] >= bad) == []
 
 
 def test_a_list_that_is_empty_by_mistake(monkeypatch: pytest.MonkeyPatch, variables: Variables) -> None:

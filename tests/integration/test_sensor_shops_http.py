@@ -115,6 +115,24 @@ def test_a_rotated_key_continues_though_the_newest_tickets_are_deleted(
     assert _run("third", lightspeed_conn_id="one") == new
 
 
+def test_a_rotated_key_continues_though_the_newest_ticket_is_malformed(
+    shops: dict[str, Sandbox], monkeypatch: pytest.MonkeyPatch, variables: Variables
+) -> None:
+    monkeypatch.setattr("airflow_provider_lightspeed.api.retry.MAX_ATTEMPTS", 1)
+    _run("first", lightspeed_conn_id="one")
+    done = shops["one"].add_tickets(3)
+    assert _run("second", lightspeed_conn_id="one") == done
+    state = dict(variables.texts)
+    _rotate(shops["one"], monkeypatch, "AIRFLOW_CONN_ONE")
+    new = shops["one"].add_tickets(1)
+    # If none can be read, nobody knows of which shop they are.
+    shops["one"].configure(unreadable=dict.fromkeys(shops["one"].shop.ids(), "surrogate"))
+    assert _run("third", lightspeed_conn_id="one") == []
+    assert variables.texts == state
+    shops["one"].configure(unreadable={done[-1]: "surrogate"})
+    assert _run("third", lightspeed_conn_id="one") == new
+
+
 @pytest.mark.usefixtures("variables")
 @pytest.mark.parametrize("start", ["latest", "earliest"])
 def test_another_shop_is_noticed(

@@ -200,6 +200,30 @@ def test_a_state_that_is_not_written_delivers_nothing(
     assert _run(sensor_context("third")) is None
 
 
+@pytest.mark.parametrize("has_state", [False, True])
+@pytest.mark.parametrize("rejected", [1, 130])
+def test_rejected_tickets_do_not_wake_a_deferred_sensor(
+    sandbox: Sandbox, has_state: bool, rejected: int
+) -> None:
+    options: dict[str, Any] = {"deferrable": True, "timeout": 600, "where": lambda ticket: ticket["isTodo"]}
+    if has_state:
+        _defer(_sensor(**options), sensor_context("run"))
+    else:
+        options["since_id"] = max(sandbox.shop.ids())
+    sandbox.add_tickets(rejected)
+    trigger = _defer(_sensor(**options), sensor_context("run"))
+
+    async def sleeps_over_ten_polls() -> None:
+        event = asyncio.ensure_future(anext(aiter(trigger.run())))
+        sandbox.reset_calls()
+        while len(sandbox.calls) < 30 and not event.done():
+            await asyncio.sleep(0.01)
+        assert not event.done()
+        event.cancel()
+
+    asyncio.run(sleeps_over_ten_polls())
+
+
 def test_deleting_the_variable_starts_anew(sandbox: Sandbox, variables: Variables) -> None:
     _run(sensor_context("first"))
     sandbox.add_tickets(2)

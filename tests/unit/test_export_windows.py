@@ -59,6 +59,7 @@ class Client:
         self.shop, self.max_wait = shop, max_wait
         self.calls, self.slept = 0, 0.0
         self.quota = None
+        self.settings = SimpleNamespace(secret="secret")
 
     @property
     def calls_per_window(self) -> float:
