@@ -14,6 +14,7 @@ from airflow_provider_lightspeed.api.client import LightspeedClient
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedQuotaExhaustedError
 from airflow_provider_lightspeed.bulk.actions import Action, Delete, Update
 from airflow_provider_lightspeed.bulk.cancellation import CancelToken
+from airflow_provider_lightspeed.bulk.functions import describe
 from airflow_provider_lightspeed.bulk.job import Job, Plan
 from airflow_provider_lightspeed.bulk.plan import (
     Criteria,
@@ -80,7 +81,14 @@ class BulkChange:
     @property
     def action_hash(self) -> str:
         """Hash of what is done: what was done to tickets is of no use once something else is to be done to them."""
-        return hashlib.sha256(repr((self.changed_key, self.properties, self.dry_run)).encode()).hexdigest()
+        return _hash(self.changed_key, self.properties, self.dry_run)
+
+    @property
+    def options_hash(self) -> str:
+        """Hash of the arguments that are no templates: a template may render to another value after each deferral."""
+        criteria = self.criteria
+        chosen = criteria.only_answered, criteria.include_todo, describe(criteria.where)
+        return _hash(chosen, self.max_tickets, self.max_share, self.if_changed)
 
     def start(self, saved: Mapping[str, Any] | None, shop: str) -> Job:
         """Return the job of a new try: that of an earlier try, if it is about the same tickets.
@@ -89,21 +97,29 @@ class BulkChange:
         :param shop: a hash of the shop that the connection leads to.
         """
         targets = None if self.ticket_ids is None else read_targets(self.ticket_ids, self.files.read, shop)
-        request_hash = self._request_hash(targets)
-        job = self.resume(saved, shop) or Job(request_hash=request_hash, shop=shop)
-        if job.request_hash != request_hash:
-            log.info("The task asks for other tickets than in an earlier try: planning from scratch")
-            job = job.replan(request_hash)
+        new = Job(
+            request_hash=self._request_hash(targets),
+            action_hash=self.action_hash,
+            options_hash=self.options_hash,
+            shop=shop,
+        )
+        job = self.resume(saved, shop) or new
+        if job.request_hash != new.request_hash:
+            log.info("The arguments have changed since an earlier try: planning from scratch")
+            job = job.replan(new)
         if targets is not None and not job.planned:
             job.plan = job.plan | targets
         job.begin_try()
         return job
 
     def resume(self, saved: Mapping[str, Any] | None, shop: str) -> Job | None:
-        """Return the job that was kept, if it was done in this shop."""
+        """Return the job that was kept, if it did the same in this shop."""
         job = Job.from_checkpoint(saved)
         if job is not None and job.shop != shop:
             log.warning("The connection led to another shop in an earlier try: planning from scratch")
+            return None
+        if job is not None and job.action_hash not in {"", self.action_hash}:
+            log.warning("The task did something else in an earlier try: planning from scratch")
             return None
         return job
 
@@ -217,4 +233,8 @@ class BulkChange:
     def _request_hash(self, targets: Plan | None) -> str:
         """Hash which tickets are requested: a task that was changed and then cleared must not resume its old plan."""
         criteria = None if targets is not None else replace(self.criteria, where=None)
-        return hashlib.sha256(repr((targets, criteria, self.criteria.where_name)).encode()).hexdigest()
+        return _hash(targets, criteria, self.options_hash)
+
+
+def _hash(*values: object) -> str:
+    return hashlib.sha256(repr(values).encode()).hexdigest()

@@ -51,6 +51,8 @@ class Job(msgspec.Struct, kw_only=True):
     """The state of a bulk change; all of it fits into a checkpoint.
 
     :param request_hash: hash of what the task asks for; another request needs another plan.
+    :param action_hash: hash of what is done to the tickets; the results of another action mean something else.
+    :param options_hash: hash of the arguments that are no templates; with other ones, a deferred task plans again.
     :param shop: hash of the shop; a job is of no use in another one.
     :param plan: the planned tickets.
     :param planned: whether the plan is complete: it is fixed from then on.
@@ -66,6 +68,9 @@ class Job(msgspec.Struct, kw_only=True):
     """
 
     request_hash: str = ""
+    # Jobs that earlier versions have saved lack the next two.
+    action_hash: str = ""
+    options_hash: str = ""
     shop: str = ""
     plan: Plan = {}
     planned: bool = False
@@ -122,14 +127,14 @@ class Job(msgspec.Struct, kw_only=True):
         """Take all that is planned for done."""
         self.results = {ticket_id: Result(Status.DONE, change) for ticket_id, change in self.plan.items()}
 
-    def replan(self, request_hash: str) -> Job:
-        """Return the job with another plan to make. What was done is not forgotten, so that it can be undone."""
+    def replan(self, new: Job) -> Job:
+        """Return a new job with the record of this one: what it did or may have done can still be undone."""
         done = self.ids_with(Status.DONE)
-        return Job(
-            request_hash=request_hash,
-            shop=self.shop,
+        return msgspec.structs.replace(
+            new,
             plan={ticket_id: self.plan[ticket_id] for ticket_id in done},
             results={ticket_id: self.results[ticket_id] for ticket_id in done},
+            in_flight={key: before for key, before in self.in_flight.items() if key not in done},
             calls=self.calls,
         )
 
@@ -183,6 +188,15 @@ class Job(msgspec.Struct, kw_only=True):
             # If it was changed, then after it was planned: its version is not known.
             line |= {"updatedAt": None, "maybe_changed": True} if in_flight else {}
             yield line | ({"reason": result.reason} if result and result.reason else {})
+        for ticket_id in sorted(self.in_flight.keys() - self.plan.keys()):
+            # Sent by an earlier try, whose plan was another one.
+            yield {
+                "id": ticket_id,
+                "shop": self.shop,
+                "updatedAt": None,
+                "outcome": "unknown",
+                "maybe_changed": True,
+            }
 
     def to_checkpoint(self) -> dict[str, Any]:
         """Return it as plain JSON values for a checkpoint."""

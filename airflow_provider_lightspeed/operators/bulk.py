@@ -139,8 +139,12 @@ class BulkTicketsOperator(BaseOperator):
         """Resume after a deferral."""
         change, client = self._change(), self._connect()
         checkpoint = self._checkpoint(context, change)
-        job = change.resume(state or checkpoint.load(), client.settings.shop)
-        return self.execute(context) if job is None else self._run(context, change, job, client, checkpoint)
+        saved = state or checkpoint.load()
+        job = change.resume(saved, client.settings.shop)
+        if job is not None and job.options_hash == change.options_hash:
+            return self._run(context, change, job, client, checkpoint)
+        job = change.start(saved, client.settings.shop)
+        return self._run(context, change, job, client, checkpoint, is_new_try=True)
 
     def on_kill(self) -> None:
         """Ask the job to stop; it does so within seconds, and writes its receipt."""
