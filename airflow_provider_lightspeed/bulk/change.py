@@ -24,7 +24,7 @@ from airflow_provider_lightspeed.bulk.plan import (
 )
 from airflow_provider_lightspeed.bulk.refresh import record_last_changes
 from airflow_provider_lightspeed.bulk.run import IfChanged, Run
-from airflow_provider_lightspeed.bulk.targets import read_targets
+from airflow_provider_lightspeed.bulk.targets import DIGEST_KEY, read_targets, receipt_digest
 
 __all__ = ["BulkChange", "Criteria"]
 
@@ -212,14 +212,19 @@ class BulkChange:
         """Write the plan, and what became of each ticket."""
         if self.receipt_uri and job.planned:
             lines = list(job.receipt(self.changed_key, dry_run=self.dry_run))
-            self.files.write(self.receipt_uri, msgspec.json.Encoder().encode_lines(lines))
+            data = msgspec.json.Encoder().encode_lines(lines)
+            # Before the write: if it fails, no older receipt at this address counts as this job's.
+            job.receipt_digest = receipt_digest(data)
+            self.files.write(self.receipt_uri, data)
 
     def result(self, job: Job) -> dict[str, Any]:
         """Return the result of the task."""
         result = job.result(self.changed_key, dry_run=self.dry_run)
         if self.ticket_ids is None:
             result["criteria"] = str(self.criteria)
-        return result | ({"receipt": self.receipt_uri} if self.receipt_uri and job.planned else {})
+        if self.receipt_uri and job.planned:
+            result |= {"receipt": self.receipt_uri, DIGEST_KEY: job.receipt_digest}
+        return result
 
     def summary(self, job: Job) -> str:
         """Return how far the job is, in a line."""

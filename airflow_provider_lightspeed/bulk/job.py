@@ -65,6 +65,7 @@ class Job(msgspec.Struct, kw_only=True):
     :param cursor: where the walk over the list (to plan, then to read again) resumes.
     :param stalls: how many windows of the quota in a row passed without progress.
     :param calls: API calls so far.
+    :param receipt_digest: identifies the receipt that was written last.
     """
 
     request_hash: str = ""
@@ -82,6 +83,7 @@ class Job(msgspec.Struct, kw_only=True):
     cursor: Cursor | None = None
     stalls: int = 0
     calls: int = 0
+    receipt_digest: str = ""
 
     @property
     def remaining(self) -> list[int]:

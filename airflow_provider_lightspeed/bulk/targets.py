@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -19,10 +20,16 @@ from airflow_provider_lightspeed.bulk.job import Plan, version_of
 _TAKEN = frozenset({"planned", "closed", "updated"})
 #: Keys of task results that lead to an object with tickets, and such that hold ids.
 _ADDRESSES = ("receipt", "uri")
+#: Key of a task result that identifies the receipt of this run.
+DIGEST_KEY = "receipt_sha256"
 _ID_LISTS = ("ticket_ids", "closed", "updated")
-_NOTHING_CHANGED = "No ticket was changed."
+_NOTHING_CHANGED = "No ticket was changed in this try."
 _OWN_RECEIPT = (
     "Give each mapped instance a receipt of its own, for example with {{ ti.map_index }} in receipt_s3_key"
+)
+_OWN_ADDRESS = (
+    "Give each run and each mapped instance its own address in receipt_s3_key, for example with {{ run_id }} and "
+    "{{ ti.map_index }}, and plan again. To undo what the result names, pass its ids"
 )
 _GZIP = b"\x1f\x8b"
 _NOT_GZIP = (zlib.error, OSError, EOFError)
@@ -35,7 +42,8 @@ def read_targets(value: Any, fetch: Callable[[str], bytes], shop: str) -> Plan:
         or the result of a sensor, an export, or another bulk change.
     :param fetch: returns the bytes at an ``s3://`` address.
     :param shop: a hash of the shop that the connection leads to.
-    :raises LightspeedConfigurationError: if anything in it is not an id, or a receipt is that of another shop or task.
+    :raises LightspeedConfigurationError: if anything in it is not an id, or a receipt is that of another shop, task
+        or run.
     """
     if isinstance(value, str) and value.strip().startswith("{"):
         value = parse_id_text(value)
@@ -45,14 +53,24 @@ def read_targets(value: Any, fetch: Callable[[str], bytes], shop: str) -> Plan:
             # The results of a mapped task.
             return {key: change for item in value for key, change in read_targets(item, fetch, shop).items()}
     reported: list[int] = []
+    digest = None
     if isinstance(value, Mapping):
         address = next((value[key] for key in _ADDRESSES if value.get(key)), None)
         ids = next((value[key] for key in _ID_LISTS if key in value), None)
         if address and ids is not None:
             reported = parse_ticket_ids(ids)
+        if value.get("receipt"):
+            digest = value.get(DIGEST_KEY)
         value = address or (value if ids is None else ids)
     if isinstance(value, str) and value.strip().startswith("s3://"):
-        plan = parse_lines(fetch(value), value, shop)
+        data = fetch(value)
+        if digest is not None and digest != receipt_digest(data):
+            raise LightspeedConfigurationError(
+                f"{value} is not the receipt of this result: another run or mapped instance has replaced it, or it "
+                f"was not written. {_NOTHING_CHANGED} {_OWN_ADDRESS}"
+            )
+        plan = parse_lines(data, value, shop)
+        # Results of earlier versions have no digest.
         if lost := set(reported) - plan.keys():
             raise LightspeedConfigurationError(
                 f"{value} lacks {len(lost)} of the {len(reported)} tickets that the result names, so another task has "
@@ -60,6 +78,11 @@ def read_targets(value: Any, fetch: Callable[[str], bytes], shop: str) -> Plan:
             )
         return plan
     return dict.fromkeys(parse_ticket_ids(value))
+
+
+def receipt_digest(data: bytes) -> str:
+    """Return what tells a receipt from others at the same address: the first 16 digits of its SHA-256."""
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def parse_lines(data: bytes, name: str, shop: str) -> Plan:

@@ -219,7 +219,7 @@ class UpdateTicketsOperator(BulkTicketsOperator):
 
     Returns, and pushes to XCom also when it fails, ``{"updated", "already", "missing", "changed"}`` with lists of ids,
     ``"failed"`` with the reason for each id (as text), ``"dry_run"``, ``"calls"``, ``"criteria"`` if they chose, and
-    ``"receipt"`` if there is one.
+    ``"receipt"`` and ``"receipt_sha256"`` if there is one.
 
     :param ticket_ids: which tickets (templated): a list of ids or an XComArg of one; text such as ``1,2,3`` or
         ``[1, 2]``; the ``s3://`` address of a receipt, an export, or a list of ids; or the result of a sensor, an
@@ -248,7 +248,7 @@ class UpdateTicketsOperator(BulkTicketsOperator):
     :param on_failure: ``fail`` the task at the end if tickets failed (default), or ``warn`` in its log.
     :param dry_run: report which tickets would be changed; write nothing.
     :param receipt_s3_key: ``s3://`` address for the plan and the outcome of each ticket, as JSON Lines (templated).
-        Mapped instances need one each: put ``{{ ti.map_index }}`` in it.
+        Each run and each mapped instance needs its own: put ``{{ run_id }}`` and ``{{ ti.map_index }}`` in it.
     :param encrypt: whether S3 encrypts the receipt with its own key.
     :param kms_key_id: KMS key with which S3 encrypts the receipt (templated).
     :param acl_policy: canned ACL of the receipt (templated).

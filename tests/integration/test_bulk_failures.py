@@ -12,6 +12,7 @@ import pytest
 from airflow_provider_lightspeed.api.client import LightspeedClient
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.bulk import refresh
+from airflow_provider_lightspeed.bulk.targets import receipt_digest
 from airflow_provider_lightspeed.exceptions import LightspeedStorageError, LightspeedTaskFailed
 from airflow_provider_lightspeed.operators.tickets import CloseTicketsOperator, UpdateTicketsOperator
 from airflow_provider_lightspeed.s3.objects import S3Objects
@@ -36,6 +37,7 @@ class Places:
         self.first, self.at, self.second = "", 0, ""
         self.down = False
         self.steps = 0
+        self.objects: dict[str, bytes] = {}
 
     def step(self, place: str) -> None:
         """Fail, if this place is down now."""
@@ -90,7 +92,7 @@ def places(monkeypatch: pytest.MonkeyPatch, shop: Sandbox) -> Places:
     monkeypatch.setattr(refresh, "_MOST_AT_ONCE", 3)
     made = Places()
     real_call = LightspeedClient.call
-    objects: dict[str, bytes] = {}
+    objects = made.objects
 
     def call(client: LightspeedClient, request: Any, **options: Any) -> Any:
         made.step("shop")
@@ -138,6 +140,9 @@ def test_each_place_by_itself(shop: Sandbox, places: Places, first: str, second:
                 *xcom.pushed["return_value"]["closed"],
                 *map(int, xcom.pushed["return_value"]["failed"]),
             }
+            if "receipt" not in down and "receipt" in xcom.pushed["return_value"]:
+                digest = receipt_digest(places.objects[_RECEIPT])
+                assert xcom.pushed["return_value"]["receipt_sha256"] == digest
         if "receipt" not in down and closed:
             undone = run(UpdateTicketsOperator(task_id="undo", ticket_ids=_RECEIPT, is_closed=False))
             assert set(undone["updated"]) == closed

@@ -139,8 +139,11 @@ def test_mapped_instances_that_share_a_receipt(monkeypatch: pytest.MonkeyPatch) 
             )
             return run(operator)["updated"]
 
-        for targets in (closed["a"], "s3://bucket/closed.jsonl"):
-            with pytest.raises(LightspeedTaskFailed, match="a receipt of another shop"):
+        for targets, why in (
+            (closed["a"], "is not the receipt of this result"),
+            ("s3://bucket/closed.jsonl", "a receipt of another shop"),
+        ):
+            with pytest.raises(LightspeedTaskFailed, match=why):
                 undo("a", targets)
         assert undo("b", closed["b"]) == closed["b"]["closed"]
 
