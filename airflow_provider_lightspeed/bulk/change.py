@@ -90,11 +90,12 @@ class BulkChange:
         chosen = criteria.only_answered, criteria.include_todo, describe(criteria.where)
         return _hash(chosen, self.max_tickets, self.max_share, self.if_changed)
 
-    def start(self, saved: Mapping[str, Any] | None, shop: str) -> Job:
+    def start(self, saved: Mapping[str, Any] | None, shop: str, generation: str = "") -> Job:
         """Return the job of a new try: that of an earlier try, if it is about the same tickets.
 
         :param saved: what an earlier try has kept.
         :param shop: a hash of the shop that the connection leads to.
+        :param generation: of the task, until it is cleared. A job that ended in it has nothing left to do.
         """
         targets = None if self.ticket_ids is None else read_targets(self.ticket_ids, self.files.read, shop)
         new = Job(
@@ -104,9 +105,18 @@ class BulkChange:
             shop=shop,
         )
         job = self.resume(saved, shop) or new
-        if job.request_hash != new.request_hash:
+        was_cleared = bool(job.ended) and job.ended != generation
+        if was_cleared and not job.is_refused:
+            job = new
+        elif was_cleared:
+            log.info("The task was cleared after tickets had changed: planning from scratch")
+            job = job.replan(new)
+        elif job.request_hash != new.request_hash:
             log.info("The arguments have changed since an earlier try: planning from scratch")
             job = job.replan(new)
+        elif job.ended:
+            log.info("An earlier try did all of this before it was stopped: returning its result")
+            return job
         if targets is not None and not job.planned:
             job.plan = job.plan | targets
         job.begin_try()

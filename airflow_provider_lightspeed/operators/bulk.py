@@ -18,7 +18,7 @@ from airflow_provider_lightspeed._arguments import (
     record_passed,
     require_rendered,
 )
-from airflow_provider_lightspeed._checkpoint import Checkpoint, defer_until
+from airflow_provider_lightspeed._checkpoint import Checkpoint, clear_generation, defer_until, digest
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.bulk.cancellation import CancelToken
 from airflow_provider_lightspeed.exceptions import (
@@ -126,7 +126,9 @@ class BulkTicketsOperator(BaseOperator):
         """Plan and change, or resume where an earlier try ended."""
         change, client = self._change(), self._connect()
         checkpoint = self._checkpoint(context, change)
-        job = change.start(checkpoint.load(), client.settings.shop)
+        if not checkpoint.is_persistent:
+            self._warn_of_replaced_receipt(context)
+        job = change.start(checkpoint.load(), client.settings.shop, self._generation(context))
         return self._run(context, change, job, client, checkpoint, is_new_try=True)
 
     @fail_without_retry()
@@ -143,7 +145,7 @@ class BulkTicketsOperator(BaseOperator):
         job = change.resume(saved, client.settings.shop)
         if job is not None and job.options_hash == change.options_hash:
             return self._run(context, change, job, client, checkpoint)
-        job = change.start(saved, client.settings.shop)
+        job = change.start(saved, client.settings.shop, self._generation(context))
         return self._run(context, change, job, client, checkpoint, is_new_try=True)
 
     def on_kill(self) -> None:
@@ -186,12 +188,14 @@ class BulkTicketsOperator(BaseOperator):
             self.log.info("%s", change.summary(job))
             if wait is None:
                 self._raise_for_failures(change, job)
-                checkpoint.clear()
+                # Airflow may fail to store the result: then the next try returns it.
+                job.ended = self._generation(context)
+                save()
         except BaseException as error:
             job.calls = earlier_calls + client.calls
-            self._keep_what_was_done(
-                context, change, job, checkpoint, final=isinstance(error, LightspeedTaskFailed)
-            )
+            if isinstance(error, LightspeedTaskFailed):
+                job.ended, job.is_refused = self._generation(context), True
+            self._keep_what_was_done(context, change, job, checkpoint)
             raise
         if wait is not None:
             self.log.info("Resuming at %s: %s", wait.until, wait)
@@ -200,12 +204,9 @@ class BulkTicketsOperator(BaseOperator):
         return change.result(job)
 
     def _keep_what_was_done(
-        self, context: Context, change: BulkChange, job: Job, checkpoint: Checkpoint, *, final: bool
+        self, context: Context, change: BulkChange, job: Job, checkpoint: Checkpoint
     ) -> None:
-        """Write receipt, XCom and checkpoint. An error in one is logged, does not stop the others, and hides no error.
-
-        :param final: whether no other try resumes the job.
-        """
+        """Write receipt, XCom and checkpoint. An error in one is logged, does not stop the others, and hides no error."""
 
         def write_receipt() -> None:
             change.write_receipt(job)
@@ -215,13 +216,10 @@ class BulkTicketsOperator(BaseOperator):
             if "ti" in context:
                 context["ti"].xcom_push(key="return_value", value=change.result(job))
 
-        def update_checkpoint() -> None:
-            if final:
-                checkpoint.clear()
-            else:
-                checkpoint.save(job.to_checkpoint())
+        def save_checkpoint() -> None:
+            checkpoint.save(job.to_checkpoint())
 
-        for step in (write_receipt, push_result, update_checkpoint):
+        for step in (write_receipt, push_result, save_checkpoint):
             try:
                 step()
             except BaseException as trouble:  # ruff: ignore[blind-except] - the first error is the one to raise
@@ -247,8 +245,22 @@ class BulkTicketsOperator(BaseOperator):
             return
         raise LightspeedTicketsFailed(message, failed) if job.failed() else LightspeedTaskFailed(message)
 
+    def _generation(self, context: Context) -> str:
+        """Name the tries of the task instance until it is cleared. The checkpoint belongs to one instance anyway."""
+        return digest(self.retries, *clear_generation(context))
+
+    def _warn_of_replaced_receipt(self, context: Context) -> None:
+        try_number = getattr(context.get("ti"), "try_number", None) or 1
+        if self.receipt_s3_key and try_number > 1:
+            self.log.warning(
+                "Try %d knows nothing of earlier tries: this version of Airflow keeps no task state. Its receipt replaces "
+                "one at the same address, and lists tickets that an earlier try changed as 'already'. To keep each "
+                "receipt, put {{ ti.try_number }} in receipt_s3_key",
+                try_number,
+            )
+
     def _checkpoint(self, context: Context, change: BulkChange) -> Checkpoint:
-        # What was planned and done counts until the job is done, whoever starts the task again.
+        # What was planned and done counts until the job has ended, also after a clear.
         return Checkpoint(context, f"lightspeed_bulk_{change.action_hash[:12]}", outlives_clear=True)
 
     def _change(self) -> BulkChange:

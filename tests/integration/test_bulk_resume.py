@@ -24,8 +24,8 @@ from airflow_provider_lightspeed.exceptions import (
 from airflow_provider_lightspeed.operators.bulk import BulkTicketsOperator
 from airflow_provider_lightspeed.operators.tickets import CloseTicketsOperator, UpdateTicketsOperator
 from airflow_provider_lightspeed.s3.objects import S3Objects
-from airflow_provider_lightspeed.sandbox import NO_LIMITS, Sandbox, ShopConfig
-from tests.integration.bulk_runs import Store, run
+from airflow_provider_lightspeed.sandbox import NO_LIMITS, Fault, Sandbox, ShopConfig
+from tests.integration.bulk_runs import Store, Xcom, run
 
 _RECEIPT = "s3://bucket/receipt.jsonl"
 _EVERY: dict[str, Any] = {"where": lambda ticket: True, "max_share": 1.0}
@@ -270,3 +270,90 @@ def test_a_job_of_an_earlier_version_plans_again_and_keeps_its_record(
     assert before
     assert outcome["closed"] == [*ids, *later]
     assert outcomes(objects) == dict.fromkeys([*ids, *later], "closed")
+
+
+# After a success, and after changed tickets have failed the task
+
+
+@pytest.mark.parametrize("on_failure", ["fail", "warn"])
+def test_a_try_after_a_success_that_airflow_did_not_note_returns_the_same(
+    shop: Sandbox, at_put: Calls, objects: dict[str, bytes], on_failure: str
+) -> None:
+    ids, store = shop.add_tickets(5, isClosed=False), Store()
+    if on_failure == "warn":
+        shop.inject(Fault("500", method="PUT", path=str(ids[4]), times=0))
+    task = {"ticket_ids": ids, "on_failure": on_failure}
+    first = run(close(**task), store, Xcom())
+    shop.reset()
+    receipt = objects.pop(_RECEIPT)
+    assert run(close(**task), store, Xcom(try_number=2)) == first
+    assert not shop.calls
+    assert objects[_RECEIPT] == receipt
+    assert undo()["updated"] == first["closed"]
+
+
+def test_a_try_after_a_success_with_other_arguments_does_what_remains(shop: Sandbox) -> None:
+    ids, store = shop.add_tickets(5, isClosed=False), Store()
+    run(close(ticket_ids=ids[:3]), store, Xcom())
+    assert run(close(ticket_ids=ids), store, Xcom(try_number=2))["closed"] == ids
+
+
+def test_a_success_that_is_cleared_plans_again(shop: Sandbox, objects: dict[str, bytes]) -> None:
+    ids, store = shop.add_tickets(3, isClosed=False), Store()
+    run(close(ticket_ids=ids), store, Xcom())
+    shop.update_ticket(ids[1], isClosed=False)
+    again = run(close(ticket_ids=ids), store, Xcom(max_tries=3, try_number=2))
+    assert again["closed"] == [ids[1]]
+    assert again["already"] == [ids[0], ids[2]]
+    assert set(outcomes(objects)) == set(ids)
+
+
+@pytest.mark.parametrize("corrected", [{}, {"if_changed": "skip"}])
+def test_a_receipt_outlives_the_clear_after_changed_tickets_failed_the_task(
+    shop: Sandbox, objects: dict[str, bytes], corrected: dict[str, str]
+) -> None:
+    ids, store = shop.add_tickets(5, isClosed=False), Store()
+    objects["s3://b/plan"] = b"\n".join(
+        json.dumps({
+            "id": key,
+            "updatedAt": "2020-01-01T00:00:00Z" if key == ids[2] else None,
+            "outcome": "planned",
+        }).encode()
+        for key in ids
+    )
+    task = {"ticket_ids": "s3://b/plan", "if_changed": "fail"}
+    for instance in (Xcom(), Xcom(try_number=2)):
+        with pytest.raises(LightspeedTaskFailed, match="changed since planning"):
+            run(close(**task), store, instance)
+    cleared = Xcom(max_tries=3, try_number=3)
+    if corrected:
+        run(close(**task | corrected), store, cleared)
+    else:
+        with pytest.raises(LightspeedTaskFailed, match="1 of 5 tickets failed"):
+            run(close(**task), store, cleared)
+    assert outcomes(objects) == {key: "changed" if key == ids[2] else "closed" for key in ids}
+    assert sorted(undo()["updated"]) == [key for key in ids if key != ids[2]]
+
+
+@pytest.mark.parametrize(
+    ("try_number", "store", "receipt", "warns"),
+    [
+        (2, None, _RECEIPT, True),
+        (1, None, _RECEIPT, False),
+        (2, Store(), _RECEIPT, False),
+        (2, None, None, False),
+    ],
+)
+def test_without_a_store_a_second_try_warns_that_it_replaces_the_receipt(
+    shop: Sandbox,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    try_number: int,
+    store: Store | None,
+    receipt: str | None,
+    warns: bool,
+) -> None:
+    operator = CloseTicketsOperator(task_id="close", ticket_ids=shop.add_tickets(1), receipt_s3_key=receipt)
+    run(operator, store, Xcom(try_number=try_number))
+    logged = capsys.readouterr().out + caplog.text  # Airflow 3 prints what operators log
+    assert ("put {{ ti.try_number }} in receipt_s3_key" in logged) is warns
