@@ -97,7 +97,7 @@ class BulkChange:
         :param shop: a hash of the shop that the connection leads to.
         :param generation: of the task, until it is cleared. A job that ended in it has nothing left to do.
         """
-        targets = None if self.ticket_ids is None else read_targets(self.ticket_ids, self.files.read, shop)
+        targets = None if self.ticket_ids is None else read_targets(self.ticket_ids, self._read, shop)
         new = Job(
             request_hash=self._request_hash(targets),
             action_hash=self.action_hash,
@@ -132,6 +132,18 @@ class BulkChange:
             log.warning("The task did something else in an earlier try: planning from scratch")
             return None
         return job
+
+    def _read(self, uri: str) -> bytes:
+        """Return an object with targets.
+
+        :raises LightspeedConfigurationError: if the receipt would replace it: a retry could not read its targets again.
+        """
+        if uri == self.receipt_uri:
+            raise LightspeedConfigurationError(
+                f"the receipt would replace {uri}, which ticket_ids are read from. No ticket was changed in this try. "
+                "Give the receipt another key in receipt_s3_key"
+            )
+        return self.files.read(uri)
 
     def check_receipt(self) -> None:
         """Prove that the receipt can be written, before any call to the shop.

@@ -250,6 +250,7 @@ class UpdateTicketsOperator(BulkTicketsOperator):
     :param receipt_s3_key: ``s3://`` address for the plan and the outcome of each ticket, as JSON Lines (templated).
         Each run and each mapped instance needs its own: put ``{{ run_id }}`` and ``{{ ti.map_index }}`` in it.
         Before Airflow 3.3 so does each try: ``{{ ti.try_number }}``.
+        It cannot be an address that ``ticket_ids`` are read from.
     :param encrypt: whether S3 encrypts the receipt with its own key.
     :param kms_key_id: KMS key with which S3 encrypts the receipt (templated).
     :param acl_policy: canned ACL of the receipt (templated).

@@ -128,3 +128,31 @@ def test_a_plan_of_nothing_has_a_receipt_too(
     plan = run(CloseTicketsOperator(task_id="plan", dry_run=True, receipt_s3_key=_PLAN, **chosen))
     assert names_its_receipt(plan, objects)
     assert run(CloseTicketsOperator(task_id="close", ticket_ids=passed_on(plan)))["closed"] == []
+
+
+# A receipt and its own input
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda plan: plan["receipt"],
+        lambda plan: plan,
+        str,
+        lambda plan: [{"ticket_ids": [1]}, plan],
+        lambda plan: {"uri": plan["receipt"], "tickets": 3},
+    ],
+)
+def test_a_receipt_does_not_replace_its_own_input(
+    shop: Sandbox, objects: dict[str, bytes], form: Any, dry_run: bool
+) -> None:
+    ids = shop.add_tickets(3, isClosed=False)
+    plan = run(CloseTicketsOperator(task_id="plan", ticket_ids=ids, dry_run=True, receipt_s3_key=_PLAN))
+    before = objects.copy()
+    shop.reset_calls()
+    arguments: dict[str, Any] = {"task_id": "close", "ticket_ids": form(passed_on(plan)), "dry_run": dry_run}
+    with pytest.raises(LightspeedTaskFailed, match=rf"the receipt would replace {_PLAN}.*another key"):
+        run(CloseTicketsOperator(**arguments, receipt_s3_key=_PLAN))
+    assert not shop.calls
+    assert objects == before

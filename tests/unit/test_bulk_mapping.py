@@ -26,8 +26,9 @@ def test_all_operators_can_be_mapped() -> None:
 
 
 def test_default_arguments_reach_what_is_inherited() -> None:
-    defaults = {"max_tickets": 7, "receipt_s3_key": "s3://bucket/{{ run_id }}"}
+    receipt = "s3://bucket/{{ run_id }}/{{ task.task_id }}"
+    defaults = {"max_tickets": 7, "receipt_s3_key": receipt}
     with DAG("bulk", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC), default_args=defaults):
         close = CloseTicketsOperator(task_id="close", only_answered=True)
-    assert (close.max_tickets, close.receipt_s3_key) == (7, "s3://bucket/{{ run_id }}")
+    assert (close.max_tickets, close.receipt_s3_key) == (7, receipt)
     assert {"ticket_ids", "created_before", "receipt_s3_key", "memo"} <= set(close.template_fields)
