@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import requests
@@ -13,6 +14,7 @@ import requests
 #: Seconds in which the API server has to answer. It takes minutes on a busy machine.
 TIMEOUT = 300.0
 _PAGE = 100
+_ATTEMPTS = 5
 _PARTS = {"scheduler": "scheduler", "dag_processor": "DAG processor", "triggerer": "triggerer"}
 OVER = frozenset({"success", "failed"})
 
@@ -67,10 +69,15 @@ class AirflowApi:
 
     def start(self, dag_id: str, **conf: Any) -> str:
         """Start a run, and return its id."""
-        body = {"logical_date": None, "conf": conf}
-        answer = requests.post(f"{self.url}/dags/{dag_id}/dagRuns", json=body, timeout=TIMEOUT)
-        answer.raise_for_status()
-        run_id: str = answer.json()["dag_run_id"]
+        run_id = f"manual__{datetime.now(UTC).isoformat()}"
+        body = {"dag_run_id": run_id, "logical_date": None, "conf": conf}
+        for _ in range(_ATTEMPTS):
+            answer = requests.post(f"{self.url}/dags/{dag_id}/dagRuns", json=body, timeout=TIMEOUT)
+            if answer.status_code < requests.codes.server_error:
+                break
+            time.sleep(1)  # on SQLite, a write may meet one of the scheduler
+        if answer.status_code != requests.codes.conflict:  # else an attempt that failed has started it
+            answer.raise_for_status()
         return run_id
 
     def runs(self, dag_id: str) -> list[dict[str, Any]]:
