@@ -56,7 +56,9 @@ def read_targets(value: Any, fetch: Callable[[str], bytes], shop: str) -> Plan:
     digest = None
     if isinstance(value, Mapping):
         address = next((value[key] for key in _ADDRESSES if value.get(key)), None)
-        ids = next((value[key] for key in _ID_LISTS if key in value), None)
+        # What a plan would delete is still there.
+        lists = (*_ID_LISTS, "deleted") if value.get("dry_run") is True else _ID_LISTS
+        ids = next((value[key] for key in lists if key in value), None)
         if address and ids is not None:
             reported = parse_ticket_ids(ids)
         if value.get("receipt"):

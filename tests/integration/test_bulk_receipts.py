@@ -51,6 +51,20 @@ def names_its_receipt(result: Any, objects: dict[str, bytes]) -> bool:
     return bool(result["receipt_sha256"] == hashlib.sha256(objects[result["receipt"]]).hexdigest()[:16])
 
 
+# Results without a receipt
+
+
+def test_a_plan_of_a_deletion_needs_no_receipt(shop: Sandbox) -> None:
+    ids = shop.add_tickets(3)
+    plan = run(DeleteTicketsOperator(task_id="plan", ticket_ids=ids[:2], dry_run=True))
+    deleted = run(DeleteTicketsOperator(task_id="delete", ticket_ids=passed_on(plan)))
+    assert deleted["deleted"] == ids[:2]
+    assert shop.shop.ids() == ids[2:]
+    # What was deleted is nothing to act on.
+    with pytest.raises(LightspeedTaskFailed, match="ticket_ids"):
+        run(CloseTicketsOperator(task_id="close", ticket_ids=passed_on(deleted)))
+
+
 # A result and its own receipt
 
 
