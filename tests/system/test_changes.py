@@ -80,7 +80,7 @@ class Whole:
         """Copy the change files that are not there yet; what is there never changes."""
         for item in self.s3.client().list_objects_v2(Bucket="warehouse", Prefix="lightspeed/")["Contents"]:
             target = directory / item["Key"]
-            if "/changes/" in item["Key"] and not target.exists():
+            if item["Key"].startswith("lightspeed/shop/changes/") and not target.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 self.s3.client().download_file("warehouse", item["Key"], str(target))
 
