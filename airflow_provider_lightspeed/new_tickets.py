@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice, takewhile
@@ -11,8 +11,20 @@ from typing import Annotated, Any
 
 import msgspec
 
-from airflow_provider_lightspeed.api.errors import LightspeedError, LightspeedQuotaExhaustedError
-from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, RejectedTicket, Ticket, created_at
+from airflow_provider_lightspeed.api.errors import (
+    LightspeedError,
+    LightspeedMalformedResponseError,
+    LightspeedNotFoundError,
+    LightspeedQuotaExhaustedError,
+)
+from airflow_provider_lightspeed.api.tickets import (
+    PAGE_SIZE,
+    RejectedTicket,
+    Request,
+    Ticket,
+    created_at,
+    get_ticket,
+)
 
 #: Maximum seconds between polls while the shop fails (or the poke interval, if that is longer).
 MAX_PAUSE = 600.0
@@ -181,6 +193,47 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def _look_back(page_size: int) -> int:
     return min(LOOK_BACK, page_size // 2)
+
+
+def witness(ticket_id: int) -> Generator[Request[Any], Any, int | None]:
+    """Find out when a ticket was created, by which its shop can be recognised; None if it is not there or malformed.
+
+    Yields calls to make, and is sent their data or thrown their errors.
+
+    :param ticket_id: 0: there is none.
+    """
+    try:
+        return (yield from _created(ticket_id)) if ticket_id else None
+    except LightspeedMalformedResponseError:
+        return None
+
+
+def shows_a_witness(cursor: Cursor) -> Generator[Request[Any], Any, bool]:
+    """Find out whether a shop has a ticket by which the cursor's shop is recognised.
+
+    Yields calls to make, and is sent their data or thrown their errors.
+
+    :raises LightspeedMalformedResponseError: if only a malformed ticket may be one.
+    """
+    malformed = None
+    for ticket_id, created in reversed(cursor.witnesses):
+        try:
+            if (yield from _created(ticket_id)) == created:
+                return True
+        except LightspeedMalformedResponseError as error:
+            malformed = error
+    if malformed:
+        raise malformed
+    return False
+
+
+def _created(ticket_id: int) -> Generator[Request[Any], Any, int | None]:
+    try:
+        return created_second((yield get_ticket(ticket_id)))
+    except LightspeedNotFoundError as error:
+        if not error.gone:
+            raise
+        return None
 
 
 def created_second(ticket: Ticket | RejectedTicket) -> int | None:

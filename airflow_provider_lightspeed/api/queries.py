@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 from airflow_provider_lightspeed.api.errors import (
     LightspeedError,
     LightspeedIncompleteListError,
+    LightspeedMalformedResponseError,
     LightspeedNotFoundError,
 )
 from airflow_provider_lightspeed.api.tickets import (
@@ -190,6 +191,8 @@ def _second_page(
         page: list[_Row] = yield list_tickets(
             page=2, limit=size, since_id=since_id, email=email, keep_malformed=True
         )
+    except LightspeedMalformedResponseError:
+        raise
     except LightspeedError:
         return None
     return page

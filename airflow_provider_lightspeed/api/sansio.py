@@ -26,6 +26,7 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedError,
     LightspeedGatewayError,
     LightspeedInvalidRequestError,
+    LightspeedMalformedResponseError,
     LightspeedNotFoundError,
     LightspeedQuotaExhaustedError,
     LightspeedResponseTooLargeError,
@@ -297,7 +298,8 @@ class SansIOClient:
     def query_flow(self, query: Generator[Request[Any], Any, T]) -> Flow[T]:
         """Make the calls that a query asks for, one after another, and return what it finds.
 
-        What the shop answers may be an answer to the query too: "not found", "too large", "refused" are thrown into it.
+        What the shop answers may be an answer to the query too: "not found", "too large", "refused" are thrown into it,
+        and a malformed response.
         """
         response: Any = None
         while True:
@@ -309,7 +311,7 @@ class SansIOClient:
                 return found
             try:
                 response = yield from self.call_flow(request)
-            except _FOR_QUERIES as error:
+            except (*_FOR_QUERIES, LightspeedMalformedResponseError) as error:
                 response = error
 
     def pages_flow(

@@ -29,8 +29,6 @@ from airflow_provider_lightspeed._arguments import (
 from airflow_provider_lightspeed.api.errors import (
     LightspeedConfigurationError,
     LightspeedError,
-    LightspeedMalformedResponseError,
-    LightspeedNotFoundError,
     LightspeedPermanentError,
 )
 from airflow_provider_lightspeed.api.queries import NewTickets, new_tickets
@@ -43,9 +41,10 @@ from airflow_provider_lightspeed.new_tickets import (
     FailedEvent,
     PollResult,
     Seen,
-    created_second,
     digest,
     read_event,
+    shows_a_witness,
+    witness,
 )
 from airflow_provider_lightspeed.sensors.state import DeliveredRun, SensorState
 
@@ -268,12 +267,13 @@ class NewTicketSensor(BaseSensorOperator):
         return result
 
     def _check_shop(self, state: SensorState) -> None:
-        cursor, shop = state.cursor, self._hook.get_conn().settings.shop
+        cursor, client = state.cursor, self._hook.get_conn()
+        shop = client.settings.shop
         if cursor is None or cursor.shop == shop:
             return
         if cursor.shop is None:  # written by hand, or by an early version
-            state.recognise(cursor.adopted_by(shop, self._witness(cursor.max_id)))
-        elif self._shows_a_witness(cursor):
+            state.recognise(cursor.adopted_by(shop, client.run(witness(cursor.max_id))))
+        elif client.run(shows_a_witness(cursor)):
             self.log.info(
                 "Connection %r has another key of the same shop: continuing", self.lightspeed_conn_id
             )
@@ -288,41 +288,15 @@ class NewTicketSensor(BaseSensorOperator):
             )
             state.forget()
 
-    def _created(self, ticket_id: int) -> int | None:
-        try:
-            return created_second(self._hook.get_ticket(ticket_id))
-        except LightspeedNotFoundError as error:
-            if not error.gone:
-                raise
-            return None
-
-    def _shows_a_witness(self, cursor: Cursor) -> bool:
-        malformed = None
-        for ticket_id, instant in reversed(cursor.witnesses):
-            try:
-                if self._created(ticket_id) == instant:
-                    return True
-            except LightspeedMalformedResponseError as error:
-                malformed = error
-        if malformed:
-            raise malformed  # it may be one
-        return False
-
-    def _witness(self, ticket_id: int) -> int | None:
-        """Return by what the shop can be recognised, if there is such a ticket and it is readable."""
-        try:
-            return self._created(ticket_id) if ticket_id else None
-        except LightspeedMalformedResponseError:
-            return None
-
     def _first_cursor(self) -> Cursor:
-        shop = self._hook.get_conn().settings.shop
+        client = self._hook.get_conn()
+        shop = client.settings.shop
         if self.start == "earliest":
             return Cursor(0, shop=shop)
         # An empty list is asked for twice: believed by mistake, it would make every ticket new.
         newest = self._hook.newest_ticket_id() or self._hook.newest_ticket_id()
         self.log.info("First run: tickets after id %d count as new", newest)
-        return Cursor.starting_after(newest, self._witness(newest), shop)
+        return Cursor.starting_after(newest, client.run(witness(newest)), shop)
 
     def _replay(self, before: DeliveredRun) -> PollResult:
         self.log.info("This run has delivered tickets before: returning those that still exist")

@@ -17,10 +17,8 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
-from airflow_provider_lightspeed.api.errors import LightspeedMalformedResponseError, LightspeedNotFoundError
 from airflow_provider_lightspeed.api.queries import NewTickets, new_tickets, newest_ticket
-from airflow_provider_lightspeed.api.tickets import get_ticket
-from airflow_provider_lightspeed.new_tickets import Cursor, PollSchedule, Seen, created_second
+from airflow_provider_lightspeed.new_tickets import Cursor, PollSchedule, Seen, shows_a_witness, witness
 
 if TYPE_CHECKING:
     from airflow_provider_lightspeed.api.client import AsyncLightspeedClient
@@ -150,19 +148,12 @@ class Subscription:
         if self.cursor is None:
             self.cursor = await first.get(self.start or "latest")
         elif self.cursor.shop is None:
-            self.cursor = self.cursor.adopted_by(shop, await _witness(client, self.cursor.max_id))
+            self.cursor = self.cursor.adopted_by(shop, await client.run(witness(self.cursor.max_id)))
         return self.cursor
 
     async def _recognise(self, client: AsyncLightspeedClient, cursor: Cursor) -> Cursor | None:
-        malformed = None
-        for ticket_id, instant in reversed(cursor.witnesses):
-            try:
-                if await _created(client, ticket_id) == instant:
-                    return msgspec.structs.replace(cursor, shop=client.settings.shop)
-            except LightspeedMalformedResponseError as error:
-                malformed = error
-        if malformed:
-            raise malformed  # it may be one
+        if await client.run(shows_a_witness(cursor)):
+            return msgspec.structs.replace(cursor, shop=client.settings.shop)
         log.warning(
             "A connection leads to another shop than before (key and tickets differ): starting over by start=%r",
             self.start,
@@ -192,23 +183,7 @@ class _FirstCursors:
             return Cursor(0, shop=shop)
         # An empty list is asked for twice: believed by mistake, it would make every ticket new.
         newest = await client.run(newest_ticket()) or await client.run(newest_ticket())
-        return Cursor.starting_after(newest, await _witness(client, newest), shop)
-
-
-async def _witness(client: AsyncLightspeedClient, ticket_id: int) -> int | None:
-    try:
-        return await _created(client, ticket_id) if ticket_id else None
-    except LightspeedMalformedResponseError:
-        return None
-
-
-async def _created(client: AsyncLightspeedClient, ticket_id: int) -> int | None:
-    try:
-        return created_second(await client.call(get_ticket(ticket_id)))
-    except LightspeedNotFoundError as error:
-        if not error.gone:
-            raise
-        return None
+        return Cursor.starting_after(newest, await client.run(witness(newest)), shop)
 
 
 _pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[PollKey, _SharedPoller]] = WeakKeyDictionary()

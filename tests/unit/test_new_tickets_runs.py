@@ -25,7 +25,7 @@ from airflow_provider_lightspeed._airflow import TaskDeferred
 from airflow_provider_lightspeed.api.errors import LightspeedConnectionError
 from airflow_provider_lightspeed.api.queries import newest_ticket
 from airflow_provider_lightspeed.api.responses import Response, parse_response
-from airflow_provider_lightspeed.api.tickets import TicketFilter, get_ticket
+from airflow_provider_lightspeed.api.tickets import TicketFilter
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed
 from airflow_provider_lightspeed.new_tickets import Cursor
 from airflow_provider_lightspeed.sensors.tickets import NewTicketSensor
@@ -125,9 +125,6 @@ class _Hook:
     def run(self, question: Any) -> Any:
         return self._worlds.ask(question)
 
-    def get_ticket(self, ticket_id: int) -> Any:
-        return self._worlds.ask(_one(ticket_id))
-
     def newest_ticket_id(self) -> Any:
         return self._worlds.ask(newest_ticket())
 
@@ -135,10 +132,6 @@ class _Hook:
         rows = self._worlds.shop.at(self._worlds.now).values()
         shown = [row.id for row in rows if row.id > tickets.since_id and tickets.email in {None, row.email}]
         yield SimpleNamespace(tickets=[{"id": number} for number in shown], rejected=[])
-
-
-def _one(ticket_id: int) -> Generator[Any, Any, Any]:
-    return (yield get_ticket(ticket_id))
 
 
 class _AsyncClient(_Hook):
@@ -160,9 +153,6 @@ class _AsyncClient(_Hook):
             await asyncio.Event().wait()
         self._has_polled = self._worlds.is_away or question.gi_code.co_name == "new_tickets"
         return self._worlds.ask(question)
-
-    async def call(self, request: Any) -> Any:
-        return await self.run(_one(request.expected_id))
 
 
 class _Variables(Variables):
