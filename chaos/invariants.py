@@ -24,11 +24,9 @@ _AT_ONCE = 8
 _REPEATED_BY_A_TRY, _REPEATED_AFTER_A_DEFERRAL = 40, 6
 
 #: What Airflow logs.
-# The zone of the filters is found by halving, within the window: steps beyond its end ask the same.
-_REPEATED_FOR_THE_ZONE = 3
 _DEFERRED = "Pausing task as DEFERRED"
 # The quota was used up after several calls, and before the first ticket was written.
-_BEGAN_ANEW = "This list can't be resumed there"
+_STARTED_OVER = "This list can't be resumed there"
 _TWO_TRIES_AT_ONCE = "Server indicated the task shouldn't be running anymore"
 _EXCEPTION = re.compile(r"\bLightspeed\w+(?:Error|Failed|Exhausted)\b")
 
@@ -163,9 +161,8 @@ def resumes_where_it_stopped(
     """Count the lists that an export requested again; if they are in order, another try repeats little."""
     repeated = repeated_reads(calls)
     deferrals = sum(log.count(_DEFERRED) for log in logs)
-    anew = sum(log.count(_BEGAN_ANEW) for log in logs)
-    allowed = _REPEATED_BY_A_TRY * (len(logs) - 1 + anew) + _REPEATED_AFTER_A_DEFERRAL * deferrals + cuts
-    allowed += 0 if scenario.filter_timezone_known else _REPEATED_FOR_THE_ZONE
+    restarts = sum(log.count(_STARTED_OVER) for log in logs)
+    allowed = _REPEATED_BY_A_TRY * (len(logs) - 1 + restarts) + _REPEATED_AFTER_A_DEFERRAL * deferrals + cuts
     require(
         not scenario.is_in_order or repeated <= allowed,
         f"{repeated} lists were requested again, in {len(logs)} tries with {deferrals} deferrals and {cuts} cuts",

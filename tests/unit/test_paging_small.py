@@ -98,6 +98,21 @@ def test_any_zone_is_found_out_in_ten_calls(minutes: int, naive: bool, order: st
     assert walked(world, wanted).calls <= pages(60 + 48 + 2) + 10 + 1 + 6
 
 
+# At the lowest offset, the proof is the question that halving ended with.
+@pytest.mark.parametrize("minutes", range(-660, 841, 60))
+def test_finding_a_zone_out_asks_nothing_twice(minutes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = world_of(700, order="newest", filter_zone=str(minutes), answer_zone="Europe/Amsterdam")
+    asked, answer = [], world.answer
+
+    def noted(request: Any) -> Any:
+        asked.append((request.path, *sorted(request.query.items())))
+        return answer(request)
+
+    monkeypatch.setattr(world, "answer", noted)
+    walked(world, window(5, END - 350 * 300))
+    assert len(asked) == len(set(asked))
+
+
 @pytest.mark.parametrize("order", ORDERED)
 @pytest.mark.parametrize(
     ("zone", "answers", "calls"),

@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 from datetime import timedelta
 from typing import Any
 
-from airflow_provider_lightspeed.api.paging.reader import ListReader, second_of
+from airflow_provider_lightspeed.api.paging.reader import Bounds, ListReader, second_of
 from airflow_provider_lightspeed.api.paging.timezone import HIGHEST, LOWEST, TICK, local_time
 from airflow_provider_lightspeed.api.tickets import Request, Ticket, created_at
 
@@ -28,28 +28,34 @@ def detect_offset(
     probe = max(rows, key=lambda row: row["id"])
     created = created_at(probe)
 
-    def shown(lowest: timedelta, highest: timedelta) -> Generator[Any, Any, list[int]]:
-        found = yield from reader.list(
-            since_id=probe["id"] - 1,
-            bounds={
-                "created_at_min": local_time(created, lowest),
-                "created_at_max": local_time(created, highest),
-            },
-        )
+    def between(lowest: timedelta, highest: timedelta) -> Bounds:
+        return {
+            "created_at_min": local_time(created, lowest),
+            "created_at_max": local_time(created, highest),
+        }
+
+    def shown(bounds: Bounds) -> Generator[Any, Any, list[int]]:
+        found = yield from reader.list(since_id=probe["id"] - 1, bounds=bounds)
         return found.ids
 
     def is_offset(offset: timedelta) -> Generator[Any, Any, bool]:
-        found = yield from shown(offset - TICK, offset + TICK)
+        found = yield from shown(between(offset - TICK, offset + TICK))
         return probe["id"] in found
 
     for offset in reader.zone.candidates(created):
         if (yield from is_offset(offset)):
             return offset
     low, high = 0, (HIGHEST - LOWEST) // _QUARTER
+    # Beyond the filter's own bounds, several steps ask the same.
+    answers: dict[str, bool] = {}
     while low < high:
         middle = (low + high) // 2
-        found = yield from shown(LOWEST - TICK, LOWEST + middle * _QUARTER + TICK)
-        if any(ticket_id >= probe["id"] for ticket_id in found):
+        bounds = between(LOWEST - TICK, LOWEST + middle * _QUARTER + TICK)
+        question = reader.narrowed(bounds)["created_at_max"]
+        if question not in answers:
+            found = yield from shown(bounds)
+            answers[question] = any(ticket_id >= probe["id"] for ticket_id in found)
+        if answers[question]:
             high = middle
         else:
             low = middle + 1

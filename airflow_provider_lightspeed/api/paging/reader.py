@@ -229,7 +229,7 @@ class ListReader:
                 since_id=self.filter.since_id if since_id is None else since_id,
                 email=self.filter.email,
                 keep_malformed=self.keep_malformed,
-                **self._narrowed(bounds),
+                **self.narrowed(bounds),
             )
             try:
                 rows: list[Ticket | RejectedTicket] = yield request
@@ -255,7 +255,7 @@ class ListReader:
         request = count_tickets(
             since_id=self.filter.since_id if since_id is None else since_id,
             email=self.filter.email,
-            **self._narrowed(bounds),
+            **self.narrowed(bounds),
         )
         count: int = yield request
         if bounds is None and since_id is None:
@@ -329,7 +329,8 @@ class ListReader:
         """Build the exception that says how far this walk came."""
         return LightspeedIncompleteListError(why, seen=self.seen, expected=expected)
 
-    def _narrowed(self, bounds: Bounds | None) -> Bounds:
+    def narrowed(self, bounds: Bounds | None) -> Bounds:
+        """Return the bounds of a question: those given, within those of the filter."""
         narrowed = self._bounds | (bounds or {})
         # Local times sort as text.
         for name, narrower in (("created_at_min", max), ("created_at_max", min)):
