@@ -44,7 +44,7 @@ def objects(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
 
 @pytest.fixture
 def shop(monkeypatch: pytest.MonkeyPatch, objects: dict[str, bytes]) -> Generator[Sandbox]:
-    # One ticket after the other, each read by itself.
+    # One ticket after the other, each read alone.
     monkeypatch.setattr(refresh, "_FEW", 100)
     monkeypatch.setattr(refresh, "_MOST_AT_ONCE", 1)
     monkeypatch.setattr(bulk_run, "_AT_ONCE", 1)
@@ -87,8 +87,12 @@ def outcomes(objects: dict[str, bytes]) -> dict[int, str]:
     return {line["id"]: line["outcome"] for line in lines}
 
 
-def stop_at(at_put: Calls, number: int, operator: BulkTicketsOperator) -> None:
-    at_put(lambda sent, _: operator.on_kill() if sent == number else None)
+def run_until_stopped(operator: BulkTicketsOperator, at_put: Calls, store: Store) -> None:
+    """Run a try that is asked to stop at its third PUT."""
+    at_put(lambda sent, _: operator.on_kill() if sent == 3 else None)
+    with pytest.raises(Cancelled):
+        run(operator, store)
+    at_put(lambda *_: None)
 
 
 def undo() -> dict[str, Any]:
@@ -107,12 +111,8 @@ def test_corrected_criteria_choose_again(
     shop: Sandbox, at_put: Calls, objects: dict[str, bytes], corrected: dict[str, Any]
 ) -> None:
     ids, store = shop.add_tickets(10, isClosed=False), Store()
-    stopped = close(**_EVERY)
-    stop_at(at_put, 3, stopped)
-    with pytest.raises(Cancelled):
-        run(stopped, store)
+    run_until_stopped(close(**_EVERY), at_put, store)
     before = closed(shop, ids)
-    at_put(lambda *_: None)
     if "where" not in corrected:
         wanted = before
         with pytest.raises(LightspeedTaskFailed, match=next(iter(corrected))):
@@ -134,11 +134,7 @@ def accepts(prefix: str) -> Callable[[Any], bool]:
 
 def test_a_function_that_is_the_same_resumes(shop: Sandbox, at_put: Calls) -> None:
     ids, store = shop.add_tickets(6, isClosed=False), Store()
-    stopped = close(where=accepts(""), max_share=1.0)
-    stop_at(at_put, 3, stopped)
-    with pytest.raises(Cancelled):
-        run(stopped, store)
-    at_put(lambda *_: None)
+    run_until_stopped(close(where=accepts(""), max_share=1.0), at_put, store)
     shop.add_tickets(3, isClosed=False)
     again = close(where=accepts("# A comment.\n"), max_share=1.0)
     assert run(again, store)["closed"] == ids
@@ -251,12 +247,8 @@ def test_a_job_of_an_earlier_version_plans_again_and_keeps_its_record(
     shop: Sandbox, at_put: Calls, objects: dict[str, bytes], deferred: bool
 ) -> None:
     ids, store = shop.add_tickets(6, isClosed=False), Store()
-    stopped = close(**_EVERY)
-    stop_at(at_put, 3, stopped)
-    with pytest.raises(Cancelled):
-        run(stopped, store)
+    run_until_stopped(close(**_EVERY), at_put, store)
     before = closed(shop, ids)
-    at_put(lambda *_: None)
     ((key, saved),) = store.items()
     job = Job.from_checkpoint(saved)
     assert job is not None

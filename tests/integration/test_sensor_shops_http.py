@@ -125,7 +125,7 @@ def test_a_rotated_key_continues_though_the_newest_ticket_is_malformed(
     state = dict(variables.texts)
     _rotate(shops["one"], monkeypatch, "AIRFLOW_CONN_ONE")
     new = shops["one"].add_tickets(1)
-    # If none can be read, nobody knows of which shop they are.
+    # If none is readable, it is not known of which shop they are.
     shops["one"].configure(unreadable=dict.fromkeys(shops["one"].shop.ids(), "surrogate"))
     assert _run("third", lightspeed_conn_id="one") == []
     assert variables.texts == state

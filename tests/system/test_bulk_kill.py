@@ -191,7 +191,7 @@ def test_what_was_approved_is_closed_and_nothing_else(whole: Whole) -> None:
     whole.calm.add_message(late, "Done", author="shop")
 
     def is_over() -> bool:
-        # Airflow 3.3.2 takes a task that is answered before it has let go of its worker for a failed one; its retry asks
+        # Airflow 3.3.2 takes a task that is answered before its worker is free for a failed one; its retry asks
         # again.
         waits = whole.state(run, "approve") == "awaiting_input"
         if waits and not requests.get(details, timeout=TIMEOUT).json()["response_received"]:
