@@ -63,6 +63,7 @@ class Job(msgspec.Struct, kw_only=True):
         (see :meth:`~.actions.Action.fingerprint`).
     :param by_page: whether the tickets are read in pages of the list rather than one by one; None until that is decided.
     :param cursor: where the walk over the list (to plan, then to read again) resumes.
+    :param expected: about how many tickets the list has that is read; 0: that can't be counted; None: not known.
     :param stalls: how many windows of the quota in a row passed without progress.
     :param calls: API calls so far.
     :param receipt_digest: identifies the receipt that was written last.
@@ -84,6 +85,7 @@ class Job(msgspec.Struct, kw_only=True):
     in_flight: dict[int, str] = {}
     by_page: bool | None = None
     cursor: Cursor | None = None
+    expected: int | None = None
     stalls: int = 0
     calls: int = 0
     ended: str = ""

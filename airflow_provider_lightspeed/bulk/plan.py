@@ -15,6 +15,7 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedIncompleteListError,
     LightspeedMalformedResponseError,
 )
+from airflow_provider_lightspeed.api.list_progress import ListProgress
 from airflow_provider_lightspeed.api.paging import Page
 from airflow_provider_lightspeed.api.tickets import Ticket, TicketFilter, changed_at, created_at
 from airflow_provider_lightspeed.bulk.actions import Action
@@ -163,8 +164,16 @@ def make_plan(
     max_wait = inf if job.is_stuck else None
     tickets = criteria.filter(narrow=criteria.email is not None or max_share >= 1.0)
     pages = client.iter_pages(tickets, job.cursor, max_wait=max_wait, keep_malformed=True)
+    reading = ListProgress(
+        client,
+        tickets,
+        "Reading about {} tickets for the plan",
+        calls=job.calls,
+        expected=job.expected,
+        max_wait=max_wait,
+    )
     try:
-        _choose(client, job, criteria, action, pages, save)
+        _choose(client, job, criteria, action, pages, reading, save)
     except LightspeedIncompleteListError:
         # What was read does not fit together: another try has to start over.
         job.cursor = None
@@ -177,6 +186,7 @@ def _choose(
     criteria: Criteria,
     action: Action,
     pages: Iterable[Page],
+    reading: ListProgress,
     save: Callable[[], None],
 ) -> None:
     if job.cursor is None:
@@ -196,6 +206,8 @@ def _choose(
         if page.cursor is not None and client.calls - calls_saved >= _CALLS_AT_RISK:
             save()
             calls_saved = client.calls
+        reading.report(page, page.seen)
+        job.expected = reading.expected
     job.plan = dict(sorted(job.plan.items()))
     job.cursor = None
     if job.malformed:

@@ -19,6 +19,7 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedPermanentError,
     LightspeedQuotaExhaustedError,
 )
+from airflow_provider_lightspeed.api.list_progress import ListProgress
 from airflow_provider_lightspeed.api.paging import Cursor, usual_calls
 from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Ticket, TicketFilter, count_tickets, get_ticket
 from airflow_provider_lightspeed.bulk.job import Job, version_of
@@ -85,7 +86,10 @@ def record_last_changes(client: LightspeedClient, job: Job) -> None:
     unknown = sum(change is None for change in job.plan.values())
     if unknown <= PAGE_SIZE or not _reads_pages(client, job):
         return
-    for snapshot in _by_page(client, job):
+    if job.expected:
+        what = f"Reading about {job.expected:,} tickets to record their last changes"
+        client.log_estimate(_calls_to_read(job), what)
+    for snapshot in _by_page(client, job, log_progress=True):
         for ticket_id, ticket in snapshot.tickets.items():
             if job.plan[ticket_id] is None:
                 job.plan[ticket_id] = version_of(ticket)
@@ -99,11 +103,21 @@ def _reads_pages(client: LightspeedClient, job: Job) -> bool:
         job.by_page = False
     if job.by_page is None:
         remaining = len(job.remaining)
+        if remaining > _FEW and job.cursor is None:
+            job.expected = client.call(count_tickets(since_id=min(job.plan) - 1))
         job.by_page = remaining > _FEW and (
-            job.cursor is not None
-            or usual_calls(client.call(count_tickets(since_id=min(job.plan) - 1))) < remaining
+            job.cursor is not None or usual_calls(job.expected or 0) < remaining
         )
     return job.by_page
+
+
+def _calls_to_read(job: Job) -> int:
+    """Return about how many calls it takes to read what remains, once it is decided how."""
+    remaining = len(job.remaining)
+    if not job.by_page or job.expected is None:
+        return remaining
+    seen = job.cursor.reader.seen if job.cursor else 0
+    return min(usual_calls(max(0, job.expected - seen)), remaining)
 
 
 def _affordable(client: LightspeedClient) -> int:
@@ -113,12 +127,15 @@ def _affordable(client: LightspeedClient) -> int:
     return max(1, int(min(client.calls_left, 2 * _MOST_AT_ONCE)) // 2)
 
 
-def _by_page(client: LightspeedClient, job: Job) -> Iterator[Snapshot]:
+def _by_page(client: LightspeedClient, job: Job, *, log_progress: bool = False) -> Iterator[Snapshot]:
     begun = monotonic()
     try:
         # A malformed ticket stays in the plan, is read by id, and fails alone.
         tickets = TicketFilter(since_id=min(job.plan) - 1)
+        reading = ListProgress(client, tickets, "", calls=client.calls, expected=job.expected or 0)
         for page in client.iter_pages(tickets, job.cursor, keep_malformed=True):
+            if log_progress:
+                reading.report(page, page.seen)
             seen = {
                 ticket["id"]: ticket
                 for ticket in page.tickets

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,9 +15,9 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedIncompleteListError,
     LightspeedQuotaExhaustedError,
 )
-from airflow_provider_lightspeed.api.paging import Cursor, Page, usual_calls
-from airflow_provider_lightspeed.api.rate_limit import humanize
-from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Request, TicketFilter, count_tickets
+from airflow_provider_lightspeed.api.list_progress import ListProgress
+from airflow_provider_lightspeed.api.paging import Cursor, Page
+from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, TicketFilter
 from airflow_provider_lightspeed.bulk.cancellation import Cancelled
 from airflow_provider_lightspeed.formats import Format
 from airflow_provider_lightspeed.quarantine import Quarantine
@@ -41,7 +40,6 @@ _FEW_CALLS = 5
 _MAX_STALLS = 3
 #: A page is read, and then the messages of a ticket.
 _FEWEST_CALLS_WITH_MESSAGES = 2
-_PROGRESS_EVERY = 10.0
 #: Ids that a checkpoint holds at most, with room to spare in the 64 KiB at which Airflow warns.
 _REMEMBERED = 16 * PAGE_SIZE
 
@@ -91,7 +89,14 @@ class Export:
         self._since_cursor: list[int] = []
         self._calls_before = progress.calls - client.calls
         self._calls_saved = self._calls_moved = client.calls
-        self._reported = time.monotonic()
+        self._reading = ListProgress(
+            client,
+            tickets,
+            "Exporting about {} tickets",
+            calls=progress.calls,
+            calls_per_ticket=1 if fetch else 0,
+            expected=progress.expected,
+        )
 
     @property
     def can_resume(self) -> bool:
@@ -275,34 +280,8 @@ class Export:
         yield bytes(self._buffer)
 
     def _report(self, page: Page) -> None:
-        if self.progress.expected is None and page.seen > PAGE_SIZE:
-            self._announce(page)
-        now = time.monotonic()
-        if now - self._reported >= _PROGRESS_EVERY:
-            self._reported = now
-            progress, expected = self.progress, self.progress.expected
-            to_go = ""
-            if expected:
-                duration = self._client.estimate(self._calls_for(expected - progress.tickets))
-                to_go = f" of about {expected:,}, {humanize(duration)} to go"
-            log.info(
-                "Read %s tickets%s; %d API calls; %s",
-                f"{progress.tickets:,}", to_go, self._calls_before + self._client.calls, self._client.quota or "",
-            )  # fmt: skip
-
-    def _announce(self, page: Page) -> None:
-        expected = page.counted
-        if expected is None:
-            # The shop's count does not read an address.
-            by_email = self._tickets.email is not None
-            expected = 0 if by_email else int(self._client.call(_count_about(self._tickets)))
-        self.progress.expected = expected
-        if expected:
-            self._client.log_estimate(self._calls_for(expected), f"Exporting about {expected:,} tickets")
-
-    def _calls_for(self, tickets: int) -> int:
-        tickets = max(0, tickets)
-        return usual_calls(tickets) + (tickets if self._fetch else 0)
+        self._reading.report(page, self.progress.tickets)
+        self.progress.expected = self._reading.expected
 
 
 @contextmanager
@@ -316,13 +295,3 @@ def _loaded_is_kept() -> Generator[None]:
         yield
     finally:
         gc.unfreeze()
-
-
-def _count_about(wanted: TicketFilter) -> Request:
-    """Count what matches as if date filters were read in UTC, hours off at most."""
-    bounds = {
-        name: f"{instant.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
-        for name, instant in (("created_at_min", wanted.created_from), ("created_at_max", wanted.created_to))
-        if instant is not None
-    }
-    return count_tickets(since_id=wanted.since_id, **bounds)

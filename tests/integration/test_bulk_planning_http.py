@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_lightspeed.api import list_progress
 from airflow_provider_lightspeed.api.errors import LightspeedIncompleteListError
 from airflow_provider_lightspeed.api.paging.cursors import OldestFirstCursor, ReaderState
 from airflow_provider_lightspeed.api.paging.timezone import FilterZone
@@ -64,6 +66,52 @@ def test_a_long_plan_goes_on_after_each_deferral(monkeypatch: pytest.MonkeyPatch
         assert sum(call.status == 200 for call in sandbox.calls) <= most
         # On a busy machine a window of a second is soon over, and the shop may refuse a call at each of four deferrals.
         assert outcome["calls"] <= most + 4
+
+
+@pytest.mark.parametrize("order", ["newest", "oldest"])
+def test_a_plan_logs_how_long_it_takes_and_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, order: str
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(list_progress, "_PROGRESS_EVERY", 0.0)
+    with shop(monkeypatch, tickets=1_000, order=order, limits=NO_LIMITS) as sandbox:
+        run(plan())
+        # With the newest ticket first, reading the list counts it anyway.
+        assert len([call for call in sandbox.calls if call.path.endswith("/count.json")]) == 1
+    (announced,) = re.findall(
+        r"Reading about 1,000 tickets for the plan takes (\d+) API calls, about ", caplog.text
+    )
+    assert int(announced) - 3 <= len(sandbox.calls) <= int(announced) + 3
+    read = re.findall(r"Read ([\d,]+) tickets of about 1,000, .+ to go; \d+ API calls; ", caplog.text)
+    assert len(read) >= 3
+    assert read[-1] == "1,000"
+
+
+def test_a_plan_for_a_customer_logs_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(list_progress, "_PROGRESS_EVERY", 0.0)
+    with shop(monkeypatch, tickets=1, limits=NO_LIMITS) as sandbox:
+        sandbox.add_tickets(600, email="ann@example.com")
+        run(plan(customer_email="ann@example.com", max_tickets=1_000))
+    # The shop's count does not read an address.
+    assert "Reading about" not in caplog.text
+    assert re.search(r"Read 600 tickets; \d+ API calls; ", caplog.text)
+
+
+def test_reading_the_last_changes_of_many_ids_is_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(list_progress, "_PROGRESS_EVERY", 0.0)
+    with shop(monkeypatch, tickets=1_000, limits=NO_LIMITS) as sandbox:
+        by_ids = CloseTicketsOperator(task_id="close", ticket_ids=sandbox.shop.ids()[-600:], max_tickets=600)
+        run(by_ids)
+    assert re.search(
+        r"Reading about 600 tickets to record their last changes takes \d API calls, about ", caplog.text
+    )
+    assert re.search(r"Read 600 tickets of about 600, .+ to go; \d API calls; ", caplog.text)
 
 
 def test_a_killed_plan_goes_on_where_it_was_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,11 +17,11 @@ import pendulum
 import pytest
 from botocore.client import BaseClient
 
+from airflow_provider_lightspeed.api import list_progress
 from airflow_provider_lightspeed.api.errors import LightspeedServerError
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed
 from airflow_provider_lightspeed.s3 import target as s3_target
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Fault, Order, Sandbox, ShopConfig
-from airflow_provider_lightspeed.transfers import export as export_module
 from airflow_provider_lightspeed.transfers.tickets_to_s3 import LightspeedTicketsToS3Operator
 from demo.s3_server import S3Server
 from tests.drawing import drawn
@@ -76,7 +76,7 @@ def test_it_says_how_long_it_takes_and_how_far_it_is(
     window: dict[str, str],
 ) -> None:
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(export_module, "_PROGRESS_EVERY", 0.0)
+    monkeypatch.setattr(list_progress, "_PROGRESS_EVERY", 0.0)
     end = datetime(2026, 6, 1, tzinfo=UTC)
     with Sandbox(ShopConfig(tickets=1000, end=end, days=60, limits=NO_LIMITS, order=order)) as shop:
         monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", shop.airflow_connection())

@@ -98,6 +98,9 @@ class Client:
 
     def log_estimate(self, calls: int, job: str) -> None: ...
 
+    def estimate(self, _: int) -> timedelta:
+        return timedelta(0)
+
     def call(self, request: Any, *, send_before: float = inf, max_wait: float | None = None) -> Any:
         with self.shop.lock:
             while self.shop.left <= 0:
@@ -121,7 +124,9 @@ class Client:
             page = [dict(self.shop.tickets[key]) for key in ids[start : start + _PAGE]]
             last = max(ids[: start + _PAGE], default=0)
             position = cursor_after(last) if self.shop.resumable else None
-            yield SimpleNamespace(tickets=page, cursor=position, seen=last, rejected=[])
+            yield SimpleNamespace(
+                tickets=page, cursor=position, seen=last, counted=len(ids), rejected=[]
+            )
 
 
 def cursor_after(last: int) -> OldestFirstCursor:

@@ -52,6 +52,7 @@ _PUBLIC = (
 )
 #: Modules (and what is below them) that are needed once a task runs, a trigger looks, or a connection is read.
 _LATER = (
+    "api.list_progress",
     "api.responses",
     "api.client",
     "api.paging",

@@ -1,0 +1,114 @@
+"""Logs how long it takes to read a list, and every ten seconds how far it is."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import UTC, timedelta
+from typing import Any, Protocol
+
+from airflow_provider_lightspeed.api.paging import Page, usual_calls
+from airflow_provider_lightspeed.api.rate_limit import Quota, humanize
+from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Request, TicketFilter, count_tickets
+
+log = logging.getLogger(__name__)
+
+_PROGRESS_EVERY = 10.0
+
+
+class Client(Protocol):
+    """What is needed of the shop's client."""
+
+    @property
+    def calls(self) -> int:
+        """API calls so far."""
+
+    @property
+    def quota(self) -> Quota | None:
+        """What the last responses said is left."""
+
+    def estimate(self, calls: int) -> timedelta:
+        """Estimate how long so many calls take."""
+
+    def log_estimate(self, calls: int, job: str) -> timedelta:
+        """Log how many calls a job needs and how long they take."""
+
+    def call(self, request: Request[Any], *, max_wait: float | None = None) -> Any:
+        """Make a call."""
+
+
+class ListProgress:
+    """The log lines of one try to read a list.
+
+    :ivar expected: about how many tickets the list has; 0: that can't be counted; None: not known yet.
+    :param job: what is done, such as ``Exporting about {} tickets``.
+    :param calls: API calls of earlier tries and of this one so far.
+    :param calls_per_ticket: calls for each ticket, besides those for the pages.
+    :param expected: what an earlier try has counted.
+    :param max_wait: as for the calls that read the list.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        tickets: TicketFilter,
+        job: str,
+        *,
+        calls: int,
+        calls_per_ticket: int = 0,
+        expected: int | None = None,
+        max_wait: float | None = None,
+    ) -> None:
+        self.expected = expected
+        self._client = client
+        self._tickets = tickets
+        self._job = job
+        self._calls_before = calls - client.calls
+        self._calls_per_ticket = calls_per_ticket
+        self._max_wait = max_wait
+        self._reported = time.monotonic()
+
+    def report(self, page: Page, read: int) -> None:
+        """Log what is due after a page. A list of more than one page is counted first, if reading it has not done so.
+
+        :param read: tickets read so far.
+        """
+        if self.expected is None and page.seen > PAGE_SIZE:
+            self._announce(page)
+        now = time.monotonic()
+        if now - self._reported < _PROGRESS_EVERY:
+            return
+        self._reported = now
+        to_go = ""
+        if self.expected:
+            duration = self._client.estimate(self._calls_for(self.expected - read))
+            to_go = f" of about {self.expected:,}, {humanize(duration)} to go"
+        calls = self._calls_before + self._client.calls
+        log.info("Read %s tickets%s; %d API calls; %s", f"{read:,}", to_go, calls, self._client.quota or "")
+
+    def _announce(self, page: Page) -> None:
+        self.expected = self._count() if page.counted is None else page.counted
+        if self.expected:
+            self._client.log_estimate(self._calls_for(self.expected), self._job.format(f"{self.expected:,}"))
+
+    def _count(self) -> int:
+        if self._tickets.email is not None:
+            return 0  # the shop's count does not read an address
+        request = _count_about(self._tickets)
+        if self._max_wait is None:
+            return int(self._client.call(request))
+        return int(self._client.call(request, max_wait=self._max_wait))
+
+    def _calls_for(self, tickets: int) -> int:
+        tickets = max(0, tickets)
+        return usual_calls(tickets) + self._calls_per_ticket * tickets
+
+
+def _count_about(wanted: TicketFilter) -> Request:
+    """Count what matches as if date filters were read in UTC, hours off at most."""
+    bounds = {
+        name: f"{instant.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+        for name, instant in (("created_at_min", wanted.created_from), ("created_at_max", wanted.created_to))
+        if instant is not None
+    }
+    return count_tickets(since_id=wanted.since_id, **bounds)
