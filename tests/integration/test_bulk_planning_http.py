@@ -23,7 +23,7 @@ from airflow_provider_lightspeed.bulk.plan import Criteria, make_plan
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, LightspeedTicketsFailed
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.operators.tickets import CloseTicketsOperator
-from airflow_provider_lightspeed.sandbox import NO_LIMITS, Fault, Sandbox, ShopConfig
+from airflow_provider_lightspeed.sandbox import NO_LIMITS, Fault, Sandbox, ShopConfig, email_of
 from tests.integration.bulk_runs import Store, Xcom, lines, run
 
 END = datetime(2026, 6, 1, tzinfo=UTC)
@@ -93,8 +93,8 @@ def test_a_plan_for_a_customer_logs_how_far_it_is(
     caplog.set_level("INFO")
     monkeypatch.setattr(list_progress, "_PROGRESS_EVERY", 0.0)
     with shop(monkeypatch, tickets=1, limits=NO_LIMITS) as sandbox:
-        sandbox.add_tickets(600, email="ann@example.com")
-        run(plan(customer_email="ann@example.com", max_tickets=1_000))
+        sandbox.add_tickets(600, customer=77)
+        run(plan(customer_email=email_of(77), max_tickets=1_000))
     # The shop's count does not read an address.
     assert "Reading about" not in caplog.text
     assert re.search(r"Read 600 tickets; \d+ API calls; ", caplog.text)
