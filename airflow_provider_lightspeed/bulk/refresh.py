@@ -88,7 +88,7 @@ def record_last_changes(client: LightspeedClient, job: Job) -> None:
         return
     if job.expected:
         what = f"Reading about {job.expected:,} tickets to record their last changes"
-        client.log_estimate(_calls_to_read(job), what)
+        client.log_estimate(calls_to_read(job), what)
     for snapshot in _by_page(client, job, log_progress=True):
         for ticket_id, ticket in snapshot.tickets.items():
             if job.plan[ticket_id] is None:
@@ -111,7 +111,13 @@ def _reads_pages(client: LightspeedClient, job: Job) -> bool:
     return job.by_page
 
 
-def _calls_to_read(job: Job) -> int:
+def plan_reads(client: LightspeedClient, job: Job) -> int:
+    """Decide how the remaining tickets are read, and return about how many calls that takes."""
+    _reads_pages(client, job)
+    return calls_to_read(job)
+
+
+def calls_to_read(job: Job) -> int:
     """Return about how many calls it takes to read what remains, once it is decided how."""
     remaining = len(job.remaining)
     if not job.by_page or job.expected is None:

@@ -25,7 +25,14 @@ from airflow_provider_lightspeed.api.tickets import Ticket, get_ticket
 from airflow_provider_lightspeed.bulk.actions import Action
 from airflow_provider_lightspeed.bulk.cancellation import CancelToken
 from airflow_provider_lightspeed.bulk.job import Job, Result, Status, version_of
-from airflow_provider_lightspeed.bulk.refresh import Snapshot, affects_all, is_gone, snapshots
+from airflow_provider_lightspeed.bulk.refresh import (
+    Snapshot,
+    affects_all,
+    calls_to_read,
+    is_gone,
+    plan_reads,
+    snapshots,
+)
 
 log = logging.getLogger(__name__)
 
@@ -78,13 +85,9 @@ class Run:
         :raises LightspeedError: for what affects every ticket (credentials, quota); what was done is in the job.
         """
         job = self._job
-        if job.remaining and not self._dry_run:
-            left = len(job.remaining)
-            self._client.log_estimate(
-                left, f"Changing {left:,} ticket{'' if left == 1 else 's'}, without the reads before,"
-            )
         pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="lightspeed-bulk")
         try:
+            self._announce()
             for snapshot in snapshots(self._client, job, self._map(pool)):
                 due = self._classify(snapshot)
                 if due and not self._dry_run:
@@ -93,10 +96,20 @@ class Run:
                     self._save()
                     self._map(pool)(partial(self._change, snapshot), due)
                 job.cursor = snapshot.cursor
+                self._log_progress()
         finally:
             # A call that still waits for its response must not hold a stopped task up.
             pool.shutdown(wait=False, cancel_futures=True)
             job.in_flight = self._unsure()
+
+    def _announce(self) -> None:
+        if not (left := len(self._job.remaining)):
+            return
+        reads = plan_reads(self._client, self._job)
+        if self._dry_run:
+            self._client.log_estimate(reads, "Reading them")
+        else:
+            self._client.log_estimate(reads + left, f"Changing {left:,} ticket{'' if left == 1 else 's'}")
 
     def _unsure(self) -> dict[int, str]:
         results = self._job.results
@@ -216,6 +229,6 @@ class Run:
             "%s of %s tickets done, about %s to go; %s",
             f"{len(self._job.plan) - left:,}",
             f"{len(self._job.plan):,}",
-            humanize(self._client.estimate(left)),
+            humanize(self._client.estimate(calls_to_read(self._job) + (0 if self._dry_run else left))),
             self._client.quota,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -188,6 +189,18 @@ def test_many_ids_take_one_put_each_and_a_few_pages(sandbox: Sandbox) -> None:
     assert close(ticket_ids=[str(number) for number in ids * 2])["closed"] == ids
     assert len(puts(sandbox)) == 150
     assert len(sandbox.calls) <= 150 + 8
+
+
+@pytest.mark.parametrize(("ids", "dry_run"), [(3, False), (86, False), (86, True)])
+def test_the_estimate_of_a_change_counts_its_reads(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture, ids: int, dry_run: bool
+) -> None:
+    caplog.set_level("INFO")
+    close(ticket_ids=sandbox.add_tickets(ids, isClosed=False), dry_run=dry_run)
+    job = "Reading them" if dry_run else f"Changing {ids} tickets"
+    (announced,) = re.findall(rf"{job} takes (?:about )?(\d+) API calls, ", caplog.text)
+    # One more counts the list.
+    assert len(sandbox.calls) - 1 <= int(announced) <= len(sandbox.calls) + 1
 
 
 def test_changed_after_the_plan_is_left_alone(sandbox: Sandbox, s3_bucket: str, aws: None) -> None:
