@@ -68,13 +68,13 @@ class _Client:
         """How many calls the tightest window of the quota allows; infinite while that is unknown."""
         return self._core.calls_per_window
 
-    def estimate(self, calls: int) -> timedelta:
+    def estimate(self, calls: int, *, sequential: int = 0) -> timedelta:
         """Estimate how long so many calls take. See `SansIOClient.estimate`."""
-        return self._core.estimate(calls)
+        return self._core.estimate(calls, sequential=sequential)
 
-    def log_estimate(self, calls: int, job: str) -> timedelta:
+    def log_estimate(self, calls: int, job: str, *, sequential: int | None = None) -> timedelta:
         """Log how many calls a job needs and how long they take. See `SansIOClient.log_estimate`."""
-        return self._core.log_estimate(calls, job)
+        return self._core.log_estimate(calls, job, sequential=sequential)
 
 
 class LightspeedClient(_Client):

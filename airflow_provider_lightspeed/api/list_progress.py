@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from datetime import UTC, timedelta
+from math import ceil
 from typing import Any, Protocol
 
 from airflow_provider_lightspeed.api.paging import Page, usual_calls
@@ -27,10 +28,10 @@ class Client(Protocol):
     def quota(self) -> Quota | None:
         """What the last responses said is left."""
 
-    def estimate(self, calls: int) -> timedelta:
+    def estimate(self, calls: int, *, sequential: int = 0) -> timedelta:
         """Estimate how long so many calls take."""
 
-    def log_estimate(self, calls: int, job: str) -> timedelta:
+    def log_estimate(self, calls: int, job: str, *, sequential: int | None = None) -> timedelta:
         """Log how many calls a job needs and how long they take."""
 
     def call(self, request: Request[Any], *, max_wait: float | None = None) -> Any:
@@ -43,7 +44,7 @@ class ListProgress:
     :ivar expected: about how many tickets the list has; 0: that can't be counted; None: not known yet.
     :param job: what is done, such as ``Exporting about {} tickets``.
     :param calls: API calls of earlier tries and of this one so far.
-    :param calls_per_ticket: calls for each ticket, besides those for the pages.
+    :param calls_per_ticket: calls for each ticket, besides those for the pages; so many `at_once`.
     :param expected: what an earlier try has counted.
     :param max_wait: as for the calls that read the list.
     """
@@ -56,6 +57,7 @@ class ListProgress:
         *,
         calls: int,
         calls_per_ticket: int = 0,
+        at_once: int = 1,
         expected: int | None = None,
         max_wait: float | None = None,
     ) -> None:
@@ -65,6 +67,7 @@ class ListProgress:
         self._job = job
         self._calls_before = calls - client.calls
         self._calls_per_ticket = calls_per_ticket
+        self._at_once = at_once
         self._max_wait = max_wait
         self._reported = time.monotonic()
 
@@ -74,22 +77,30 @@ class ListProgress:
         :param read: tickets read so far.
         """
         if self.expected is None and page.seen > PAGE_SIZE:
-            self._announce(page)
+            self._announce(page, read)
         now = time.monotonic()
         if now - self._reported < _PROGRESS_EVERY:
             return
         self._reported = now
         to_go = ""
         if self.expected:
-            duration = self._client.estimate(self._calls_for(self.expected - read))
+            calls, sequential = self._calls_for(self.expected - read)
+            duration = self._client.estimate(calls, sequential=sequential)
             to_go = f" of about {self.expected:,}, {humanize(duration)} to go"
-        calls = self._calls_before + self._client.calls
-        log.info("Read %s tickets%s; %d API calls; %s", f"{read:,}", to_go, calls, self._client.quota or "")
+        log.info("Read %s tickets%s; %d API calls; %s", f"{read:,}", to_go, self._calls, self._client.quota or "")
 
-    def _announce(self, page: Page) -> None:
+    @property
+    def _calls(self) -> int:
+        return self._calls_before + self._client.calls
+
+    def _announce(self, page: Page, read: int) -> None:
         self.expected = self._count() if page.counted is None else page.counted
         if self.expected:
-            self._client.log_estimate(self._calls_for(self.expected), self._job.format(f"{self.expected:,}"))
+            # The calls so far may have detected the zone of date filters too.
+            calls, sequential = self._calls_for(self.expected - read)
+            self._client.log_estimate(
+                self._calls + calls, self._job.format(f"{self.expected:,}"), sequential=sequential
+            )
 
     def _count(self) -> int:
         if self._tickets.email is not None:
@@ -99,9 +110,11 @@ class ListProgress:
             return int(self._client.call(request))
         return int(self._client.call(request, max_wait=self._max_wait))
 
-    def _calls_for(self, tickets: int) -> int:
+    def _calls_for(self, tickets: int) -> tuple[int, int]:
+        """Return how many calls so many tickets take, and how many of those follow one another."""
         tickets = max(0, tickets)
-        return usual_calls(tickets) + self._calls_per_ticket * tickets
+        pages, others = usual_calls(tickets), self._calls_per_ticket * tickets
+        return pages + others, pages + ceil(others / self._at_once)
 
 
 def _count_about(wanted: TicketFilter) -> Request:

@@ -150,6 +150,7 @@ class RateLimiter:
         self._ends: deque[float] = deque(maxlen=self._burst)
         self._in_flight = 0
         self._answered = False
+        self._timed, self._seconds = 0, 0.0
         self._blocked_until = 0.0
         self._blocked_why = ""
 
@@ -165,6 +166,8 @@ class RateLimiter:
         self._in_flight -= 1
         self._ends.append(now)
         self._answered = self._answered or headers is not None
+        if headers is not None and started is not None:
+            self._timed, self._seconds = self._timed + 1, self._seconds + now - started
         heard = Quota.from_headers(headers, now, started) if headers is not None else None
         if heard is not None:
             self.quota = self.quota.after(heard) if self.quota else heard
@@ -182,12 +185,16 @@ class RateLimiter:
         closed = [window for window in windows if self._spare(window, now) <= 0]
         return max(closed, key=lambda window: window.resets_at, default=None)
 
-    def estimate(self, calls: int, now: float) -> timedelta:
-        """Estimate how long so many calls take with what is left, if no other program uses the key."""
+    def estimate(self, calls: int, now: float, *, sequential: int = 0) -> timedelta:
+        """Estimate how long so many calls take with what is left, if no other program uses the key.
+
+        :param sequential: how many of them follow one another, each as slow as those so far were on average.
+        """
+        slow = sequential * self._seconds / max(1, self._timed)
         at_full_speed = calls / self._burst if self._burst else 0.0
         windows = self.quota.windows if self.quota else ()
         waits = [self._time_within(window, calls, now) for window in windows]
-        return timedelta(seconds=max(at_full_speed, self._blocked_until - now, *waits))
+        return timedelta(seconds=max(at_full_speed, slow, self._blocked_until - now, *waits))
 
     def left(self, now: float) -> float:
         """Return how many calls fit into what is left above the reserve; infinite while that is unknown."""
@@ -269,7 +276,9 @@ def _http_date(text: str) -> datetime | None:
 def humanize(duration: timedelta) -> str:
     """Write an estimate as people say it."""
     seconds = round(duration.total_seconds())
+    if seconds < 10:
+        return "less than 10 s"
     if seconds < 120:
-        return f"{seconds} s"
+        return f"about {seconds} s"
     minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+    return f"about {minutes} min" if minutes < 120 else f"about {minutes // 60} h {minutes % 60} min"

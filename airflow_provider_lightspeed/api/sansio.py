@@ -216,24 +216,27 @@ class SansIOClient:
         """How many calls the tightest window of the quota allows; infinite while that is unknown."""
         return self._rate_limiter.per_window
 
-    def estimate(self, calls: int) -> timedelta:
+    def estimate(self, calls: int, *, sequential: int = 0) -> timedelta:
         """Estimate how long so many calls take with what is left of the quota.
 
         Other programs on the same key make it longer. Before the first response only the limit of calls
         a second is known.
+
+        :param sequential: how many of them follow one another, each as slow as those so far were on average.
         """
         with self._lock:
-            return self._rate_limiter.estimate(calls, self._clock())
+            return self._rate_limiter.estimate(calls, self._clock(), sequential=sequential)
 
-    def log_estimate(self, calls: int, job: str) -> timedelta:
+    def log_estimate(self, calls: int, job: str, *, sequential: int | None = None) -> timedelta:
         """Log how many calls a job needs and how long they take, and return how long.
 
         :param job: what is to be done, such as ``Closing 4000 tickets``.
+        :param sequential: how many of the calls follow one another; None: all of them.
         """
-        duration = self.estimate(calls)
+        duration = self.estimate(calls, sequential=calls if sequential is None else sequential)
         left = self.quota or "not known yet"
         needed = f"{calls:,} API call{'' if calls == 1 else 's'}"
-        log.info("%s takes %s, about %s. Quota: %s", job, needed, humanize(duration), left)
+        log.info("%s takes about %s, %s. Quota: %s", job, needed, humanize(duration), left)
         return duration
 
     def call_flow(

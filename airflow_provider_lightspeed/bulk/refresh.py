@@ -61,7 +61,7 @@ def snapshots(client: LightspeedClient, job: Job, each: Each) -> Iterator[Snapsh
 
     :param each: for those that are read one by one.
     """
-    if _reads_pages(client, job):
+    if reads_pages(client, job):
         yield from _by_page(client, job)
         job.by_page = False
     at_most, idle = _MOST_AT_ONCE, 0
@@ -84,7 +84,7 @@ def record_last_changes(client: LightspeedClient, job: Job) -> None:
     :raises LightspeedQuotaExhaustedError: to resume later with the same job.
     """
     unknown = sum(change is None for change in job.plan.values())
-    if unknown <= PAGE_SIZE or not _reads_pages(client, job):
+    if unknown <= PAGE_SIZE or not reads_pages(client, job):
         return
     if job.expected:
         what = f"Reading about {job.expected:,} tickets to record their last changes"
@@ -97,7 +97,7 @@ def record_last_changes(client: LightspeedClient, job: Job) -> None:
     job.cursor = None
 
 
-def _reads_pages(client: LightspeedClient, job: Job) -> bool:
+def reads_pages(client: LightspeedClient, job: Job) -> bool:
     """Return whether a walk over the list takes fewer calls than reading the tickets one by one."""
     if job.is_stuck:
         job.by_page = False
@@ -111,14 +111,11 @@ def _reads_pages(client: LightspeedClient, job: Job) -> bool:
     return job.by_page
 
 
-def plan_reads(client: LightspeedClient, job: Job) -> int:
-    """Decide how the remaining tickets are read, and return about how many calls that takes."""
-    _reads_pages(client, job)
-    return calls_to_read(job)
-
-
 def calls_to_read(job: Job) -> int:
-    """Return about how many calls it takes to read what remains, once it is decided how."""
+    """Return about how many calls it takes to read what remains, once it is decided how.
+
+    Pages are read one after another, tickets several at a time.
+    """
     remaining = len(job.remaining)
     if not job.by_page or job.expected is None:
         return remaining

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from functools import partial
+from math import ceil
 from typing import Literal
 
 from airflow_provider_lightspeed.api.client import LightspeedClient
@@ -30,7 +31,7 @@ from airflow_provider_lightspeed.bulk.refresh import (
     affects_all,
     calls_to_read,
     is_gone,
-    plan_reads,
+    reads_pages,
     snapshots,
 )
 
@@ -105,11 +106,16 @@ class Run:
     def _announce(self) -> None:
         if not (left := len(self._job.remaining)):
             return
-        reads = plan_reads(self._client, self._job)
-        if self._dry_run:
-            self._client.log_estimate(reads, "Reading them")
-        else:
-            self._client.log_estimate(reads + left, f"Changing {left:,} ticket{'' if left == 1 else 's'}")
+        reads_pages(self._client, self._job)  # decides it
+        job = "Reading them" if self._dry_run else f"Changing {left:,} ticket{'' if left == 1 else 's'}"
+        calls, sequential = self._calls_left()
+        self._client.log_estimate(calls, job, sequential=sequential)
+
+    def _calls_left(self) -> tuple[int, int]:
+        """Return about how many calls what remains takes, and how many of those follow one another."""
+        reads, changes = calls_to_read(self._job), 0 if self._dry_run else len(self._job.remaining)
+        pages = reads if self._job.by_page else 0
+        return reads + changes, pages + ceil((reads - pages + changes) / _AT_ONCE)
 
     def _unsure(self) -> dict[int, str]:
         results = self._job.results
@@ -225,10 +231,11 @@ class Run:
         self._reported = time.monotonic()
         if not (left := len(self._job.remaining)):
             return
+        calls, sequential = self._calls_left()
         log.info(
-            "%s of %s tickets done, about %s to go; %s",
+            "%s of %s tickets done, %s to go; %s",
             f"{len(self._job.plan) - left:,}",
             f"{len(self._job.plan):,}",
-            humanize(self._client.estimate(calls_to_read(self._job) + (0 if self._dry_run else left))),
+            humanize(self._client.estimate(calls, sequential=sequential)),
             self._client.quota,
         )

@@ -417,7 +417,7 @@ class Scan:
         if self._expected > self._count:
             # Waits for the quota so far count, as there will be others.
             seconds = (now - self._reading_since) * (self._expected - self._count) / max(1, self._count)
-            to_go = f" of about {self._expected:,}, about {humanize(timedelta(seconds=seconds))} to go"
+            to_go = f" of about {self._expected:,}, {humanize(timedelta(seconds=seconds))} to go"
         log.info("Read %s tickets%s; %d API calls", f"{self._count:,}", to_go, self._client.calls)
 
     def _see(self, tickets: list[Any], comparison: Comparison) -> None:

@@ -23,7 +23,7 @@ from airflow_provider_lightspeed.formats import Format
 from airflow_provider_lightspeed.quarantine import Quarantine
 from airflow_provider_lightspeed.s3.staging import Staging
 from airflow_provider_lightspeed.s3.target import ExportTarget
-from airflow_provider_lightspeed.transfers.messages import with_messages
+from airflow_provider_lightspeed.transfers.messages import AT_ONCE, with_messages
 from airflow_provider_lightspeed.transfers.progress import RESTART_MARGIN, Progress, SavedProgress
 from airflow_provider_lightspeed.transfers.redaction import Redaction
 
@@ -95,6 +95,7 @@ class Export:
             "Exporting about {} tickets",
             calls=progress.calls,
             calls_per_ticket=1 if fetch else 0,
+            at_once=AT_ONCE,
             expected=progress.expected,
         )
 

@@ -9,7 +9,7 @@ from typing import Any
 from airflow_provider_lightspeed.api.errors import LightspeedNotFoundError, LightspeedQuotaExhaustedError
 
 # The client keeps to the shop's limit of calls a second; this is what hides the way there and back.
-_AT_ONCE = 8
+AT_ONCE = 8
 
 
 def with_messages(
@@ -35,7 +35,7 @@ def with_messages(
     done: list[dict[str, Any]] = []
     missing = 0
     exhausted = None
-    with ThreadPoolExecutor(_AT_ONCE, "messages") as pool:
+    with ThreadPoolExecutor(AT_ONCE, "messages") as pool:
         tickets = list(tickets)
         for ticket, found in zip(tickets, pool.map(messages, tickets), strict=True):
             if isinstance(found, LightspeedQuotaExhaustedError):

@@ -828,7 +828,7 @@ def test_the_log_of_a_task_that_waited_and_met_faults_tells_the_story(
     print("\n".join(lines))
     assert 4 < len(lines) < 20  # one wait or two: the windows are aligned to the clock
     text = "\n".join(lines)
-    assert re.search(r"Closing 40 tickets takes 40 API calls, about \d+ min", text)
+    assert re.search(r"Closing 40 tickets takes about 40 API calls, about \d+ min", text)
     assert re.search(r"Waiting \d+ s, until .* UTC: the quota of 5 minutes is used up", text)
     assert "PUT /tickets/" in text
     assert_no_secret(caplog.text)

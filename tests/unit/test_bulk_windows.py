@@ -96,9 +96,9 @@ class Client:
     def calls_per_window(self) -> float:
         return self.shop.allowed if self.calls else inf
 
-    def log_estimate(self, calls: int, job: str) -> None: ...
+    def log_estimate(self, calls: int, job: str, *, sequential: int | None = None) -> None: ...
 
-    def estimate(self, _: int) -> timedelta:
+    def estimate(self, _: int, *, sequential: int = 0) -> timedelta:
         return timedelta(0)
 
     def call(self, request: Any, *, send_before: float = inf, max_wait: float | None = None) -> Any:

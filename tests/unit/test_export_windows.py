@@ -69,10 +69,10 @@ class Client:
         self.slept += seconds
         self.shop.now += seconds
 
-    def estimate(self, _: int) -> timedelta:
+    def estimate(self, _: int, *, sequential: int = 0) -> timedelta:
         return timedelta(0)
 
-    def log_estimate(self, calls: int, job: str) -> None: ...
+    def log_estimate(self, calls: int, job: str, *, sequential: int | None = None) -> None: ...
 
     def call(self, request: Any) -> Any:
         with self.shop.lock:

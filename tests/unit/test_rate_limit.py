@@ -318,18 +318,32 @@ def test_plan_before_the_first_answer_knows_the_calls_a_second_only() -> None:
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [
-        (0, "0 s"),
-        (119.4, "119 s"),
-        (119.6, "2 min"),
-        (120, "2 min"),
-        (3_600, "60 min"),
-        (7_140, "119 min"),
-        (7_200, "2 h 0 min"),
-        (86_400 + 59 * 60, "24 h 59 min"),
+        (0, "less than 10 s"),
+        (9.4, "less than 10 s"),
+        (9.6, "about 10 s"),
+        (119.4, "about 119 s"),
+        (119.6, "about 2 min"),
+        (120, "about 2 min"),
+        (3_600, "about 60 min"),
+        (7_140, "about 119 min"),
+        (7_200, "about 2 h 0 min"),
+        (86_400 + 59 * 60, "about 24 h 59 min"),
     ],
 )
 def test_how_long_in_words(seconds: float, words: str) -> None:
     assert humanize(timedelta(seconds=seconds)) == words
+
+
+def test_calls_one_after_another_take_as_long_as_those_so_far() -> None:
+    made = RateLimiter(calls_per_second=20)
+    for started, headers_heard in [(0.0, {}), (1.0, {}), (2.0, None)]:
+        made.acquire(started)
+        # The last one got no response: how long it took says nothing of others.
+        made.record(started + (1.0 if headers_heard is None else 3.0), headers_heard, started)
+    assert made.estimate(5, 10.0, sequential=5) == timedelta(seconds=15)
+    assert made.estimate(5, 10.0, sequential=1) == timedelta(seconds=3)
+    # Eight at once and the like are the caller's to say; when a call is possible again does not depend on it.
+    assert made.estimate(5, 10.0) == timedelta(seconds=0.25)
 
 
 def test_plan_counts_a_block() -> None:
