@@ -109,7 +109,8 @@ def test_reading_the_last_changes_of_many_ids_is_logged(
         by_ids = CloseTicketsOperator(task_id="close", ticket_ids=sandbox.shop.ids()[-600:], max_tickets=600)
         run(by_ids)
     assert re.search(
-        r"Reading about 600 tickets to record their last changes takes about \d API calls, less than 10 s", caplog.text
+        r"Reading about 600 tickets to record their last changes takes about \d API calls, less than 10 s",
+        caplog.text,
     )
     assert re.search(r"Read 600 tickets of about 600, .+ to go; \d API calls; ", caplog.text)
 

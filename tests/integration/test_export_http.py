@@ -84,7 +84,9 @@ def test_it_says_how_long_it_takes_and_how_far_it_is(
         # A walk from the newest ticket counts by itself.
         counts = [call for call in shop.calls if call.path.endswith("/count.json")]
         assert len(counts) == 1
-    announced = re.search(r"Exporting about ([\d,]+) tickets takes about (\d+) API calls, less than 10 s", caplog.text)
+    announced = re.search(
+        r"Exporting about ([\d,]+) tickets takes about (\d+) API calls, less than 10 s", caplog.text
+    )
     assert announced
     # Pages, what proves the list complete, and what detects the zone of a window.
     assert int(announced[2]) - 2 <= made <= int(announced[2]) + 1

@@ -124,9 +124,7 @@ class Client:
             page = [dict(self.shop.tickets[key]) for key in ids[start : start + _PAGE]]
             last = max(ids[: start + _PAGE], default=0)
             position = cursor_after(last) if self.shop.resumable else None
-            yield SimpleNamespace(
-                tickets=page, cursor=position, seen=last, counted=len(ids), rejected=[]
-            )
+            yield SimpleNamespace(tickets=page, cursor=position, seen=last, counted=len(ids), rejected=[])
 
 
 def cursor_after(last: int) -> OldestFirstCursor:

@@ -262,7 +262,9 @@ def test_log_estimate_says_how_many_calls_and_how_long(caplog: pytest.LogCapture
     caplog.set_level(logging.INFO)
     world = World(listed(**QUOTA))
     world.core.log_estimate(40, "Closing 40 tickets")
-    assert caplog.messages == ["Closing 40 tickets takes about 40 API calls, less than 10 s. Quota: not known yet"]
+    assert caplog.messages == [
+        "Closing 40 tickets takes about 40 API calls, less than 10 s. Quota: not known yet"
+    ]
     world.call(list_tickets())
     world.core.log_estimate(4_000, "Closing 4000 tickets")
     assert caplog.messages[-1] == (
