@@ -87,7 +87,9 @@ class ListProgress:
             calls, sequential = self._calls_for(self.expected - read)
             duration = self._client.estimate(calls, sequential=sequential)
             to_go = f" of about {self.expected:,}, {humanize(duration)} to go"
-        log.info("Read %s tickets%s; %d API calls; %s", f"{read:,}", to_go, self._calls, self._client.quota or "")
+        log.info(
+            "Read %s tickets%s; %d API calls; %s", f"{read:,}", to_go, self._calls, self._client.quota or ""
+        )
 
     @property
     def _calls(self) -> int:

@@ -1058,7 +1058,6 @@ def test_a_long_scan_says_how_far_it_is(
     lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith("Read ")]
     assert len(lines) >= 4
     assert all(
-        re.match(r"Read [\d,]+ tickets( of about 300, .+ to go)?; \d+ API calls$", line)
-        for line in lines
+        re.match(r"Read [\d,]+ tickets( of about 300, .+ to go)?; \d+ API calls$", line) for line in lines
     )
     assert any("of about 300" in line for line in lines)
