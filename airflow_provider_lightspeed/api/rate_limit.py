@@ -266,6 +266,11 @@ def _http_date(text: str) -> datetime | None:
         return None
 
 
+def counted(number: int, thing: str) -> str:
+    """Write a number of things, such as ``1 ticket`` or ``2,500 tickets``."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def humanize(duration: timedelta) -> str:
     """Write an estimate as people say it."""
     seconds = round(duration.total_seconds())

@@ -16,6 +16,7 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedMalformedResponseError,
 )
 from airflow_provider_lightspeed.api.paging import Page
+from airflow_provider_lightspeed.api.rate_limit import counted
 from airflow_provider_lightspeed.api.tickets import Ticket, TicketFilter, changed_at, created_at
 from airflow_provider_lightspeed.bulk.actions import Action
 from airflow_provider_lightspeed.bulk.job import Job, version_of, was_never_changed
@@ -209,4 +210,7 @@ def _report_malformed(ids: list[int | None], seen: float) -> None:
         raise LightspeedMalformedResponseError(
             f"{len(ids)} of {seen} tickets are malformed: {summary}. No ticket was changed"
         )
-    log.warning("%d malformed tickets are not in the plan: %s. Correct them in the shop", len(ids), summary)
+    left_out = counted(len(ids), "malformed ticket")
+    log.warning(
+        "Left %s out of the plan: %s. To include such tickets, correct them in the shop", left_out, summary
+    )

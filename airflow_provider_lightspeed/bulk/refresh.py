@@ -71,7 +71,9 @@ def snapshots(client: LightspeedClient, job: Job, each: Each) -> Iterator[Snapsh
             continue
         at_most, idle = max(1, at_most // 2), idle + 1
         if idle >= _MAX_IDLE:
-            yield Snapshot(failed={remaining[0]: "after each reading, its change had to wait for too long"})
+            yield Snapshot(
+                failed={remaining[0]: "each time after it was read, its change had to wait for too long"}
+            )
 
 
 def record_last_changes(client: LightspeedClient, job: Job) -> None:

@@ -27,7 +27,7 @@ class ConditionFailed(Exception):  # ruff: ignore[error-suffix-on-exception-name
 
 
 class ConditionsUnknown(Exception):  # ruff: ignore[error-suffix-on-exception-name] - a finding
-    """The store knows no conditional writes."""
+    """The store has no conditional writes."""
 
 
 @dataclass(frozen=True)
