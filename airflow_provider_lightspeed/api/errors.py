@@ -1,4 +1,4 @@
-"""What can go wrong with a shop, one class for each thing that a caller would treat differently."""
+"""Errors of a shop: one class for each case that a caller may handle differently."""
 
 from __future__ import annotations
 

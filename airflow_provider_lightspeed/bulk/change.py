@@ -81,7 +81,7 @@ class BulkChange:
 
     @property
     def action_hash(self) -> str:
-        """Hash of what is done: what was done to tickets is of no use once something else is to be done to them."""
+        """Hash of the action: results of another action cannot be resumed."""
         return _hash(self.changed_key, self.properties, self.dry_run)
 
     @property

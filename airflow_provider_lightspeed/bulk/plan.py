@@ -38,7 +38,7 @@ class Criteria:
     :param include_todo: also if the staff has marked it as to do.
     :param email: of the customer with this address (decided by the shop).
     :param language: written in this language, by its two-letter code.
-    :param where: any test of your own, given the ticket as the API answers it.
+    :param where: a function of your own, called with the ticket as the API returns it.
     """
 
     created_before: datetime | None = None
@@ -98,7 +98,7 @@ class Criteria:
     def filter(self, *, narrow: bool) -> TicketFilter:
         """Return what to ask the shop for.
 
-        :param narrow: leave out what cannot be chosen. Not where all open tickets are to be counted on the way.
+        :param narrow: leave out what cannot be chosen; False if all open tickets must be counted too.
         """
         return TicketFilter(created_to=self.created_before if narrow else None, email=self.email)
 

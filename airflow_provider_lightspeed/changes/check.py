@@ -1,4 +1,4 @@
-"""Whether a log of changes is whole and fresh. Pure."""
+"""Whether a log of changes is complete and up to date. Pure."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class Announced(msgspec.Struct, frozen=True):
-    """The last commit of which an asset event told, and the task instance that sent it."""
+    """The last commit that an asset event has reported, and the task instance that sent it."""
 
     seq: int
     run: str

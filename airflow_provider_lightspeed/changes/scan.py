@@ -1,4 +1,4 @@
-"""One scan of a shop into the log: read, compare, confirm what is gone, commit, bring the rest up. No operator here."""
+"""One scan of a shop into the log: read, compare, confirm what is gone, commit, update current and status. No operator here."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ class Progress(msgspec.Struct, kw_only=True):
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON values."""
-        # Lists in place of tuples: Airflow's store keeps what JSON knows.
+        # Lists instead of tuples: Airflow's store keeps JSON values only.
         plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
         return plain
 
@@ -448,7 +448,7 @@ class Scan:
         if self._quarantine:
             self._parts.write_rejected(self._quarantine.encode())
             log.warning(
-                "Kept the last good row of %s, and wrote to %s: %s",
+                "Wrote %s to %s; their last good rows stay in current: %s",
                 counted(len(self._quarantine), "malformed ticket"),
                 self._parts.rejected_uri, self._quarantine.summary,
             )  # fmt: skip
@@ -691,10 +691,10 @@ class Scan:
 
 
 def announce(change_log: ChangeLog, run: str) -> Callable[[], None] | None:
-    """Return how to note that the end of the log was announced; None if it was, by another run.
+    """Return a function that records that the end of the log was announced; None if another run has announced it.
 
-    What this run has noted itself counts for nothing: it may have been killed before its event was sent. So its retry may
-    repeat an event. If no retry follows, the event comes with the next change.
+    A record of this run does not count: it may have been killed before its event was sent. So its retry may repeat an
+    event. If no retry follows, the event is sent with the next change.
     """
     status = change_log.read_status()
     if status is None or not status.seq:

@@ -108,7 +108,7 @@ def connect(aws_conn_id: str | None) -> S3Client:
         raise LightspeedConfigurationError(
             f"the AWS connection {aws_conn_id!r} can't be used: {error}"
         ) from error
-    # When it asks where a bucket is, boto would follow a redirection that does not say so forever.
+    # boto asks for the region of a bucket. It would follow a redirect without a region forever.
     client.meta.events.register("before-call.s3.HeadBucket", _stay)
     if not is_aws(client):
         # boto adds CRC32 checksums to all writes since 1.36, which some stores refuse. This one each store knows, and

@@ -1,4 +1,4 @@
-"""The object of an export: visible as a whole or not at all."""
+"""The object of an export: visible completely or not at all."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 # Undecorated: Airflow warns of a call to `execute` from inside, or refuses it (`allow_nested_operators=False`).
 _sense = inspect.unwrap(BaseSensorOperator.execute)
 
-# The trigger ends by itself when the sensor's time is up. Airflow's own limit is for a triggerer that is down.
+# The trigger ends at the sensor's timeout. Airflow's own limit is for a triggerer that is down.
 _GRACE = 60.0
 # No further poll can change these.
 _FINAL = (LightspeedPermanentError, AirflowFailException, AirflowSkipException)
@@ -151,7 +151,7 @@ class NewTicketSensor(BaseSensorOperator):
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except AirflowSkipException as skip:
-            # Airflow skips here for any AirflowException, be it one of `where` that is gone at the next try.
+            # Airflow skips here for any AirflowException, also for one that `where` raised and that a retry may not meet.
             cause = skip.__cause__
             if self.soft_fail and isinstance(cause, AirflowException) and not isinstance(cause, _SOFT):
                 raise cause from None

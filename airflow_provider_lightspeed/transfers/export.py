@@ -95,7 +95,7 @@ class Export:
 
     @property
     def can_resume(self) -> bool:
-        """Whether an interruption now would lose little: else the list would be read from the same place forever."""
+        """Whether an interruption now loses little: otherwise each try would read the same part of the list again."""
         is_near = self._client.calls - self._calls_moved <= _FEW_CALLS
         return self._is_resumable and is_near and self.progress.stalls < _MAX_STALLS
 
@@ -245,7 +245,7 @@ class Export:
             self.progress.rejected = len(self._quarantine)
             self._staging.write_rejected(self._quarantine.encode())
             log.warning(
-                "Left %s out of the export, and wrote to %s instead: %s",
+                "Wrote %s to %s instead of the export: %s",
                 counted(self.progress.rejected, "malformed ticket"),
                 self._staging.rejected_uri, self._quarantine.summary,
             )  # fmt: skip

@@ -205,7 +205,7 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
         return self._run(context, state or Checkpoint(context).load())
 
     def get_openlineage_facets_on_complete(self, _: Any) -> OperatorLineage[Any, Any] | None:
-        """Tell OpenLineage, where it is installed, that the shop's tickets are in the object now."""
+        """Report to OpenLineage, if it is installed, that the object holds the shop's tickets."""
         return self._exported.lineage() if self._exported else None
 
     @fail_without_retry()
@@ -288,7 +288,7 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
         return result
 
     def _job(self, hook: LightspeedHook) -> ExportJob:
-        """Read the arguments, so that all that is wrong with them comes up before anything is sent."""
+        """Read the arguments, so that an error in them is found before anything is sent."""
         from airflow_provider_lightspeed.s3.client import WriteOptions
         from airflow_provider_lightspeed.transfers.attempt import ExportJob
 
