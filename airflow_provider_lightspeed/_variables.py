@@ -25,7 +25,7 @@ def read_variable(name: str, *, unknown: str) -> str | None:
     if text is not None:
         return text
     cannot = (
-        f"Airflow cannot read its Variables at the moment, so it is not known {unknown}: let Airflow retry"
+        f"Airflow cannot read its Variables at the moment, so it is not known {unknown}. Let Airflow retry"
     )
     # A name of its own: another task may check at the same time. Without that of the Variable: what has "secret" in its
     # name is masked in all logs.

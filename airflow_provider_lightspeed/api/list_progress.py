@@ -88,7 +88,11 @@ class ListProgress:
             duration = self._client.estimate(calls, sequential=sequential)
             to_go = f" of about {self.expected:,}, {humanize(duration)} to go"
         log.info(
-            "Read %s tickets%s; %d API calls; %s", f"{read:,}", to_go, self._calls, self._client.quota or ""
+            "Read %s tickets%s; %d API calls; %s",
+            f"{read:,}",
+            to_go,
+            self._calls,
+            self._client.quota or "quota unknown",
         )
 
     @property

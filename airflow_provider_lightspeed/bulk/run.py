@@ -21,7 +21,7 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedQuotaExhaustedError,
     LightspeedTooLateError,
 )
-from airflow_provider_lightspeed.api.rate_limit import humanize
+from airflow_provider_lightspeed.api.rate_limit import counted, humanize
 from airflow_provider_lightspeed.api.tickets import Ticket, get_ticket
 from airflow_provider_lightspeed.bulk.actions import Action
 from airflow_provider_lightspeed.bulk.cancellation import CancelToken
@@ -107,7 +107,7 @@ class Run:
         if not (left := len(self._job.remaining)):
             return
         reads_pages(self._client, self._job)  # decides it
-        job = "Reading them" if self._dry_run else f"Changing {left:,} ticket{'' if left == 1 else 's'}"
+        job = "Reading them" if self._dry_run else f"Changing {counted(left, 'ticket')}"
         calls, sequential = self._calls_left()
         self._client.log_estimate(calls, job, sequential=sequential)
 
@@ -237,5 +237,5 @@ class Run:
             f"{len(self._job.plan) - left:,}",
             f"{len(self._job.plan):,}",
             humanize(self._client.estimate(calls, sequential=sequential)),
-            self._client.quota,
+            self._client.quota or "quota unknown",
         )

@@ -300,7 +300,7 @@ class Limits:
             return ""
         before = f", after {earlier} since the last full scan" if earlier else ""
         return (
-            f"{gone} of {scope} tickets are gone from the shop's list{before}; {allowed} may be "
+            f"{gone} of {scope} tickets are gone from the shop's list{before}; at most {allowed} are allowed "
             f"(max_deleted={self.max_deleted:g})"
         )
 
@@ -309,4 +309,4 @@ class Limits:
         allowed = max(_FLOOR, int(self.max_updated * scope))
         if updated <= allowed:
             return ""
-        return f"{updated} of {scope} tickets have changed; {allowed} may (max_updated={self.max_updated:g})"
+        return f"{updated} of {scope} tickets have changed; at most {allowed} are allowed (max_updated={self.max_updated:g})"

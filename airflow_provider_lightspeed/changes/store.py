@@ -18,7 +18,7 @@ _IN_MEMORY = 8 * 1024 * 1024
 _CHUNK = 1024 * 1024
 #: What S3 and stores like it say when a condition does not hold, or is being decided just now.
 _CONDITION_STATUSES = {409, 412}
-#: What stores say that know no conditions.
+#: Statuses of stores without conditional writes.
 _UNKNOWN_STATUSES = {400, 405, 501}
 
 
@@ -27,7 +27,7 @@ class ConditionFailed(Exception):  # ruff: ignore[error-suffix-on-exception-name
 
 
 class ConditionsUnknown(Exception):  # ruff: ignore[error-suffix-on-exception-name] - a finding
-    """The store knows no conditional writes."""
+    """The store has no conditional writes."""
 
 
 @dataclass(frozen=True)

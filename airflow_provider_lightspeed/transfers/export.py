@@ -17,6 +17,7 @@ from airflow_provider_lightspeed.api.errors import (
 )
 from airflow_provider_lightspeed.api.list_progress import ListProgress
 from airflow_provider_lightspeed.api.paging import Cursor, Page
+from airflow_provider_lightspeed.api.rate_limit import counted
 from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, TicketFilter
 from airflow_provider_lightspeed.bulk.cancellation import Cancelled
 from airflow_provider_lightspeed.formats import Format
@@ -101,7 +102,7 @@ class Export:
 
     @property
     def can_resume(self) -> bool:
-        """Whether an interruption now would lose little: else the list would be read from the same place forever."""
+        """Whether an interruption now loses little: otherwise each try would read the same part of the list again."""
         is_near = self._client.calls - self._calls_moved <= _FEW_CALLS
         return self._is_resumable and is_near and self.progress.stalls < _MAX_STALLS
 
@@ -251,8 +252,9 @@ class Export:
             self.progress.rejected = len(self._quarantine)
             self._staging.write_rejected(self._quarantine.encode())
             log.warning(
-                "%d malformed tickets are not in the export, but in %s: %s",
-                self.progress.rejected, self._staging.rejected_key, self._quarantine.summary,
+                "Wrote %s to %s instead of the export: %s",
+                counted(self.progress.rejected, "malformed ticket"),
+                self._staging.rejected_uri, self._quarantine.summary,
             )  # fmt: skip
 
     def _publish(self) -> int:

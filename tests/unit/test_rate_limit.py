@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_lightspeed.api.rate_limit import Quota, RateLimiter, Window, humanize, retry_after
+from airflow_provider_lightspeed.api.rate_limit import (
+    Quota,
+    RateLimiter,
+    Window,
+    counted,
+    humanize,
+    retry_after,
+)
 
 LIMIT = "300/3000/12000"
 
@@ -344,6 +351,15 @@ def test_calls_one_after_another_take_as_long_as_those_so_far() -> None:
     assert made.estimate(5, 10.0, sequential=1) == timedelta(seconds=3)
     # Eight at once and the like are the caller's to say; when a call is possible again does not depend on it.
     assert made.estimate(5, 10.0) == timedelta(seconds=0.25)
+
+
+def test_only_one_thing_has_no_plural() -> None:
+    assert [counted(number, "ticket") for number in (0, 1, 2, 2500)] == [
+        "0 tickets",
+        "1 ticket",
+        "2 tickets",
+        "2,500 tickets",
+    ]
 
 
 def test_plan_counts_a_block() -> None:
