@@ -35,7 +35,7 @@ _AT_ONCE = 8
 #: Seconds after which a ticket is read again before it is changed.
 _MAX_AGE = 30.0
 _PROGRESS_EVERY = 10.0
-#: Seconds that calls on their way get to end once the job is to stop: Airflow kills a task after five.
+#: Seconds that calls in flight may take after a request to stop: Airflow kills a task after five.
 _GRACE = 2.0
 
 

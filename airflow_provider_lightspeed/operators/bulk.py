@@ -206,7 +206,7 @@ class BulkTicketsOperator(BaseOperator):
     def _keep_what_was_done(
         self, context: Context, change: BulkChange, job: Job, checkpoint: Checkpoint
     ) -> None:
-        """Write receipt, XCom and checkpoint. An error in one is logged, does not stop the others, and hides no error."""
+        """Write receipt, XCom and checkpoint. An error in one is logged, and does not stop the others."""
 
         def write_receipt() -> None:
             change.write_receipt(job)
