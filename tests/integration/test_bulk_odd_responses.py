@@ -110,7 +110,7 @@ def test_a_put_answered_without_the_ticket(monkeypatch: pytest.MonkeyPatch) -> N
         close = CloseTicketsOperator(task_id="close", ticket_ids=ids, receipt_s3_key=receipt)
         assert run(close)["closed"] == ids
         assert shop.count_calls(method="PUT") == 3
-        # The receipt knows the version after the change: so the undo does not take it for somebody else's.
+        # The receipt knows the version after the change: so the undo does not take it for a change by another program.
         undo = UpdateTicketsOperator(task_id="undo", ticket_ids=receipt, is_closed=False)
         assert run(undo)["updated"] == ids
         assert not any(shop.shop.ticket(key)["isClosed"] for key in ids)
@@ -291,7 +291,11 @@ def test_criteria_leave_out_malformed_tickets(
             state["dies"] = store.dead = False
         caplog.clear()
         assert close()["closed"] == [key for key in ids[1:] if key not in bad]
-        warnings = [record.message for record in caplog.records if "malformed tickets are" in record.message]
+        warnings = [
+            record.message
+            for record in caplog.records
+            if "malformed tickets out of the plan" in record.message
+        ]
         assert len(warnings) == 1
         assert "3 malformed tickets" in warnings[0]
         assert all(str(key) in warnings[0] for key in bad)

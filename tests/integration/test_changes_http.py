@@ -372,7 +372,7 @@ def test_old_change_files_are_deleted(
     ("rule", "arguments", "says", "remedy"),
     [
         *REFUSED,
-        (no_conditional_writes, {}, "knows no conditional writes", None),
+        (no_conditional_writes, {}, "has no conditional writes", None),
     ],
 )
 def test_what_the_store_refuses_is_found_before_the_first_call(
@@ -463,7 +463,7 @@ def test_an_event_only_when_something_changed(sandbox: Sandbox, prefix: Prefix) 
     # If that try never comes, the event comes with the next change.
     assert _sent(prefix) == []
     sandbox.update_ticket(sandbox.shop.ids()[0], subject="Changed")
-    prefix.run()  # without outlets, so nobody was told
+    prefix.run()  # without outlets, so without an event
     assert _sent(prefix) == [("lightspeed://shop_nl/tickets/changes", 2)]
 
 

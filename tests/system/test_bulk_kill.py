@@ -77,12 +77,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
 
 
 def use_up_each_window(whole: Whole, task_id: str) -> None:
-    """Be another program with the small shop's key, until the task has let go of its worker for each window."""
+    """Be another program with the small shop's key, until the task has deferred for each window."""
     wait_until(lambda: whole.small.count_calls(method="PUT") >= 10)
     for number, (name, _) in enumerate(WINDOWS):
 
         def has_deferred(
-            number: int = number, told: str = f"Resuming at .*the quota of {name} is used up"
+            number: int = number,
+            told: str = f"the quota of {name} is used up.*The worker slot is free until then",
         ) -> bool:
             whole.small.use_quota(whole.small.backend.quota.windows()[number].remaining)
             return re.search(told, whole.log(task_id)) is not None
@@ -160,7 +161,7 @@ def test_marked_failed_stops_it_with_the_receipt_written(whole: Whole) -> None:
     told, sent = receipt(), puts()
     closed = {number for number in ids if whole.slow.shop.ticket(number)["isClosed"]}
     assert set(told) == set(ids)
-    # What was on its way when it stopped may or may not have been carried out, and is told so.
+    # A request in flight when it stopped may or may not have been executed: the result says so.
     assert {number for number, outcome in told.items() if outcome == "closed"} <= closed
     unsure = {number for number, outcome in told.items() if outcome == "unknown"}
     assert closed <= {number for number, outcome in told.items() if outcome == "closed"} | unsure
