@@ -75,7 +75,7 @@ def test_sql(sandbox: Sandbox, s3_server: S3Server, s3_bucket: str, tmp_path: Pa
         for statement in MERGE.split(";\n\n"):
             base.execute(statement.replace("s3://my-warehouse", str(tmp_path)))
 
-    base = duckdb.connect(config={"TimeZone": "UTC"})
+    base = duckdb.connect()
     run()
     merge()
     ids = sandbox.shop.ids()
