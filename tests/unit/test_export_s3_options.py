@@ -137,7 +137,9 @@ def test_a_missing_hash_key_is_asked_for_where_the_task_reads_it(
 ) -> None:
     monkeypatch.setattr(LightspeedHook, "get_hash_secret", lambda *_: "")
     task = operator(task_id="task", hash_fields=["customer"], hash_secret_variable="ours", **place)
-    with pytest.raises(LightspeedTaskFailed, match=r"Set the Airflow Variable 'ours' \(hash_secret_variable\)$"):
+    with pytest.raises(
+        LightspeedTaskFailed, match=r"Set the Airflow Variable 'ours' \(hash_secret_variable\)$"
+    ):
         task.execute({})
 
 
