@@ -4,9 +4,10 @@
 
 A real `airflow triggerer` runs, first with nothing but a probe in its event loop, then with all sensors deferred,
 then while a new ticket in every shop ends them all. The probe times each callback of the loop, in wall time and in
-CPU time: on a busy machine only the second says what the code does. A full garbage collection goes over all that
-Airflow has loaded, and comes whenever enough objects were made, by whomever; it is told apart. It ends with an error if a callback took more
-than 50 ms of CPU, the process grew by more than 300 MiB, or the calls were more than one each interval and shop.
+CPU time: on a busy machine only the second shows what the code does. A full garbage collection goes over all objects
+of Airflow, whatever has made enough new ones: its time is listed apart. The command ends with an error if a callback
+took more than 50 ms of CPU, the process grew by more than 300 MiB, or there was more than one call for each interval
+and shop.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from demo.processes import end_in_order_on_signals, running
 MOST_BLOCKED = 0.050
 MOST_MEMORY = 300.0
 
-# A DAG for each shop. One large DAG would measure how long Airflow takes to read it, for each sensor anew.
+# A DAG for each shop. One large DAG would measure how long Airflow takes to read it, once for each sensor.
 _DAGS = """
 from datetime import UTC, datetime
 from airflow.sdk import dag

@@ -78,14 +78,14 @@ class Redaction:
     ) -> None:
         self.exclude = frozenset(_read("exclude_fields", name) for name in exclude)
         for name, why in needed:
-            if name in self.exclude:
+            if not self.exclude.isdisjoint({name, _EXTRA + name}):
                 raise LightspeedConfigurationError(why)
         if "extra" in self.exclude:
             self.exclude |= {_MESSAGE + "extra"}
         as_given = {_read("hash_fields", name, _HASHABLE_NAMES): name for name in hashed}
         self.hashed = frozenset(as_given)
         if any(name.startswith(_MESSAGE) for name in self.exclude | self.hashed):
-            # Messages inside their relation, which this version does not know, would carry the field out.
+            # Messages inside their relation, which this version does not know, would hold the field too.
             self.exclude |= {f"{_EXTRA}messages"}
         for name in sorted(self.hashed):
             if name not in _HASHABLE and not name.removeprefix(_MESSAGE).startswith(_EXTRA):

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from airflow_provider_lightspeed.transfers.progress import Progress
     from airflow_provider_lightspeed.transfers.redaction import Redaction
 
-# What carries an export out is loaded where that begins: DAG files are parsed every few seconds.
+# The modules that run an export are loaded when it starts: DAG files are parsed every few seconds.
 
 #: None or an empty text must not stand for their absence: more tickets, or fields, would leave the shop.
 _OPTIONS = (

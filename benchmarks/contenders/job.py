@@ -1,4 +1,4 @@
-"""What each contender is told and tells: one command line, one line of JSON. Standard library only.
+"""The input and output of each contender: one command line, one line of JSON. Standard library only.
 
     python benchmarks/contenders/NAME.py --shop URL --key K --secret S --order newest|oldest
         --s3 URL --access-key A --secret-key B --bucket NAME --prefix PATH

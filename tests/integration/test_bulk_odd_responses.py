@@ -110,7 +110,7 @@ def test_a_put_answered_without_the_ticket(monkeypatch: pytest.MonkeyPatch) -> N
         close = CloseTicketsOperator(task_id="close", ticket_ids=ids, receipt_s3_key=receipt)
         assert run(close)["closed"] == ids
         assert shop.count_calls(method="PUT") == 3
-        # The receipt knows the version after the change: so the undo does not take it for somebody else's.
+        # The receipt knows the version after the change: so the undo does not take it for a change by another program.
         undo = UpdateTicketsOperator(task_id="undo", ticket_ids=receipt, is_closed=False)
         assert run(undo)["updated"] == ids
         assert not any(shop.shop.ticket(key)["isClosed"] for key in ids)

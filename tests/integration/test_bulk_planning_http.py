@@ -1,4 +1,4 @@
-"""Plans from criteria: how they get on within small quotas, over deaths and deferrals, and when they are made anew."""
+"""Plans from criteria: how they get on within small quotas, over deaths and deferrals, and when they are made from scratch."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def open_ids(sandbox: Sandbox, chosen: Callable[[Any], bool] = lambda ticket: Tr
 
 @contextmanager
 def shop(monkeypatch: pytest.MonkeyPatch, *, max_wait: float = 0, **config: Any) -> Generator[Sandbox]:
-    """Be a shop whose quota nobody sleeps for: a task defers each time."""
+    """Be a shop whose quota no task sleeps for: it defers each time."""
     with Sandbox(ShopConfig(end=END, days=60, burst_limit=0, **config)) as sandbox:
         extra = {"max_wait": max_wait, "calls_per_second": 0}
         connection = {**json.loads(sandbox.airflow_connection()), "extra": extra}
@@ -129,7 +129,7 @@ def test_a_function_that_fails_does_not_spoil_the_count(sandbox: Sandbox) -> Non
         run(plan(where=chosen, max_share=0.01), store)
 
 
-# When a plan holds, and when it is made anew
+# When a plan holds, and when it is made from scratch
 
 
 def test_the_plan_is_fixed_over_tries(sandbox: Sandbox) -> None:
@@ -162,7 +162,7 @@ def test_other_criteria_make_another_plan_and_nothing_done_is_forgotten(
     with pytest.raises(LightspeedTicketsFailed):
         run(plan(**arguments), store)
     sandbox.reset()
-    # Somebody sees what it is about to do, changes the DAG, and clears the task.
+    # A person sees what it is about to do, changes the DAG, and clears the task.
     assert run(plan(**arguments, only_answered=True), store)["closed"] == [ids[0], ids[3]]
     # The shop answered two PUTs with an error: perhaps it closed these tickets.
     assert [(line["id"], line["outcome"]) for line in lines(receipt)] == [

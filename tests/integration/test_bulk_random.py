@@ -65,7 +65,7 @@ def _seeds() -> range:
 
 
 class Killed(BaseException):
-    """What nobody catches."""
+    """An error that no code catches."""
 
 
 @dataclass
@@ -81,7 +81,7 @@ class Scenario:
     def shop(self) -> ShopConfig:
         chance = self.chance
         faults = tuple(
-            # What is refused with 429 was surely not carried out.
+            # What is refused with 429 was surely not executed.
             Fault(kind, times=0, probability=0.02, applied=kind != "429" and chance.random() < 0.5)  # type: ignore[arg-type]
             for kind in chance.sample(_FAULTS, 3)
         )
@@ -300,7 +300,7 @@ def _outcome_is_the_truth(
     assert touched.isdisjoint([*outcome["already"], *outcome["changed"]])
     assert gone <= set(sandbox.shop.deleted())
 
-    # Whatever nobody else has touched was planned if and only if it was meant.
+    # Each ticket that no other program has touched was planned if and only if it was meant.
     by_others = {n for n, h in histories.items() if any(change.by != sandbox.key for change in h)}
     alone = before.keys() - by_others
     if "ticket_ids" in choice:
@@ -314,7 +314,7 @@ def _outcome_is_the_truth(
     for number in alone - touched:
         assert after[number] == before[number]
 
-    # Nor was a ticket changed that somebody else had changed between the plan and our last look at it.
+    # Nor was a ticket changed that another program had changed between the plan and our last read of it.
     writes = [call.at for call in sandbox.calls if call.method in {"PUT", "DELETE"}]
     planned = choice.keys() != {"ticket_ids"} or len(choice["ticket_ids"]) > 250
     for number in touched if planned else ():

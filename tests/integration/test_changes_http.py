@@ -463,7 +463,7 @@ def test_an_event_only_when_something_changed(sandbox: Sandbox, prefix: Prefix) 
     # If that try never comes, the event comes with the next change.
     assert _sent(prefix) == []
     sandbox.update_ticket(sandbox.shop.ids()[0], subject="Changed")
-    prefix.run()  # without outlets, so nobody was told
+    prefix.run()  # without outlets, so without an event
     assert _sent(prefix) == [("lightspeed://shop_nl/tickets/changes", 2)]
 
 

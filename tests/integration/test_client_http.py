@@ -266,7 +266,7 @@ def script(text: str) -> tuple[int, dict[str, str], bytes]:
 
 @contextmanager
 def trouble(test: str, sandbox: Sandbox, times: int, tls: ssl.SSLContext) -> Generator[str, None, None]:
-    """Yield the address at which a call meets the trouble of a row, so many times (0: for ever)."""
+    """Yield the address at which a call meets the trouble of a row, so many times (0: forever)."""
     if test == "unreachable":
         with socket.socket() as unheard:  # bound, but it does not listen
             unheard.bind(("127.0.0.1", 0))

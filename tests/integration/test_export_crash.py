@@ -234,7 +234,7 @@ def test_killed_when_all_is_there(world: World, kind: str, has_store: bool) -> N
         assert world.shop.count_calls() == 0
         assert world.left() == [world.key]
         assert not store
-        # Not so once somebody has cleared the task.
+        # Not so once a person has cleared the task.
         with pytest.raises(LightspeedTaskFailed, match="exists already"):
             run(Life(), store, clearings=1, **target)
         assert run(Life(), store, clearings=1, replace=True, **target)["tickets"] == len(

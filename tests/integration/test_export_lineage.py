@@ -1,4 +1,4 @@
-"""What others are told of an export: the task's result, asset events, the object's metadata, OpenLineage."""
+"""What an export reports: the task's result, asset events, the object's metadata, OpenLineage."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("aws")
 
 
 class Event:
-    """An outlet's event, as Airflow hands it over."""
+    """An outlet's event, as Airflow passes it on."""
 
     def __init__(self) -> None:
         self.extra: dict[str, Any] = {}

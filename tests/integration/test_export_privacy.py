@@ -102,11 +102,10 @@ def _rows_of_arrow(data: bytes) -> str:
     return str(rows)
 
 
-def test_messages_asked_for_and_left_out(keyed: Sandbox, s3_bucket: str) -> None:
+@pytest.mark.parametrize("name", ["messages", "extra.messages"])
+def test_messages_asked_for_and_left_out(keyed: Sandbox, s3_bucket: str, name: str) -> None:
     with pytest.raises(
         LightspeedTaskFailed, match="include_messages asks for what exclude_fields leaves out"
     ):
-        export(
-            new_task(), s3_bucket=s3_bucket, s3_key="k", include_messages=True, exclude_fields=["messages"]
-        )
+        export(new_task(), s3_bucket=s3_bucket, s3_key="k", include_messages=True, exclude_fields=[name])
     assert not keyed.calls

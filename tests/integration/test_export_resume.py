@@ -354,7 +354,7 @@ def run_over_deferrals(operator: LightspeedTicketsToS3Operator) -> tuple[dict[st
             ), deferrals
         except TaskDeferred as again:
             deferred = again
-    raise AssertionError("it defers for ever")
+    raise AssertionError("it defers forever")
 
 
 def test_a_walk_that_needs_more_calls_than_a_window_has_ends_too(

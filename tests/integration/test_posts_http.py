@@ -137,7 +137,7 @@ def test_a_killed_create_is_not_sent_again(
             with pytest.raises(LightspeedTaskFailed, match="clear the task"):
                 create(context, unknown)
     assert len(late(sandbox)) == sent
-    context["ti"].max_tries += 1  # somebody has looked, and clears the task
+    context["ti"].max_tries += 1  # a person has looked, and clears the task
     create(context, unknown)
     assert len(late(sandbox)) == sent + 1
 

@@ -35,7 +35,7 @@ public class Read {
     }
 }
 """
-#: Each prints how many lines it has read. None of them is told to go on after a first member.
+#: Each prints how many lines it has read. None of them gets an option to continue after a first member.
 PROGRAMS: dict[str, tuple[str, list[str]]] = {
     "php": (
         "gzip",

@@ -27,7 +27,7 @@ for mode, options in {"poke": {}, "reschedule": {"mode": "reschedule"}, "deferra
         NewTicketSensor(task_id="wait", poke_interval=0.3, timeout=2, soft_fail=True, **options)
 """
 
-# Runs of one sensor after the other, in no order of their dates, as backfills are. It says what each handed over.
+# Runs of one sensor after the other, in no order of their dates, as backfills are. It prints what each delivered.
 _DRIVER = """
 import json, sys
 from datetime import datetime, timedelta, timezone

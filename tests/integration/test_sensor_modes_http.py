@@ -49,7 +49,7 @@ def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 
 
 class _Run:
-    """A sensor's run, as worker, scheduler and triggerer carry it out together."""
+    """A sensor's run, as worker, scheduler and triggerer do it together."""
 
     def __init__(self, mode: str, **options: Any) -> None:
         self.shapes = {"task_id": "wait", "poke_interval": 0.05, "timeout": 3_600, **_MODES[mode], **options}
@@ -60,7 +60,7 @@ class _Run:
         """Return the result, or raise what the task would end with."""
         event: Any = None
         while True:
-            # As a worker makes it: each time anew.
+            # As a worker does: a new one each time.
             sensor = NewTicketSensor(**self.shapes)
             try:
                 if event is None:

@@ -1,4 +1,4 @@
-"""Where the sensor goes on, over runs of every kind: each new ticket is handed over exactly once."""
+"""Where the sensor continues, over runs of every kind: it delivers each new ticket exactly once."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _event(trigger: Any) -> Any:
 
 
 def _run(context: Any, **options: Any) -> Any:
-    """Run a sensor to its end, in the triggerer where it wants to; None if it has waited in vain."""
+    """Run a sensor to its end, in the triggerer where it wants to; None if no ticket came."""
     sensor, event = _sensor(**options), None
     while True:
         try:
@@ -63,13 +63,13 @@ def test_each_ticket_once_over_fifty_runs(sandbox: Sandbox, deferrable: bool) ->
     _run(sensor_context("first"), deferrable=deferrable)
     arriving = threading.Thread(target=arrive)
     arriving.start()
-    handed_over: list[int] = []
+    delivered: list[int] = []
     runs = 0
-    while arriving.is_alive() or runs < 50 or len(handed_over) < len(arrived):
+    while arriving.is_alive() or runs < 50 or len(delivered) < len(arrived):
         result = _run(sensor_context(runs), deferrable=deferrable)
-        handed_over += result["ticket_ids"] if result else []
+        delivered += result["ticket_ids"] if result else []
         runs += 1
-    assert handed_over == arrived
+    assert delivered == arrived
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
@@ -228,4 +228,4 @@ def test_deleting_the_variable_starts_anew(sandbox: Sandbox, variables: Variable
     _run(sensor_context("first"))
     sandbox.add_tickets(2)
     variables.texts.clear()
-    assert _run(sensor_context("anew")) is None
+    assert _run(sensor_context("again")) is None

@@ -94,7 +94,7 @@ BEFORE: dict[str, bytes] = {
     "102": b"HTTP/1.1 102 Processing\r\n\r\n",
     "103": b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n",
     "103 twice": b"HTTP/1.1 103 Early Hints\r\n\r\n" * 2,
-    "103 for ever": b"HTTP/1.1 103 Early Hints\r\n\r\n" * 200,
+    "103 forever": b"HTTP/1.1 103 Early Hints\r\n\r\n" * 200,
     "103 with a length": b"HTTP/1.1 103 Early Hints\r\nContent-Length: 0\r\n\r\n",
 }
 

@@ -77,7 +77,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
 
 
 def use_up_each_window(whole: Whole, task_id: str) -> None:
-    """Be another program with the small shop's key, until the task has let go of its worker for each window."""
+    """Be another program with the small shop's key, until the task has deferred for each window."""
     wait_until(lambda: whole.small.count_calls(method="PUT") >= 10)
     for number, (name, _) in enumerate(WINDOWS):
 
@@ -160,7 +160,7 @@ def test_marked_failed_stops_it_with_the_receipt_written(whole: Whole) -> None:
     told, sent = receipt(), puts()
     closed = {number for number in ids if whole.slow.shop.ticket(number)["isClosed"]}
     assert set(told) == set(ids)
-    # What was on its way when it stopped may or may not have been carried out, and is told so.
+    # A request in flight when it stopped may or may not have been executed: the result says so.
     assert {number for number, outcome in told.items() if outcome == "closed"} <= closed
     unsure = {number for number, outcome in told.items() if outcome == "unknown"}
     assert closed <= {number for number, outcome in told.items() if outcome == "closed"} | unsure

@@ -1,4 +1,4 @@
-"""New tickets on a whole Airflow: every mode meets the same story, and hands the same tickets over, each once.
+"""New tickets on a whole Airflow: every mode meets the same story, and delivers the same tickets, each once.
 
 NEW_TICKETS_ROUNDS=20 makes it longer: so many times, tickets arrive at random moments while things are killed, and
 there are twice as many runs and some of each sensor that overlap, in each of its modes.
@@ -68,8 +68,8 @@ class Story:
         for shop in self.shops.values():
             action(shop)
 
-    def handed_over(self) -> dict[str, list[int]]:
-        """Return what the runs of each mode have handed over, in their order."""
+    def delivered(self) -> dict[str, list[int]]:
+        """Return what the runs of each mode have delivered, in their order."""
         results = self.airflow.home.query(
             "select dag_id, value from xcom where key = 'return_value' and dag_id in (?, ?, ?, ?)"
             " order by dag_run_id",
@@ -81,12 +81,12 @@ class Story:
         return found
 
     def all_hand_over_the_same(self) -> None:
-        """Wait for every mode, then see that each ticket was handed over once and in order."""
-        wait_until(lambda: all(set(ids) >= set(self.expected) for ids in self.handed_over().values()))
-        assert self.handed_over() == dict.fromkeys(MODES, self.expected)
+        """Wait for every mode, then see that each ticket was delivered once and in order."""
+        wait_until(lambda: all(set(ids) >= set(self.expected) for ids in self.delivered().values()))
+        assert self.delivered() == dict.fromkeys(MODES, self.expected)
 
     def rescheduled(self) -> int:
-        """Return how often the sensor in reschedule mode has let go of its worker."""
+        """Return how often the sensor in reschedule mode has freed its worker slot."""
         (found,) = self.airflow.home.query(
             "select count(*) from task_reschedule join task_instance on ti_id = task_instance.id"
             " where dag_id = 'reschedule'"
@@ -120,7 +120,7 @@ class Story:
         return int(number)
 
     def timed_is(self, run: str, state: str) -> bool:
-        """Say whether the sensor that waits in vain is in a state."""
+        """Say whether the sensor for which no ticket comes is in a state."""
         return self.airflow.state(run, "wait_in_vain") == state
 
     def runs(self, dag_id: str) -> dict[str, tuple[str, str]]:
@@ -139,7 +139,7 @@ class Story:
         return int(number)
 
     def results(self, dag_id: str) -> dict[str, list[int]]:
-        """Return what each run has handed over."""
+        """Return what each run has delivered."""
         found = self.airflow.home.query(
             "select run_id, value from xcom where key = 'return_value' and dag_id = ?", dag_id
         )
@@ -295,7 +295,7 @@ def test_runs_of_every_kind_that_overlap(story: Story, mode: str) -> None:
     in_order = [ticket_id for ids in sorted(results.values()) for ticket_id in ids]
     assert in_order == arrived[: len(in_order)]
 
-    # Cleared, they hand over the same again, and the next run what has come since.
+    # Cleared, they deliver the same again, and the next run what has come since.
     arrived += shop.add_tickets(1)
     cleared = random.Random().sample(sorted(results), k=2)
     for run_id in cleared:

@@ -211,7 +211,7 @@ class Crashes(RuleBasedStateMachine):
 
     @contextmanager
     def _disturbed(self, script: list[tuple[int, str]]) -> Generator[set[int]]:
-        """Let things happen at each request of a scan; what was changed meanwhile is told."""
+        """Let things happen at each request of a scan; return which tickets changed meanwhile."""
         changed: set[int] = set()
         due = [gap for gap, _ in script]
         left = list(script)

@@ -1,4 +1,4 @@
-"""Date filters at the ends of what a datetime holds: users write them to mean "from the beginning" and "for ever"."""
+"""Date filters at the ends of what a datetime holds: users write them to mean "from the beginning" and "without end"."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class World:
         return self.end_of(self.core.call_flow(request, **options))
 
     def end_of(self, flow: Generator[Any, Any, Any]) -> Any:
-        """Carry out what they are, and return what comes of it all; pages are kept."""
+        """Run each action, and return what comes of it all; pages are kept."""
         reply: Any = None
         while True:
             try:

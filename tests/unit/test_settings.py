@@ -1,4 +1,4 @@
-"""The settings of a client: what is refused, and what is told."""
+"""The settings of a client: what is refused, and what is logged."""
 
 from __future__ import annotations
 

@@ -11,25 +11,45 @@ import pytest
 
 PROJECT = Path(__file__).parents[2]
 
+_BETWEEN = r"(?: [\w'-]+){0,3}"
+"""Such as the object of "takes the work up"."""
 _WORDS = re.compile(
-    r"\b(?:anew|for ever|slips? of the pen|lets? go of|hand(?:s|ed)? (?:it |them |tickets )?over|(?:is|are) told"
-    r"|takes? (?:it |them )?up|in vain|as wanted|begins? again|somebody|nobody|of its own accord|wherever it lies"
-    r"|carr(?:y|ies|ied) out|in its place)\b",
+    rf"\b(?:anew|for ever|slips? of the pen|lets? go of|hand(?:s|ed)?{_BETWEEN} over|(?:is|are) told"
+    rf"|takes?{_BETWEEN} up|in vain|as wanted|begins? again|somebody|nobody|of its own accord|wherever it lies"
+    rf"|carr(?:y|ies|ied){_BETWEEN} out|in its place)\b",
     re.IGNORECASE,
 )
-_PAGES = [*PROJECT.glob("*.md"), *PROJECT.glob("docs/**/*.md")]
+_PAGES = [
+    *PROJECT.glob("*.md"),
+    *PROJECT.glob("docs/**/*.md"),
+    *PROJECT.glob("docs/**/*.svg"),
+    *PROJECT.glob("requirements/**/*.md"),
+    *PROJECT.glob(".github/**/*.*"),
+    PROJECT / "Makefile",
+    PROJECT / "mkdocs.yml",
+]
 _CODE = [
     file
-    for folder in ("airflow_provider_lightspeed", "example_dags", "example_tests", "demo", "chaos")
+    for folder in (
+        "airflow_provider_lightspeed",
+        "benchmarks",
+        "chaos",
+        "demo",
+        "example_dags",
+        "example_tests",
+        "tests",
+        "tools",
+    )
     for file in PROJECT.glob(f"{folder}/**/*.py")
 ]
-_FILES = sorted([*_PAGES, *_CODE])
+# This file has the words themselves.
+_FILES = sorted({*_PAGES, *_CODE} - {Path(__file__)})
 
 
 def texts(file: Path) -> Iterator[str]:
     """Yield a page, or the docstrings, messages and comments of a module."""
     text = file.read_text(encoding="utf-8")
-    if file.suffix == ".md":
+    if file.suffix != ".py":
         yield text
         return
     for node in ast.walk(ast.parse(text)):
@@ -44,6 +64,8 @@ def test_plain_words(file: Path) -> None:
     assert not found
 
 
-@pytest.mark.parametrize("text", ["It is told so", "carries out", "for ever", "nobody knows", "handed over"])
+@pytest.mark.parametrize(
+    "text", ["It is told so", "carries the plan out", "for ever", "nobody knows", "handed over"]
+)
 def test_a_word_that_comes_back_is_noticed(text: str) -> None:
     assert _WORDS.search(text)

@@ -1,4 +1,4 @@
-"""A long bulk change that somebody stops."""
+"""A long bulk change that a person stops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Long exports: one that gets killed, one that is stopped, one that outlives its quota, one that waits for it in its place."""
+"""Long exports: one that gets killed, one that is stopped, one that outlives its quota, one that waits for it on its worker."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def test_addresses_lead_back_to_their_customers() -> None:
     for customer in (1, 7, 1_118_417, 99_999_999):
         assert customer_with(email_of(customer)) == customer
         assert customer_with(email_of(customer).upper()) == customer
-    assert customer_with("nobody@example.com") is None
+    assert customer_with("unknown@example.com") is None
     assert customer_with("anna.devries.²@example.com") is None
     assert customer_with("") is None
 
