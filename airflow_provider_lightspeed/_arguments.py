@@ -171,8 +171,8 @@ def parse_ticket_filter(
     if email is not None and (not isinstance(email, str) or is_unrendered(email) or email != email.strip()):
         # The address itself is personal data, and stays out of logs.
         raise LightspeedConfigurationError(
-            "the customer's e-mail address must be text without blanks around it, and not empty: leave it out for "
-            "every customer"
+            "the customer's e-mail address must be text without blanks around it, and not empty. For all customers, "
+            "leave it out"
         )
     return TicketFilter(
         since_id=None if since_id is None else _parse_since_id(since_id),
@@ -211,7 +211,7 @@ def parse_ticket_ids(value: Any) -> list[int]:
     if wrong:
         shown = ", ".join(wrong[:_SHOWN]) + (", …" if len(wrong) > _SHOWN else "")
         raise LightspeedConfigurationError(
-            f"{len(wrong)} of the ticket ids are not positive whole numbers: {shown}. No ticket was changed"
+            f"ticket ids must be positive whole numbers, got {shown} ({len(wrong)} wrong). No ticket was changed"
         )
     return list(ids)
 

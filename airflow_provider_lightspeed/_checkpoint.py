@@ -105,8 +105,8 @@ def task_key(context: Context | Mapping[str, Any]) -> str:
 def task_generation(operator: BaseOperator, context: Context | Mapping[str, Any]) -> str:
     """Name the tries of the task instance until it succeeds or is cleared; empty without one.
 
-    Between the last thing that a try does and Airflow's noting its success, it may be killed. To the next try all looks
-    as after a success, but for this.
+    A try may be killed after its last step, before Airflow records its success. Only this shows the next try that the
+    task did not succeed.
     """
     key = task_key(context)
     return digest(key, operator.retries, *clear_generation(context)) if key else ""

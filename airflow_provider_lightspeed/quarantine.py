@@ -11,7 +11,7 @@ import msgspec
 from airflow_provider_lightspeed.api.errors import LightspeedMalformedResponseError
 from airflow_provider_lightspeed.api.tickets import RejectedTicket
 
-#: More than this is no exception any more: the shop answers in another way than this version knows.
+#: More than this are no exceptions: the shop returns tickets in a form that this version does not know.
 _MOST = 1000
 _SHOWN = 5
 

@@ -29,7 +29,7 @@ _FINAL = (
     LightspeedInvalidRequestError,
     LightspeedUnknownOutcomeError,
 )
-# Clocks differ: a try that comes a moment early would be spent on being told so.
+# Clocks differ: a try that starts a moment early would fail for the same quota.
 _MARGIN = timedelta(seconds=1)
 
 

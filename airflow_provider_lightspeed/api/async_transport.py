@@ -31,7 +31,7 @@ class AsyncTransport:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
             )
-            # aiohttp would send again by itself on a stale connection, unseen by quota and log.
+            # aiohttp would automatically send again on a stale connection, without a trace in quota and log.
             self._session._retry_connection = False
         body = bytearray()
         try:

@@ -1,4 +1,4 @@
-"""What can go wrong with a shop, one class for each thing that a caller would treat differently."""
+"""Errors of a shop: one class for each case that a caller may handle differently."""
 
 from __future__ import annotations
 
@@ -178,12 +178,14 @@ class LightspeedQuotaExhaustedError(LightspeedError):
 
     :param until: the instant (with a zone) at which calls are possible again.
     :param sent: whether the shop may have run an earlier attempt of the same call.
+    :param reason: the message without advice, for the log of a task that waits; without it, the message.
     """
 
-    def __init__(self, message: str, *, until: datetime, sent: bool = False) -> None:
+    def __init__(self, message: str, *, until: datetime, sent: bool = False, reason: str = "") -> None:
         super().__init__(message)
         self.until = until
         self.sent = sent
+        self.reason = reason or message
 
 
 class LightspeedTooLateError(LightspeedError):

@@ -44,7 +44,7 @@ _OFFSETS = sorted({
 _REFUSED = "unknown, because the shop refused the call"
 _TOO_FEW = f"unknown, because the shop has fewer than {_MIN_ROWS} tickets"
 _NO_TICKETS = "unknown, because the shop listed no tickets"
-_OUT_OF_CALLS = f"unknown, because the {MAX_CALLS} calls were used before"
+_OUT_OF_CALLS = f"unknown, because the {MAX_CALLS} calls were used up before"
 
 
 @dataclass(frozen=True)
@@ -230,9 +230,9 @@ class _Probe:
         topic = "tickets that cannot be read"
         if not self._seen:
             return Finding(topic, _NO_TICKETS, "Exports fail at such a ticket, and name it.")
-        found = len(self._rejected) or "none"
+        found = f"{len(self._rejected)} of {len(self._seen):,} tickets"
         meaning = "Exports fail at such a ticket, and name it." if self._rejected else "As expected."
-        return Finding(topic, f"{found} of {len(self._seen):,} read", meaning)
+        return Finding(topic, found, meaning)
 
     def _describe_order(self) -> Finding:
         order = self._order or _TOO_FEW

@@ -201,13 +201,13 @@ def _second_page(
 def ticket_messages(ticket_id: int) -> Generator[Request, Any, list[TicketMessage]]:
     """Read a ticket's conversation, each message once.
 
-    An answer with fewer messages than a page of the default size is the whole list. From there on it may be cut: by
+    A response with fewer messages than a page of the default size is the complete list. A longer one may be cut: by
     ``limit``, or by a shop that ignores ``limit``, or ``page`` too. So the shop is asked how many messages there are,
     and pages are read until there are as many. Where messages are deleted meanwhile, as many can be read although one
     slipped past unseen: so all pages but the last are read once more, and must show the same. A single page is that
     too where it may be cut, which is where its size is one that pages have (taken to be 50, 100, … 250).
 
-    Calls: one for up to 49 messages; two for up to 250 in one answer, but three for exactly 50, 100, … 250; for k pages,
+    Calls: one for up to 49 messages; two for up to 250 in one response, but three for exactly 50, 100, … 250; for k pages,
     2 k.
 
     Yields calls to make, and is sent their data or thrown a `LightspeedNotFoundError`.

@@ -1,6 +1,6 @@
 """The shop's quota: three windows read from headers, and when the next call may start.
 
-Undocumented, but seen in live answers: ``X-RateLimit-Limit: 300/3000/12000``, ``-Remaining`` and
+Undocumented, but seen in live responses: ``X-RateLimit-Limit: 300/3000/12000``, ``-Remaining`` and
 ``-Reset`` (seconds to go), for 5 minutes, 1 hour and 1 day. Besides, the vendor's staff name a limit
 of 20 requests a second, which no header shows.
 """
@@ -35,7 +35,7 @@ class Window:
     :param limit: calls that it allows.
     :param remaining: calls left; the shop may say -1.
     :param resets_at: when the budget comes back at the latest, on the caller's clock, in seconds.
-    :param resets_from: when it may come back at the earliest: an answer may have been long on its way.
+    :param resets_from: when it may come back at the earliest: a response may take long to arrive.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Window:
     resets_from: float
 
     def after(self, newer: Window) -> Window:
-        """Take in what another answer says; answers of parallel calls may arrive out of order."""
+        """Combine with the values of another response; responses of parallel calls may arrive out of order."""
         if newer.resets_from > self.resets_at:
             return newer
         if newer.resets_at < self.resets_from:
@@ -81,7 +81,7 @@ class Quota:
     def from_headers(
         cls, headers: Mapping[str, str], now: float, started: float | None = None
     ) -> Quota | None:
-        """Read the triple; None where it is missing or malformed (the last one heard of goes on to count).
+        """Read the triple; None where it is missing or malformed (the last one still counts).
 
         :param headers: names in any case.
         :param now: the caller's clock.
@@ -99,11 +99,11 @@ class Quota:
         )
 
     def after(self, newer: Quota) -> Quota:
-        """Take in what another answer says."""
+        """Combine with the values of another response."""
         return Quota(tuple(old.after(new) for old, new in zip(self.windows, newer.windows, strict=True)))
 
     def without_one(self) -> Quota:
-        """Take a call off whose answer did not say what is left: it may have counted."""
+        """Subtract a call whose response did not say what is left: it may have counted."""
         return Quota(tuple(replace(window, remaining=window.remaining - 1) for window in self.windows))
 
 
@@ -135,9 +135,8 @@ class Wait:
 class RateLimiter:
     """Decides when the next call may start. It has no clock: the caller passes the time.
 
-    A call counts at the shop at some moment between its start and its answer. So as long as it is under
-    way it uses one call of each window and one of the calls a second; and until the first answer has
-    told what is left, one call goes alone.
+    The shop counts a call at some moment between its start and its response. So a call in flight uses one call of
+    each window and one of the calls a second. Until the first response shows what is left, calls go one at a time.
 
     :param reserve: the part of each window (0.0–0.9) that is left to other programs on the key.
     :param calls_per_second: most calls that may count in any one second; 0 for no such limit.
@@ -154,14 +153,14 @@ class RateLimiter:
         self._blocked_why = ""
 
     def acquire(self, now: float) -> Wait:
-        """Let a call start (no wait), or say how long to wait before asking again."""
+        """Start a call (no wait), or return how long to wait before asking again."""
         wait = max(self._quota_wait(now), self._burst_wait(now), key=lambda wait: wait.seconds)
         if wait.seconds <= 0:
             self._in_flight += 1
         return wait
 
     def record(self, now: float, headers: Mapping[str, str] | None, started: float | None = None) -> None:
-        """Take note that a call has ended, and of what its answer says; None where no answer came."""
+        """Record that a call has ended, with the headers of its response; None if no response came."""
         self._in_flight -= 1
         self._ends.append(now)
         self._answered = self._answered or headers is not None
@@ -264,6 +263,11 @@ def _http_date(text: str) -> datetime | None:
         return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
+
+
+def counted(number: int, thing: str) -> str:
+    """Write a number of things, such as ``1 ticket`` or ``2,500 tickets``."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def humanize(duration: timedelta) -> str:

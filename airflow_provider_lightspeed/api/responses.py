@@ -201,7 +201,7 @@ def _accept(request: Request[Any], response: Response, rows: Sequence[Any]) -> S
     rejected = next((row for row in rows if isinstance(row, RejectedTicket)), None)
     if rejected is None or request.keep_malformed:
         return rows
-    # Not in the course of what the decoder raised: two tracebacks would say the same.
+    # Without the error of the decoder: its traceback would only repeat this message.
     raise _malformed(
         request, response, f"holds {_name(request, rejected.id)}, {rejected.reason}", hint=_MALFORMED_TICKET
     ) from None

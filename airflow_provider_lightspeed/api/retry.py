@@ -111,7 +111,7 @@ def classify(error: LightspeedError) -> Failure:
 
 
 def is_transient(error: LightspeedError) -> bool:
-    """Say whether the same may go well later: the shop is away, or the quota is used up."""
+    """Return whether the same call may succeed later: the shop is down, or the quota is used up."""
     if isinstance(error, LightspeedQuotaExhaustedError):
         return True
     return POLICY["GET"][classify(error)] in {Decision.RETRY, Decision.WAIT}

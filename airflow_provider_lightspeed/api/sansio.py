@@ -35,7 +35,7 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedUnknownOutcomeError,
 )
 from airflow_provider_lightspeed.api.paging import Cursor, Page, walk
-from airflow_provider_lightspeed.api.rate_limit import Quota, RateLimiter, humanize, retry_after
+from airflow_provider_lightspeed.api.rate_limit import Quota, RateLimiter, counted, humanize, retry_after
 from airflow_provider_lightspeed.api.responses import Response, parse_response, too_large
 from airflow_provider_lightspeed.api.retry import POLICY, Decision, Failure
 from airflow_provider_lightspeed.api.settings import ClientSettings
@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 _QUIET_WAIT = 1.0
 #: Waits up to this are for the calls a second, and no reason to give up.
 _SHORT_WAIT = 1.0
-#: How many times its timeout a whole response may take, so that a slow drip ends too.
+#: How many times the timeout a complete response may take, so that a very slow one ends too.
 _LONGEST = 10
 _PROXY_AUTHENTICATION = 407
 _REQUIRED_HEADERS = {
@@ -232,8 +232,9 @@ class SansIOClient:
         """
         duration = self.estimate(calls)
         left = self.quota or "not known yet"
-        needed = f"{calls:,} API call{'' if calls == 1 else 's'}"
-        log.info("%s takes %s, about %s. Quota: %s", job, needed, humanize(duration), left)
+        log.info(
+            "%s takes %s, about %s. Quota: %s", job, counted(calls, "API call"), humanize(duration), left
+        )
         return duration
 
     def call_flow(
@@ -298,8 +299,8 @@ class SansIOClient:
     def query_flow(self, query: Generator[Request[Any], Any, T]) -> Flow[T]:
         """Make the calls that a query asks for, one after another, and return what it finds.
 
-        What the shop answers may be an answer to the query too: "not found", "too large", "refused" are thrown into it,
-        and a malformed response.
+        "Not found", "too large", "refused" and a malformed response are thrown into the query, because it may continue
+        with them.
         """
         response: Any = None
         while True:
@@ -349,7 +350,7 @@ class SansIOClient:
         reply = None
         try:
             reply = yield send
-        finally:  # also where the caller is cancelled: the call is under way no more
+        finally:  # also if the caller is cancelled: the call is no longer in flight
             self._take_note(reply if isinstance(reply, Response) else None, started)
         return reply
 
@@ -402,7 +403,7 @@ class SansIOClient:
                 wait = self._rate_limiter.acquire(now)
                 if wait.seconds <= 0:
                     self.calls += 1
-                # Of the threads that wait for the same, one says so.
+                # Several threads may wait for the same: only one logs it.
                 tell = wait.seconds >= _QUIET_WAIT and now + wait.seconds > self._told_until + _QUIET_WAIT
                 if tell:
                     self._told_until = now + wait.seconds
@@ -411,12 +412,12 @@ class SansIOClient:
                 return
             until = datetime.now(UTC) + timedelta(seconds=wait.seconds)
             if wait.seconds > max(max_wait, _SHORT_WAIT):
+                reason = f"{wait.reason}; calls are possible again at {until:%Y-%m-%d %H:%M:%S} UTC, in {wait.seconds:.0f} s"
                 raise LightspeedQuotaExhaustedError(
-                    f"{wait.reason}; calls are possible again at {until:%Y-%m-%d %H:%M:%S} UTC, in "
-                    f"{wait.seconds:.0f} s, which is longer than max_wait ({max_wait:.0f} s). Let Airflow retry then, or raise "
-                    "max_wait",
+                    f"{reason}, which is longer than max_wait ({max_wait:.0f} s). Let Airflow retry then, or raise max_wait",
                     until=until,
                     sent=sent,
+                    reason=reason,
                 )
             if tell:
                 log.info("Waiting %.0f s, until %s UTC: %s", wait.seconds, f"{until:%H:%M:%S}", wait.reason)
@@ -447,7 +448,7 @@ class SansIOClient:
 
 
 def _given_up(error: LightspeedError, attempts: int) -> LightspeedError:
-    """Return the error of the last attempt, which also says what to do. The log has had those of the others."""
+    """Return the error of the last attempt, with what to do. The errors of the others are in the log."""
     made = f"Failed {attempts} times" if attempts > 1 else "Failed"
     error.args = (". ".join(part for part in (str(error).rstrip("."), made, error.hint) if part),)
     return error

@@ -1,4 +1,4 @@
-"""Where the shop is, and who asks: one value, checked once."""
+"""Address of the shop, credentials and options: one value, checked once."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ class ClientSettings:
 
     @property
     def shop(self) -> str:
-        """Name of the shop, for what is kept between tries: it tells shops of one cluster apart, and no secret.
+        """Hash that identifies the shop, for what is kept between tries. It differs for shops of one cluster, and holds no secret.
 
         A secret may be replaced; a shop's key, or its token where an app has one key for many shops, stays.
         """

@@ -17,7 +17,7 @@ from airflow_provider_lightspeed.api.network import ca_bundle, proxy_for
 from airflow_provider_lightspeed.api.responses import Response
 from airflow_provider_lightspeed.api.sansio import Send
 
-#: More interim responses than this before one final response are no HTTP.
+#: More interim responses than this before a final one are not HTTP.
 _MAX_INTERIM = 20
 _NO_BODY = {204, 304}
 _TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: ([0-9]{3})")
@@ -144,7 +144,7 @@ def _failure(send: Send, error: Exception) -> LightspeedConnectionError:
     if not isinstance(reason, _NotConnected):
         return send.broken(reason)
     cause = reason.__cause__ or reason
-    # What Python says of certificates that do not verify, and of hosts that cannot be ones, is a ValueError.
+    # Python raises a ValueError for a certificate that does not verify, and for an invalid host.
     untrusted = isinstance(cause, ValueError)
     refused = _TUNNEL_REFUSED.match(str(cause))
     return send.not_connected(cause, untrusted=untrusted, proxy_status=int(refused[1]) if refused else None)

@@ -7,12 +7,12 @@ import time
 _NAP = 0.2
 
 
-class Cancelled(Exception):  # ruff: ignore[error-suffix-on-exception-name] - a wish that was followed, no mistake
+class Cancelled(Exception):  # ruff: ignore[error-suffix-on-exception-name] - a request that was followed, no error
     """The job was asked to stop, and did."""
 
 
 class CancelToken:
-    """A wish to stop. A plain flag, since a signal handler that takes a lock may wait for itself."""
+    """A request to stop. A plain flag, since a signal handler that takes a lock may wait for itself."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -30,7 +30,7 @@ class CancelToken:
             raise Cancelled("the job was asked to stop")
 
     def sleep(self, seconds: float) -> None:
-        """Sleep, but no longer than the wish to stop lets one."""
+        """Sleep, but stop early if a stop is requested."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             self.check()

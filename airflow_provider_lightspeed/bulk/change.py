@@ -12,6 +12,7 @@ import msgspec
 
 from airflow_provider_lightspeed.api.client import LightspeedClient
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedQuotaExhaustedError
+from airflow_provider_lightspeed.api.rate_limit import counted
 from airflow_provider_lightspeed.bulk.actions import Action, Delete, Update
 from airflow_provider_lightspeed.bulk.cancellation import CancelToken
 from airflow_provider_lightspeed.bulk.functions import describe
@@ -80,7 +81,7 @@ class BulkChange:
 
     @property
     def action_hash(self) -> str:
-        """Hash of what is done: what was done to tickets is of no use once something else is to be done to them."""
+        """Hash of the action: results of another action cannot be resumed."""
         return _hash(self.changed_key, self.properties, self.dry_run)
 
     @property
@@ -202,7 +203,7 @@ class BulkChange:
 
     def _apply(self, client: LightspeedClient, job: Job, save: Callable[[], None]) -> None:
         if self.dry_run:
-            log.info("Reading %d tickets; none is changed", len(job.remaining))
+            log.info("Dry run: reading %s, changing none", counted(len(job.remaining), "ticket"))
         Run(
             client,
             job,

@@ -1,4 +1,4 @@
-"""What tells one version of a function from the next, in another process too."""
+"""Describe a function so that two versions of it differ, also between processes."""
 
 from __future__ import annotations
 

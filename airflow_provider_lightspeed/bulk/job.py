@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from airflow_provider_lightspeed.api.paging import Cursor
+from airflow_provider_lightspeed.api.rate_limit import counted
 from airflow_provider_lightspeed.api.responses import NOT_JSON
 from airflow_provider_lightspeed.api.tickets import Ticket, changed_at
 
@@ -152,10 +153,10 @@ class Job(msgspec.Struct, kw_only=True):
         already = "up to date" if changed_key == "updated" else changed_key
         remaining = f"{len(self.remaining)} remain; " if self.remaining else ""
         return (
-            f"{verb} {counts[Status.DONE]} of {len(self.plan)} ticket{'' if len(self.plan) == 1 else 's'} "
+            f"{verb} {counts[Status.DONE]:,} of {counted(len(self.plan), 'ticket')} "
             f"({counts[Status.ALREADY]} already {already}, {counts[Status.MISSING]} missing, "
             f"{counts[Status.CHANGED]} changed since planning, {counts[Status.FAILED]} failed); "
-            f"{remaining}{self.calls} API call{'' if self.calls == 1 else 's'}"
+            f"{remaining}{counted(self.calls, 'API call')}"
         )
 
     def result(self, changed_key: str, *, dry_run: bool) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedMalformedResponseError,
 )
 from airflow_provider_lightspeed.api.paging import Page
+from airflow_provider_lightspeed.api.rate_limit import counted
 from airflow_provider_lightspeed.api.tickets import Ticket, TicketFilter, changed_at, created_at
 from airflow_provider_lightspeed.bulk.actions import Action
 from airflow_provider_lightspeed.bulk.job import Job, version_of, was_never_changed
@@ -37,7 +38,7 @@ class Criteria:
     :param include_todo: also if the staff has marked it as to do.
     :param email: of the customer with this address (decided by the shop).
     :param language: written in this language, by its two-letter code.
-    :param where: any test of your own, given the ticket as the API answers it.
+    :param where: a function of your own, called with the ticket as the API returns it.
     """
 
     created_before: datetime | None = None
@@ -97,7 +98,7 @@ class Criteria:
     def filter(self, *, narrow: bool) -> TicketFilter:
         """Return what to ask the shop for.
 
-        :param narrow: leave out what cannot be chosen. Not where all open tickets are to be counted on the way.
+        :param narrow: leave out what cannot be chosen; False if all open tickets must be counted too.
         """
         return TicketFilter(created_to=self.created_before if narrow else None, email=self.email)
 
@@ -209,4 +210,7 @@ def _report_malformed(ids: list[int | None], seen: float) -> None:
         raise LightspeedMalformedResponseError(
             f"{len(ids)} of {seen} tickets are malformed: {summary}. No ticket was changed"
         )
-    log.warning("%d malformed tickets are not in the plan: %s. Correct them in the shop", len(ids), summary)
+    left_out = counted(len(ids), "malformed ticket")
+    log.warning(
+        "Left %s out of the plan: %s. To include such tickets, correct them in the shop", left_out, summary
+    )

@@ -1,8 +1,8 @@
 """Read planned tickets again shortly before they are changed, with few calls.
 
-One page of a list shows up to 250 tickets in one call, so where the planned tickets lie close together the list is
-walked again, and the tickets of each page are changed before the next one is read. Where they lie far apart, they
-are asked for one by one. Both cost no more than one call a ticket, and mostly a hundredth.
+One page of a list shows up to 250 tickets in one call, so if the planned tickets are close together in the list, it is
+read again, and the tickets of each page are changed before the next one is read. If they are far apart, they are
+requested one by one. Both cost at most one call a ticket, and usually a hundredth.
 """
 
 from __future__ import annotations
@@ -71,14 +71,16 @@ def snapshots(client: LightspeedClient, job: Job, each: Each) -> Iterator[Snapsh
             continue
         at_most, idle = max(1, at_most // 2), idle + 1
         if idle >= _MAX_IDLE:
-            yield Snapshot(failed={remaining[0]: "after each reading, its change had to wait for too long"})
+            yield Snapshot(
+                failed={remaining[0]: "each time after it was read, its change had to wait for too long"}
+            )
 
 
 def record_last_changes(client: LightspeedClient, job: Job) -> None:
     """Note when each planned ticket was changed last, so that a change before it is processed is noticed.
 
-    A short list needs none: its tickets are changed as soon as they are read. Nor does one whose tickets lie so far
-    apart that a call for each would be needed: that would double what the job costs.
+    A short list needs none: its tickets are changed as soon as they are read. Nor does one whose tickets are so far
+    apart that each needs a call: that would double the cost of the job.
 
     :raises LightspeedQuotaExhaustedError: to resume later with the same job.
     """
@@ -129,7 +131,7 @@ def _by_page(client: LightspeedClient, job: Job) -> Iterator[Snapshot]:
                 return
             begun = monotonic()
     except LightspeedIncompleteListError:
-        # What the walk could not show is read by id: nothing rests on the list being complete here.
+        # Tickets that the walk did not show are read by id: the list need not be complete here.
         pass
 
 

@@ -20,7 +20,7 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedQuotaExhaustedError,
     LightspeedTooLateError,
 )
-from airflow_provider_lightspeed.api.rate_limit import humanize
+from airflow_provider_lightspeed.api.rate_limit import counted, humanize
 from airflow_provider_lightspeed.api.tickets import Ticket, get_ticket
 from airflow_provider_lightspeed.bulk.actions import Action
 from airflow_provider_lightspeed.bulk.cancellation import CancelToken
@@ -35,7 +35,7 @@ _AT_ONCE = 8
 #: Seconds after which a ticket is read again before it is changed.
 _MAX_AGE = 30.0
 _PROGRESS_EVERY = 10.0
-#: Seconds that calls on their way get to end once the job is to stop: Airflow kills a task after five.
+#: Seconds that calls in flight may take after a request to stop: Airflow kills a task after five.
 _GRACE = 2.0
 
 
@@ -80,9 +80,7 @@ class Run:
         job = self._job
         if job.remaining and not self._dry_run:
             left = len(job.remaining)
-            self._client.log_estimate(
-                left, f"Changing {left:,} ticket{'' if left == 1 else 's'}, without the reads before,"
-            )
+            self._client.log_estimate(left, f"Changing {counted(left, 'ticket')} (without the reads before)")
         pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="lightspeed-bulk")
         try:
             for snapshot in snapshots(self._client, job, self._map(pool)):
@@ -217,5 +215,5 @@ class Run:
             f"{len(self._job.plan) - left:,}",
             f"{len(self._job.plan):,}",
             humanize(self._client.estimate(left)),
-            self._client.quota,
+            self._client.quota or "quota unknown",
         )

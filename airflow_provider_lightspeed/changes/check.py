@@ -1,4 +1,4 @@
-"""Whether a log of changes is whole and fresh. Pure."""
+"""Whether a log of changes is complete and up to date. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def problems(status: Status | None, head: int, current: int, max_age: timedelta,
     elif now - status.complete_as_of > max_age:
         found.append(
             f"complete_as_of is {status.complete_as_of.isoformat()}, {_hours(now - status.complete_as_of)} ago; "
-            f"{_hours(max_age)} may be"
+            f"max_age is {_hours(max_age)}"
         )
     if status.refused is not None:
         found.append(
@@ -30,7 +30,7 @@ def problems(status: Status | None, head: int, current: int, max_age: timedelta,
     if not head == current == status.seq:
         found.append(
             f"the log ends with change file {head}, current goes up to {current}, and status.json up to {status.seq}: a "
-            "run is under way, or one was killed and the next one mends it"
+            "run is under way, or one was killed and the next one repairs it"
         )
     return found
 

@@ -123,7 +123,7 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class Announced(msgspec.Struct, frozen=True):
-    """The last commit of which an asset event told, and the task instance that sent it."""
+    """The last commit that an asset event has reported, and the task instance that sent it."""
 
     seq: int
     run: str
@@ -256,7 +256,7 @@ class ChangeLog:
             held, why = ["all"], str(error)
         if held:
             raise LightspeedTaskFailed(
-                f"the store of {self.address} knows no conditional writes ({why}). Without them, two runs at "
+                f"the store of {self.address} has no conditional writes ({why}). Without them, two runs at "
                 "once would overwrite each other's changes. No ticket was fetched. Use S3, or a store that has them"
             )
 
@@ -420,8 +420,8 @@ class ChangeLog:
                     continue  # another run was first: see how far it came
                 return
         raise LightspeedStorageError(
-            f"{self._store.uri(self.current_name)} changes too often to be brought up to change file {seq}. The file "
-            "is committed; the next run brings it up"
+            f"{self._store.uri(self.current_name)} could not be updated to change file {seq}: other runs keep replacing "
+            "it. The change file is committed; the next run updates the object"
         )
 
     def write_state(self, known: Known, seq: int) -> None:
@@ -437,7 +437,7 @@ class ChangeLog:
                     _STATE, out, expect=before.etag if before else None, metadata={"seq": str(seq)}
                 )
             except ConditionFailed:
-                log.info("Another run has written what is known of the tickets meanwhile")
+                log.info("Another run saved its state of the tickets first; this one was not saved")
 
     def read_status(self) -> Status | None:
         """Return ``status.json``; None if there is none, or it cannot be read."""
@@ -463,7 +463,9 @@ class ChangeLog:
             except ConditionFailed:
                 continue
             return
-        raise LightspeedStorageError(f"{self._store.uri(_STATUS)} changes too often to be written")
+        raise LightspeedStorageError(
+            f"{self._store.uri(_STATUS)} could not be written: other runs keep replacing it. The next run writes it"
+        )
 
     def _head(self, hint: int) -> Commit | None:
         head = None
@@ -493,20 +495,20 @@ class ChangeLog:
             beyond = next(iter(self._store.names("changes/", self.name(seq) if head else "")), None)
             others = [name for name in self._store.names("current/") if name != self.current_name]
         except ClientError as error:
-            log.info("The prefix can't be listed, so foreign files are not looked for: %s", error)
+            log.info("Skipped the check for foreign files, since the prefix can't be listed: %s", error)
             return
         if others:
             raise LightspeedTaskFailed(
-                f"{self._store.uri(others[0])} is no part of the log of changes. Take a prefix of its own, or "
-                "the file_format that the prefix has"
+                f"{self._store.uri(others[0])} is no part of the log of changes. Use another prefix, or the "
+                "file_format of this one"
             )
         if beyond is None or self._store.find(self.name(seq + 1)) is not None:
             return  # nothing, or another run has committed just now
         if (found := _KEY.fullmatch(beyond)) and found[3] == self._form.suffix and int(found[2]) > seq:
             raise self.lost(seq + 1)
         raise LightspeedTaskFailed(
-            f"{self._store.uri(beyond)} is no part of the log of changes. Take a prefix of its own, or the "
-            "file_format that the prefix has"
+            f"{self._store.uri(beyond)} is no part of the log of changes. Use another prefix, or the file_format of "
+            "this one"
         )
 
     def lost(self, seq: int) -> LightspeedChangesLostError:
@@ -537,7 +539,7 @@ class ChangeLog:
         current = self._store.get(self.current_name)
         if current is None:
             return known, 0
-        log.info("What is known of the tickets is read from %s", self._store.uri(self.current_name))
+        log.info("Reading the known tickets from %s", self._store.uri(self.current_name))
         with current.body as body:
             known.put(map(entry_of, self._form.read(body)))
         return known, _seq_of(current)

@@ -1,4 +1,4 @@
-"""One scan of a shop into the log: read, compare, confirm what is gone, commit, bring the rest up. No operator here."""
+"""One scan of a shop into the log: read, compare, confirm what is gone, commit, update current and status. No operator here."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedQuotaExhaustedError,
 )
 from airflow_provider_lightspeed.api.paging import Cursor, Page
-from airflow_provider_lightspeed.api.rate_limit import humanize
+from airflow_provider_lightspeed.api.rate_limit import counted, humanize
 from airflow_provider_lightspeed.api.tickets import RejectedTicket, Request, TicketFilter, get_ticket
 from airflow_provider_lightspeed.changes.compare import Comparison, Entry, Known, Limits, entry_of
 from airflow_provider_lightspeed.changes.coverage import (
@@ -57,6 +57,7 @@ log = logging.getLogger(__name__)
 Kind = Literal["auto", "recent", "full"]
 
 _ATTEMPTS = 5
+_SHOWN = 10
 #: Seconds between two lines on progress.
 _PROGRESS_EVERY = 10.0
 #: A killed scan asks again for no more than this, and what is under way.
@@ -154,7 +155,7 @@ class Progress(msgspec.Struct, kw_only=True):
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON values."""
-        # Lists in place of tuples: Airflow's store keeps what JSON knows.
+        # Lists instead of tuples: Airflow's store keeps JSON values only.
         plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
         return plain
 
@@ -256,7 +257,7 @@ class Scan:
             self._log.check_writable()
         opened = self._log.open()
         if progress is not None and not self._fits(progress, opened):
-            log.info("What an earlier try has done does not fit any more; starting over")
+            log.info("The progress of an earlier try no longer fits the log or the arguments; starting over")
             progress = None
         if (own := self._own_commit(opened, progress)) is not None and opened.head is not None:
             log.info("An earlier try had committed %s before it ended", self._log.uri(own.seq))
@@ -320,7 +321,9 @@ class Scan:
                 f"the prefix holds another shop: of {len(known)} tickets in it, this connection's shop has {same}. "
                 "Take another prefix for each shop"
             )
-        log.info("The API key is another one; %d of %d known tickets are in the shop", same, len(known))
+        log.info(
+            "The API key has changed, but the shop has %d of %d known tickets: continuing", same, len(known)
+        )
 
     def _is_there(self, entry: Entry) -> bool:
         try:
@@ -445,8 +448,9 @@ class Scan:
         if self._quarantine:
             self._parts.write_rejected(self._quarantine.encode())
             log.warning(
-                "%d malformed tickets keep their last good rows; they are in %s: %s",
-                len(self._quarantine), self._parts.rejected_key, self._quarantine.summary,
+                "Wrote %s to %s; their last good rows stay in current: %s",
+                counted(len(self._quarantine), "malformed ticket"),
+                self._parts.rejected_uri, self._quarantine.summary,
             )  # fmt: skip
 
     def _keep(self, changed: list[tuple[Any, Row, int]]) -> None:
@@ -514,9 +518,11 @@ class Scan:
             if ticket_id not in answered:
                 (progress.unlisted if known.is_unlisted(ticket_id) else progress.gone).append(ticket_id)
         if progress.unlisted:
+            shown = ", ".join(map(str, sorted(progress.unlisted)[:_SHOWN]))
+            shown += ", …" if len(progress.unlisted) > _SHOWN else ""
             log.warning(
-                "The shop's list hides %d known tickets, of which %d were requested in this scan; they stay: %s",
-                len(progress.unlisted), requested, sorted(progress.unlisted)[:10],
+                "The shop's list hides %s (%d requested in this scan). Kept in the log: %s",
+                counted(len(progress.unlisted), "known ticket"), requested, shown,
             )  # fmt: skip
         known.set_unlisted(progress.unlisted)
         progress.ended = self._now()
@@ -655,7 +661,8 @@ class Scan:
         if self._options.compact is not None:
             deleted = self._log.compact(self._now() - self._options.compact, head.seq)
             if deleted:
-                log.info("Deleted %d change files older than %s", deleted, self._options.compact)
+                age = f"{self._options.compact / timedelta(days=1):g} days"
+                log.info("Deleted %s older than %s (compact)", counted(deleted, "change file"), age)
         return Result(
             seq=made.seq,
             uri=self._uri(made.seq),
@@ -684,10 +691,10 @@ class Scan:
 
 
 def announce(change_log: ChangeLog, run: str) -> Callable[[], None] | None:
-    """Return how to note that the end of the log was announced; None if it was, by another run.
+    """Return a function that records that the end of the log was announced; None if another run has announced it.
 
-    What this run has noted itself counts for nothing: it may have been killed before its event was sent. So its retry may
-    repeat an event. If no retry follows, the event comes with the next change.
+    A record of this run does not count: it may have been killed before its event was sent. So its retry may repeat an
+    event. If no retry follows, the event is sent with the next change.
     """
     status = change_log.read_status()
     if status is None or not status.seq:
@@ -724,7 +731,7 @@ def choose_scan(
     if now - refused.started > options.full_every:
         return "full"
     log.warning(
-        "A full scan is due, and the last one was refused at %s: %s. Recent scans go on until then",
+        "A full scan is due, but the last one was refused at %s: %s. Recent scans continue",
         refused.started.isoformat(), refused.why,
     )  # fmt: skip
     return "recent"

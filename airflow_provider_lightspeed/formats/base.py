@@ -20,7 +20,7 @@ class Layout:
 
     :param file_format: name of the format.
     :param compression: ``gzip``, ``zstd`` or ``none``.
-    :param flatten: columns with types in place of the API's own objects. Formats with columns always have it.
+    :param flatten: columns with types instead of the API's own objects. Formats with columns always have it.
     :param include_messages: whether there is a column for each ticket's conversation.
     :param exclude: the API's properties that are left out; ``messages.NAME`` are those of messages.
     :param text: columns that hold text, whatever they are by nature (their values were hashed).

@@ -44,17 +44,17 @@ def choose(key: str, file_format: str | None = None, compression: str | None = N
     chosen = file_format or told or "jsonl"
     if told and told != chosen:
         raise FormatError(
-            f"the key {key!r} ends as {told} does, but file_format is {chosen!r}: readers go by the key"
+            f"the key {key!r} has the ending of {told}, but file_format is {chosen!r}: readers go by the key"
         )
     if chosen == "parquet":
         if packed:
             raise FormatError(
-                f"the key {key!r} ends as {packed} does, but Parquet is compressed inside the file"
+                f"the key {key!r} has the ending of {packed}, but Parquet is compressed inside the file"
             )
         return chosen, compression or "zstd"
     contradicts = compression != packed if packed else told and compression != "none"
     if compression and contradicts:
         raise FormatError(
-            f"the key {key!r} ends as {packed or told} does, but compression is {compression!r}: readers go by the key"
+            f"the key {key!r} has the ending of {packed or told}, but compression is {compression!r}: readers go by the key"
         )
     return chosen, compression or packed or "none"

@@ -26,10 +26,10 @@ _TRUE = {"true", "y"}
 def read_settings(
     connection: Connection, extra: Any, arguments: Mapping[str, str | float | None] = MappingProxyType({})
 ) -> ClientSettings:
-    """Read who asks which shop.
+    """Read the client's settings from a connection.
 
     :param extra: the connection's extra as JSON data: on an event loop Airflow returns it from another call.
-    :param arguments: options that go before the extra's.
+    :param arguments: options that override those of the extra.
     :raises LightspeedConfigurationError: if one of them cannot be right. It names the connection.
     """
     try:
@@ -40,7 +40,7 @@ def read_settings(
 
 def _read(connection: Connection, extra: Any, arguments: Mapping[str, str | float | None]) -> ClientSettings:
     given = {**_read_extra(connection, extra), **_present(arguments)}
-    given.pop("hash_secret", None)  # no call has to do with it
+    given.pop("hash_secret", None)  # calls do not use it
     if not connection.login or not connection.password:
         missing = "login (the API key)" if not connection.login else "password (the API secret)"
         raise LightspeedConfigurationError(f"the {missing} is missing")
@@ -87,7 +87,7 @@ def _present(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
-        # The value is not told: one of these is a secret.
+        # The error does not show the value: one of these is a secret.
         raise LightspeedConfigurationError(f"{name} must be a text, got {type(value).__name__}")
     return value
 
@@ -138,6 +138,6 @@ async def read_connection(conn_id: str) -> ClientSettings:
     from asgiref.sync import sync_to_async
 
     settings = read_settings(*await get_async_connection(conn_id))
-    # Masking tells the process above, and waits for it.
+    # Masking sends the secret to the supervisor process, and waits for it.
     await sync_to_async(mask_credentials)(settings)
     return settings

@@ -41,21 +41,21 @@ class LightspeedHook(BaseHook):
     from the connection's extra, else from its default.
 
     :param lightspeed_conn_id: the connection: login is the API key, password the API secret.
-    :param cluster: ``us1`` (default) or ``eu1``; a host in the connection has precedence.
+    :param cluster: ``us1`` (default) or ``eu1``; a host in the connection overrides it.
     :param language: two-letter code of one of the shop's languages (default ``en``).
     :param filter_timezone: IANA name of the zone in which the shop reads date filters, if known. It is tried first,
         which saves calls.
     :param quota_reserve: share of each quota window that is left to other programs, 0 to 0.9 (default 0).
-    :param timeout: seconds to wait for a connection, and for each part of an answer (default 30). A whole answer may
-        take ten times that, and a call six tries.
+    :param timeout: seconds to wait for a connection, and for each part of a response (default 30). A complete response
+        may take ten times as long, and a call up to six attempts.
     :param max_wait: seconds to sleep at most until quota comes back (default 60).
     :param calls_per_second: speed limit, 0 for none (default 20).
 
     Each method that calls the shop raises a subclass of
     :class:`~airflow_provider_lightspeed.api.errors.LightspeedError`: ``LightspeedConfigurationError`` for what can
     be known to be wrong beforehand, ``LightspeedAuthenticationError`` for wrong credentials,
-    ``LightspeedNotFoundError`` for a ticket that is not there (its ``gone`` is False where a page of a proxy came
-    in place of the API's word), ``LightspeedQuotaExhaustedError`` for a quota that is used up for longer than
+    ``LightspeedNotFoundError`` for a ticket that is not there (its ``gone`` is False if the 404 may come from a proxy,
+    not from the API), ``LightspeedQuotaExhaustedError`` for a quota that is used up for longer than
     ``max_wait``.
     """
 
@@ -159,15 +159,15 @@ class LightspeedHook(BaseHook):
         created_to: datetime | str | None = None,
         email: str | None = None,
     ) -> Iterator[Ticket]:
-        """Go through all tickets that match, in no promised order, each exactly once.
+        """Yield all tickets that match, each exactly once, in no guaranteed order.
 
-        Arguments are checked at once; calls are made as tickets are taken.
+        Arguments are checked at once. Pages are requested as you iterate.
 
         :param since_id: only tickets with a greater id.
         :param created_from: only tickets created at or after this instant (with a zone).
         :param created_to: only tickets created before this instant (with a zone).
         :param email: only tickets of the customer with this e-mail address.
-        :raises LightspeedIncompleteListError: (while going through) if the list cannot be shown to be complete.
+        :raises LightspeedIncompleteListError: (while you iterate) if the list cannot be proven complete.
         """
         wanted = parse_ticket_filter(
             since_id=since_id, created_from=created_from, created_to=created_to, email=email
@@ -184,8 +184,8 @@ class LightspeedHook(BaseHook):
     ) -> int:
         """Count the tickets that match.
 
-        Without a filter this is one call. With one, the tickets are gone through (one call for 250): the
-        shop's own count reads dates in a zone that is not documented, and no e-mail address.
+        Without a filter this is one call. With one, it reads the list of tickets (one call for 250): the shop's own
+        count reads dates in an undocumented zone, and ignores the e-mail address.
 
         :param since_id: see :meth:`iter_tickets`, as for the other arguments.
         """
@@ -215,7 +215,7 @@ class LightspeedHook(BaseHook):
 
         :param properties: by the API's names: ``subject``, ``memo``, ``customer`` (an id), ``isAnswered``,
             ``isTodo``, ``isClosed``, ``doNotifyAnswered``.
-        :raises LightspeedUnknownOutcomeError: if the answer was lost: the ticket may exist now.
+        :raises LightspeedUnknownOutcomeError: if the response was lost: the ticket may exist now.
         """
         return self.get_conn().call(api.create_ticket(properties))
 
@@ -246,12 +246,12 @@ class LightspeedHook(BaseHook):
         self.get_conn().call(api.delete_ticket(api.parse_ticket_id(ticket_id)))
 
     def iter_ticket_messages(self, ticket_id: int | str) -> Iterator[TicketMessage]:
-        """Go through a ticket's conversation, each message once.
+        """Yield the messages of a ticket's conversation, each once.
 
-        One call for up to 49 messages, two or three for more that come in one answer, two for each of several pages.
+        One call for up to 49 messages, two or three for more that fit one response, two for each of several pages.
 
         :param ticket_id: its id, as a number or its text.
-        :raises LightspeedIncompleteListError: (while going through) if not as many can be read as the shop counts.
+        :raises LightspeedIncompleteListError: (while you iterate) if fewer or more can be read than the shop counts.
         """
         number = api.parse_ticket_id(ticket_id)
         return self._iter_messages(number)
@@ -267,20 +267,20 @@ class LightspeedHook(BaseHook):
         :param ticket_id: its id, as a number or its text.
         :param message: its text.
         :param from_: in whose name it is written.
-        :raises LightspeedUnknownOutcomeError: if the answer was lost: the message may exist now.
+        :raises LightspeedUnknownOutcomeError: if the response was lost: the message may exist now.
         """
         properties = {"message": message, "from": from_}
         return self.get_conn().call(api.create_message(api.parse_ticket_id(ticket_id), properties))
 
     def quota(self) -> Quota | None:
-        """Return what is left of the quota, as the last answer told it; a call is made if there was none yet."""
+        """Return what is left of the quota, from the last response. Makes a call if there was none yet."""
         client = self.get_conn()
         if client.quota is None:
             self.count_tickets()
         return client.quota
 
     def probe(self) -> ShopReport:
-        """Find out how this shop answers where the API's documents are silent. At most 20 calls, which only read.
+        """Find out how this shop behaves where the API's documents say nothing. At most 20 calls, which only read.
 
         ``print`` the report, or read one result: ``report["order of lists"]``.
         """
@@ -289,7 +289,7 @@ class LightspeedHook(BaseHook):
         return probe_shop(self.get_conn())
 
     def test_connection(self) -> tuple[bool, str]:
-        """Try the connection with one cheap call; return whether it works, and why not or what the shop says."""
+        """Test the connection with one call; return whether it works, and the error or the number of tickets and the quota."""
         try:
             count = self.count_tickets()
         except AirflowNotFoundException:

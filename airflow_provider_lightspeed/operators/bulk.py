@@ -198,7 +198,7 @@ class BulkTicketsOperator(BaseOperator):
             self._keep_what_was_done(context, change, job, checkpoint)
             raise
         if wait is not None:
-            self.log.info("Resuming at %s: %s", wait.until, wait)
+            self.log.info("%s. The worker slot is free until then", wait.reason)
             state = None if checkpoint.is_persistent else job.to_checkpoint()
             defer_until(self, wait.until, self.execute_complete.__name__, state)
         return change.result(job)
@@ -206,7 +206,7 @@ class BulkTicketsOperator(BaseOperator):
     def _keep_what_was_done(
         self, context: Context, change: BulkChange, job: Job, checkpoint: Checkpoint
     ) -> None:
-        """Write receipt, XCom and checkpoint. An error in one is logged, does not stop the others, and hides no error."""
+        """Write receipt, XCom and checkpoint. An error in one is logged, and does not stop the others."""
 
         def write_receipt() -> None:
             change.write_receipt(job)
@@ -286,11 +286,13 @@ class BulkTicketsOperator(BaseOperator):
         by_ids = bool(passed_names(self, "ticket_ids"))
         if not by_ids and not criteria.is_narrow:
             raise LightspeedConfigurationError(
-                f"which tickets? Give ticket_ids, or at least one of {', '.join(_CRITERIA)}: nothing given does not "
-                "mean every ticket"
+                f"no tickets are chosen: give ticket_ids, or at least one of {', '.join(_CRITERIA)}. Without them, the "
+                "task would change every ticket"
             )
         if by_ids and criteria.is_narrow:
-            raise LightspeedConfigurationError(f"either ticket_ids or criteria, not both: {criteria}")
+            raise LightspeedConfigurationError(
+                f"give ticket_ids or criteria, not both; the criteria are {criteria}"
+            )
         if self.receipt_s3_key:
             parse_s3_uri(self.receipt_s3_key)
         if not (isinstance(self.max_share, int | float) and 0.0 < self.max_share <= 1.0):
@@ -319,10 +321,12 @@ class BulkTicketsOperator(BaseOperator):
         if self.max_tickets is None:
             if self.customer_email is not None:
                 raise LightspeedConfigurationError(
-                    "with customer_email, say how many tickets at most: max_tickets"
+                    "customer_email needs max_tickets, the most tickets that the task may change"
                 )
             if self.changed_key == "deleted" and not by_ids:
-                raise LightspeedConfigurationError("to delete by criteria, say how many at most: max_tickets")
+                raise LightspeedConfigurationError(
+                    "to delete by criteria, set max_tickets, the most tickets that the task may delete"
+                )
             return _MAX_TICKETS
         if not isinstance(self.max_tickets, int) or isinstance(self.max_tickets, bool):
             raise LightspeedConfigurationError(

@@ -26,7 +26,7 @@ _FLAGS = {
     "isTodo": "is_todo",
     "doNotifyAnswered": "do_notify_answered",
 }
-#: Seconds before each look for a ticket whose answer was lost: the shop may still be at it.
+#: Seconds before each search for a ticket whose response was lost: the shop may still be creating it.
 _SEARCHES = (0.0, 2.0, 5.0)
 
 
@@ -87,7 +87,7 @@ class CreateTicketOperator(BaseOperator):
         hook = LightspeedHook(self.lightspeed_conn_id)
         mark = SendGuard(context)
         if (earlier := mark.earlier()) is not None:
-            ticket = self._find(hook, earlier.get("newest"), _sent_before("the ticket", "in the shop"))
+            ticket = self._find(hook, earlier.get("newest"), _sent_before("the ticket", "the shop"))
         else:
             hook.get_conn()  # a connection that is missing must not count as sent
             newest = hook.newest_ticket_id() if self.on_unknown_outcome == "search" else None
@@ -114,8 +114,10 @@ class CreateTicketOperator(BaseOperator):
             raise LightspeedTaskFailed(str(error)) from None
         try:
             found = self._search(hook, newest)
-        except Exception as trouble:  # ruff: ignore[blind-except] - whatever it is, a retry would post again
-            raise LightspeedTaskFailed(f"{error} Looking for it failed too: {trouble}") from error
+        except Exception as trouble:  # whatever it is, a retry would post again
+            raise LightspeedTaskFailed(
+                f"{str(error).rstrip('.')}. Looking for it failed too: {trouble}"
+            ) from trouble
         if found is None:
             raise LightspeedTaskFailed(str(error)) from None
         self.log.warning("The response was lost, but the ticket is in the shop: ticket %d", found["id"])
@@ -180,13 +182,13 @@ class ReplyToTicketOperator(BaseOperator):
         hook.get_conn()  # a connection that is missing must not count as sent
         try:
             if mark.earlier() is not None:
-                raise _sent_before("the message", f"at ticket {self.ticket_id}")
+                raise _sent_before("the message", f"ticket {self.ticket_id} in the shop")
             with mark.sending():
                 posted = hook.create_ticket_message(self.ticket_id, text)
         except LightspeedUnknownOutcomeError as error:
             raise LightspeedTaskFailed(str(error)) from None
         self.log.info("Posted message %s to ticket %s", posted.get("id"), self.ticket_id)
-        # A text to a customer does not belong into Airflow's database.
+        # A text to a customer does not belong in Airflow's database.
         return {name: value for name, value in posted.items() if name != "message"}
 
 
@@ -202,11 +204,11 @@ def _parse_customer_id(value: int | str) -> int:
 
 
 def _sent_before(what: str, where: str) -> LightspeedUnknownOutcomeError:
-    """Say that an earlier try may have sent something, and how to go on."""
+    """Build the error for what an earlier try may have sent, with what to do."""
     return LightspeedUnknownOutcomeError(
         f"an earlier try of this task sent {what} and ended before the response came, so it may or may not exist. "
-        f"Look {where}. If it is missing, clear the task (or delete the task's state {SendGuard.KEY!r}), and it is sent "
-        "again; if it is there, mark the task as successful."
+        f"Look at {where}. If {what} is missing, clear the task (or delete the task's state {SendGuard.KEY!r}), and it is "
+        f"sent again. If {what} is there, mark the task as successful"
     )
 
 
@@ -229,7 +231,7 @@ class UpdateTicketsOperator(BulkTicketsOperator):
     :param only_answered: tickets that the shop has answered.
     :param include_todo: also tickets that are marked as to do (default: criteria leave them out).
     :param customer_email: tickets of the customer with this address (templated). It is not named ``email``, since
-        that is Airflow's own: whom to tell of a failure.
+        that is Airflow's own: whom to notify of a failure.
     :param language: tickets in this language, by its two-letter code (templated).
     :param where: tickets for which this function of the ticket (a dict) is true.
     :param is_closed: close the tickets, or reopen them.

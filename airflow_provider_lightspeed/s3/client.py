@@ -46,7 +46,7 @@ _CHECK_REGION = "the bucket is in another region: set it in the AWS connection"
 _CHECK_ADDRESS = "the bucket or the store is at another address: check `region_name` and `endpoint_url` (https?) of the AWS connection"
 _HINTS = {
     "NoSuchBucket": "there is no such bucket: create it, or correct the name",
-    "InvalidBucketName": "no bucket has such a name",
+    "InvalidBucketName": "this is no valid bucket name",
     "NoSuchKey": "there is no such object: check its key, and whether the task that writes it has run",
     "404": "there is no such bucket or object: check its name",
     "PermanentRedirect": _CHECK_REGION,
@@ -108,7 +108,7 @@ def connect(aws_conn_id: str | None) -> S3Client:
         raise LightspeedConfigurationError(
             f"the AWS connection {aws_conn_id!r} can't be used: {error}"
         ) from error
-    # When it asks where a bucket is, boto would follow a redirection that does not say so forever.
+    # boto asks for the region of a bucket. It would follow a redirect without a region forever.
     client.meta.events.register("before-call.s3.HeadBucket", _stay)
     if not is_aws(client):
         # boto adds CRC32 checksums to all writes since 1.36, which some stores refuse. This one each store knows, and
@@ -151,7 +151,7 @@ def parse_s3_uri(uri: str) -> tuple[str, str]:
     """
     found = _URI.fullmatch(uri)
     if not found or not found["bucket"] or not found["key"]:
-        raise LightspeedConfigurationError(f"an address such as s3://bucket/key is needed, got {uri!r}")
+        raise LightspeedConfigurationError(f"the S3 address must be like s3://bucket/key, got {uri!r}")
     for text in found["bucket"], found["key"]:
         if text != text.strip() or not text.isprintable():
             raise LightspeedConfigurationError(f"{uri!r} has blanks around bucket or key, or a line break")

@@ -47,6 +47,11 @@ class Staging:
         self.folder = f"{self._of_owner}{export}/"
         self._options = options
 
+    @property
+    def rejected_uri(self) -> str:
+        """Address of the object with rows that can't be read."""
+        return f"s3://{self._bucket}/{self.rejected_key}"
+
     def new_key(self) -> str:
         """Return a key that is not used yet: a try that Airflow has given up may still be writing."""
         return self.folder + uuid4().hex[:12]
@@ -89,11 +94,11 @@ class Staging:
             key = self.folder + chunk.name
             try:
                 data = self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
-            except self._client.exceptions.NoSuchKey as error:
+            except self._client.exceptions.NoSuchKey:
                 raise LightspeedStagingLostError(
-                    f"s3://{self._bucket}/{key} is gone: a lifecycle rule of the bucket has removed it, or a person. "
-                    "No object was written; the next try starts over"
-                ) from error
+                    f"s3://{self._bucket}/{key} is gone: a lifecycle rule or a person has removed it. No object was written; "
+                    "the next try starts over"
+                ) from None
             yield require_size(data, chunk.size)
 
     def remove(self) -> None:

@@ -1,4 +1,4 @@
-"""The object of an export: visible as a whole or not at all."""
+"""The object of an export: visible completely or not at all."""
 
 from __future__ import annotations
 
@@ -186,13 +186,13 @@ class ExportTarget:
                 existing = self._head()
             except s3_exceptions() as unknown:
                 raise LightspeedStorageError(
-                    f"S3 failed to write {self.uri}: {error}. Whether it is there is unknown ({unknown}); the next try "
-                    "looks first"
-                ) from error
+                    f"S3 failed to write {self.uri}: {error}. Whether the object is there is unknown ({unknown}); the next "
+                    "try looks first"
+                ) from None
             if existing and existing.get("export") == export:
                 return
             if self._condition and existing:
-                raise self._taken() from error
+                raise self._taken() from None
             raise
 
     def abort(self, upload: str) -> None:
@@ -200,7 +200,9 @@ class ExportTarget:
         _Upload(self._client, self._where, {}, upload=upload).abort()
 
     def _taken(self) -> LightspeedTaskFailed:
-        return LightspeedTaskFailed(f"{self.uri} exists already; set replace=True to replace it")
+        return LightspeedTaskFailed(
+            f"{self.uri} exists already, and stays as it is. Set replace=True to replace it"
+        )
 
     def _head(self) -> dict[str, str] | None:
         from botocore.exceptions import ClientError

@@ -188,8 +188,8 @@ class SensorState:
         # Airflow 3.0 to 3.2 only log that it could not be written.
         if Variable.get(self.name, None) != text:
             raise AirflowException(
-                f"Airflow could not store the Variable {self.name!r}, which says which tickets are done. Nothing was "
-                "delivered: let Airflow retry"
+                f"Airflow could not store the Variable {self.name!r}, which holds which tickets are done. Nothing was "
+                "delivered. Let Airflow retry"
             )
 
 

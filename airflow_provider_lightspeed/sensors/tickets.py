@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 # Undecorated: Airflow warns of a call to `execute` from inside, or refuses it (`allow_nested_operators=False`).
 _sense = inspect.unwrap(BaseSensorOperator.execute)
 
-# The trigger ends by itself when the sensor's time is up. Airflow's own limit is for a triggerer that is down.
+# The trigger ends at the sensor's timeout. Airflow's own limit is for a triggerer that is down.
 _GRACE = 60.0
 # No further poll can change these.
 _FINAL = (LightspeedPermanentError, AirflowFailException, AirflowSkipException)
@@ -151,7 +151,7 @@ class NewTicketSensor(BaseSensorOperator):
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except AirflowSkipException as skip:
-            # Airflow skips here for any AirflowException, be it one of `where` that is gone at the next try.
+            # Airflow skips here for any AirflowException, also for one that `where` raised and that a retry may not meet.
             cause = skip.__cause__
             if self.soft_fail and isinstance(cause, AirflowException) and not isinstance(cause, _SOFT):
                 raise cause from None
@@ -280,8 +280,8 @@ class NewTicketSensor(BaseSensorOperator):
             state.recognise(msgspec.structs.replace(cursor, shop=shop))
         else:
             self.log.warning(
-                "Connection %r leads to another shop than before (key and tickets differ): starting over by "
-                "start=%r, in the Variable %s",
+                "Connection %r leads to another shop than before (key and tickets differ): starting over with "
+                "start=%r. The state is in the Variable %s",
                 self.lightspeed_conn_id,
                 self.start,
                 state.name,
@@ -318,12 +318,15 @@ class NewTicketSensor(BaseSensorOperator):
 
     def _poll(self, cursor: Cursor) -> tuple[PollResult | None, Cursor]:
         """Return what to deliver, if it is enough, and the cursor after the poll."""
+        from airflow_provider_lightspeed.api.rate_limit import counted
+
         self._cursor, self._seen = cursor, None
         now = time.time()
         poll = self._read(cursor)
         new = cursor.new(poll.kept)
         count = sum(seen.counts for seen in new.values())
-        self.log.info("%d new tickets after id %d; %s", count, cursor.max_id, self._hook.get_conn().quota)
+        quota = self._hook.get_conn().quota or "quota unknown"
+        self.log.info("%s after id %d; %s", counted(count, "new ticket"), cursor.max_id, quota)
         if count < self.min_tickets:
             self._cursor = cursor.settled(poll.kept, now, poll.page_size)
             # Without `where`, only their number counts.
@@ -344,7 +347,7 @@ class NewTicketSensor(BaseSensorOperator):
                 return Seen.of(ticket)
             if isinstance(ticket, RejectedTicket):
                 # What cannot be read cannot be chosen.
-                self.log.warning("`where` cannot be asked about ticket %s, %s", ticket.id, ticket.reason)
+                self.log.warning("Did not call `where` with ticket %s, %s", ticket.id, ticket.reason)
                 return Seen.of(ticket, counts=False)
             return Seen.of(ticket, cursor.is_new(ticket["id"]) and bool(self.where(ticket)))
 

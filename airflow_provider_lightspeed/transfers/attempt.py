@@ -97,9 +97,12 @@ class ExportJob:
 
     @property
     def filters(self) -> str:
-        """The filters, for logs."""
-        given = [f"{name} {value}" for name, value in asdict(self.tickets).items() if value is not None]
-        return ", ".join(given) or "no filter"
+        """The filters, by the names of the arguments, for logs: without the customer's address."""
+        shown = asdict(self.tickets)
+        shown["customer_email"] = None if shown.pop("email") is None else "***"
+        return (
+            ", ".join(f"{name}={value}" for name, value in shown.items() if value is not None) or "no filter"
+        )
 
 
 class ExportAttempt:
@@ -184,8 +187,7 @@ class ExportAttempt:
             return int(existing["bytes"])
         if not self._staging.has(self.progress.staged):
             log.warning(
-                "The staged parts of an earlier try are gone: a lifecycle rule of the bucket has removed them, or a "
-                "person. Starting over"
+                "The staged parts of an earlier try are gone: a lifecycle rule or a person has removed them. Starting over"
             )
             self.progress = Progress.start(job.hash)
             self._staging = self._stage_for(client, self.progress)
@@ -222,7 +224,7 @@ class ExportAttempt:
             raise LightspeedStorageError(
                 f"S3 failed while tickets were written to {self._job.uri}: {error}. No part of them is visible there; "
                 f"{self._saved.summary}"
-            ) from error
+            ) from None
         except BaseException as error:
             self._stop(start_over=isinstance(error, _NOT_RESUMABLE))
             raise
@@ -253,13 +255,15 @@ class ExportAttempt:
                     raise
                 # The list can't be resumed where it is, so this try must not be interrupted. Its next client knows
                 # nothing of the quota: the shop would refuse the first call.
-                log.info("%s. This list can't be resumed there: the task waits on its worker", error)
+                log.info(
+                    "%s. This list can't be resumed there: the task waits in its worker slot", error.reason
+                )
                 hook.get_conn().sleep(max(0.0, (error.until - datetime.now(UTC)).total_seconds()))
                 calls, max_wait = self.progress.calls, inf
                 self.progress = Progress.from_json(self._saved.state) or self.progress
                 self.progress.calls = calls
             else:
-                log.info("API quota: %s", hook.get_conn().quota)
+                log.info("API quota: %s", hook.get_conn().quota or "unknown")
                 return size
 
     def _stop(self, *, start_over: bool = False) -> None:

@@ -17,7 +17,7 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedQuotaExhaustedError,
 )
 from airflow_provider_lightspeed.api.paging import Cursor, Page, usual_calls
-from airflow_provider_lightspeed.api.rate_limit import humanize
+from airflow_provider_lightspeed.api.rate_limit import counted, humanize
 from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Request, TicketFilter, count_tickets
 from airflow_provider_lightspeed.bulk.cancellation import Cancelled
 from airflow_provider_lightspeed.formats import Format
@@ -95,7 +95,7 @@ class Export:
 
     @property
     def can_resume(self) -> bool:
-        """Whether an interruption now would lose little: else the list would be read from the same place forever."""
+        """Whether an interruption now loses little: otherwise each try would read the same part of the list again."""
         is_near = self._client.calls - self._calls_moved <= _FEW_CALLS
         return self._is_resumable and is_near and self.progress.stalls < _MAX_STALLS
 
@@ -245,8 +245,9 @@ class Export:
             self.progress.rejected = len(self._quarantine)
             self._staging.write_rejected(self._quarantine.encode())
             log.warning(
-                "%d malformed tickets are not in the export, but in %s: %s",
-                self.progress.rejected, self._staging.rejected_key, self._quarantine.summary,
+                "Wrote %s to %s instead of the export: %s",
+                counted(self.progress.rejected, "malformed ticket"),
+                self._staging.rejected_uri, self._quarantine.summary,
             )  # fmt: skip
 
     def _publish(self) -> int:
@@ -287,7 +288,7 @@ class Export:
                 to_go = f" of about {expected:,}, {humanize(duration)} to go"
             log.info(
                 "Read %s tickets%s; %d API calls; %s",
-                f"{progress.tickets:,}", to_go, self._calls_before + self._client.calls, self._client.quota or "",
+                f"{progress.tickets:,}", to_go, self._calls_before + self._client.calls, self._client.quota or "quota unknown",
             )  # fmt: skip
 
     def _announce(self, page: Page) -> None:

@@ -29,7 +29,7 @@ class Exported:
     result: Mapping[str, Any]
 
     def lineage(self) -> OperatorLineage[Any, Any]:
-        """Return it in OpenLineage's words."""
+        """Return it as OpenLineage's objects."""
         from airflow.providers.openlineage.extractors import OperatorLineage
         from openlineage.client.generated.base import Dataset, OutputDataset
         from openlineage.client.generated.output_statistics_output_dataset import (

@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow_provider_lightspeed.api.errors import LightspeedNotFoundError, LightspeedQuotaExhaustedError
 
-# The client keeps to the shop's limit of calls a second; this is what hides the way there and back.
+# Parallel calls hide the latency. The client keeps to the shop's limit of calls a second.
 _AT_ONCE = 8
 
 

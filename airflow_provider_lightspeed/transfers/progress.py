@@ -10,6 +10,7 @@ import msgspec
 
 from airflow_provider_lightspeed._checkpoint import Checkpoint
 from airflow_provider_lightspeed.api.paging import Cursor
+from airflow_provider_lightspeed.api.rate_limit import counted
 from airflow_provider_lightspeed.s3.staging import Chunk
 
 #: Airflow takes some seconds to start a task again; they pass while the quota is still used up.
@@ -121,7 +122,7 @@ class SavedProgress:
     def summary(self) -> str:
         """What the next try does."""
         if self.is_useful:
-            return f"{self.state['tickets']} tickets are kept, and the next try resumes there"
+            return f"progress is kept ({counted(self.state['tickets'], 'ticket')}), and the next try resumes there"
         return "nothing is kept, and the next try starts over"
 
     def _put(self, state: dict[str, Any]) -> None:

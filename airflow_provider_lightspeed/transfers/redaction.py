@@ -106,7 +106,7 @@ class Redaction:
 
     @property
     def name(self) -> tuple[list[str], list[str], str]:
-        """What tells it from another: also from one with another key, without telling the key."""
+        """Identifies this redaction, and differs with another key. It does not contain the key."""
         return sorted(self.exclude), sorted(self.hashed), self._digest("") if self.hashed else ""
 
     def digest_key(self, secret: str) -> bytes:

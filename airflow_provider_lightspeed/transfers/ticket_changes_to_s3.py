@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from airflow_provider_lightspeed.formats.columns import Columns
     from airflow_provider_lightspeed.transfers.redaction import Redaction
 
-# What runs the scan is loaded where that begins: DAG files are parsed every few seconds.
+# The code that runs a scan is loaded when the task runs: DAG files are parsed every few seconds.
 
 #: None or an empty text must not stand for their absence: fields would leave the shop, or more would be deleted.
 _OPTIONS = (
@@ -197,6 +197,7 @@ class LightspeedTicketChangesToS3Operator(StopsAtNextCall, BaseOperator):
 
     @fail_without_retry()
     def _run(self, context: Context, state: dict[str, Any] | None) -> dict[str, Any]:
+        from airflow_provider_lightspeed.api.rate_limit import counted
         from airflow_provider_lightspeed.changes.reader import parse_prefix
         from airflow_provider_lightspeed.changes.scan import announce
         from airflow_provider_lightspeed.s3.client import connect, s3_errors
@@ -216,10 +217,11 @@ class LightspeedTicketChangesToS3Operator(StopsAtNextCall, BaseOperator):
             del result["rejected"]
         any_change = result["inserted"] or result["updated"] or result["deleted"]
         self.log.info(
-            "%s scan: %s inserted, %s updated, %s deleted; %s tickets in s3://%s/%s/ (%s %d); %d API calls in %.1f s",
-            result["scan"].capitalize(), *(f"{result[name]:,}" for name in ("inserted", "updated", "deleted", "tickets")),
-            bucket, prefix, "change file" if any_change else "nothing new since change file", result["seq"],
-            result["calls"], time.monotonic() - started,
+            "%s scan: %s inserted, %s updated, %s deleted; %s in s3://%s/%s/ (%s %d); %s in %.1f s",
+            result["scan"].capitalize(), *(f"{result[name]:,}" for name in ("inserted", "updated", "deleted")),
+            counted(result["tickets"], "ticket"), bucket, prefix,
+            "change file" if any_change else "nothing new since change file", result["seq"],
+            counted(result["calls"], "API call"), time.monotonic() - started,
         )  # fmt: skip
         outlets = [outlet for outlet in self.outlets if is_ticket_changes_asset(outlet)]
         events: Any = context.get("outlet_events")
@@ -261,7 +263,7 @@ class LightspeedTicketChangesToS3Operator(StopsAtNextCall, BaseOperator):
                 result = scan.run(Progress.from_json(saved)).to_json()
             except LightspeedQuotaExhaustedError as error:
                 if scan.can_resume:
-                    self.log.info("%s. The worker slot is free until then", error)
+                    self.log.info("%s. The worker slot is free until then", error.reason)
                     defer_until(self, error.until, self.execute_complete.__name__, saved)
                 # The list can't be resumed where it is, so it must not be interrupted.
                 max_wait = inf

@@ -205,11 +205,12 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
         return self._run(context, state or Checkpoint(context).load())
 
     def get_openlineage_facets_on_complete(self, _: Any) -> OperatorLineage[Any, Any] | None:
-        """Tell OpenLineage, where it is installed, that the shop's tickets are in the object now."""
+        """Report to OpenLineage, if it is installed, that the object holds the shop's tickets."""
         return self._exported.lineage() if self._exported else None
 
     @fail_without_retry()
     def _run(self, context: Context, state: dict[str, Any] | None) -> dict[str, Any]:
+        from airflow_provider_lightspeed.api.rate_limit import counted
         from airflow_provider_lightspeed.transfers.attempt import ExportAttempt
         from airflow_provider_lightspeed.transfers.lineage import Exported
         from airflow_provider_lightspeed.transfers.progress import RESTART_MARGIN
@@ -235,16 +236,17 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
         try:
             size = attempt.run(state, max_wait=None if self.deferrable else inf)
         except LightspeedQuotaExhaustedError as error:
-            self.log.info("%s. The worker slot is free until then", error)
+            self.log.info("%s. The worker slot is free until then", error.reason)
             defer_until(
                 self, error.until - RESTART_MARGIN, self.execute_complete.__name__, attempt.resumable_state
             )
         progress = attempt.progress
         if self.skip_if_empty and not progress.tickets and not progress.rejected:
-            raise AirflowSkipException(f"no ticket matches {job.filters}; {job.uri} was not written")
+            raise AirflowSkipException(f"no ticket matches ({job.filters}); {job.uri} was not written")
         self.log.info(
-            "Exported %s tickets (%s bytes) to %s in %.1f s with %s API calls",
-            f"{progress.tickets:,}", f"{size:,}", job.uri, time.monotonic() - started, f"{progress.calls:,}",
+            "Exported %s (%s bytes) to %s in %.1f s with %s",
+            counted(progress.tickets, "ticket"), f"{size:,}", job.uri, time.monotonic() - started,
+            counted(progress.calls, "API call"),
         )  # fmt: skip
         if attempt.console_address:
             self._push_link(context, attempt.console_address)
@@ -261,10 +263,12 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
 
     def _result(self, context: Context, uri: str, progress: Progress, size: int) -> dict[str, Any]:
         """Return what is there now, and add it to the events of the asset outlets."""
+        from airflow_provider_lightspeed.api.rate_limit import counted
+
         if progress.without_messages:
             self.log.warning(
-                "%d tickets were deleted meanwhile: they are written without messages",
-                progress.without_messages,
+                "Wrote %s without messages: deleted in the shop during the export",
+                counted(progress.without_messages, "ticket"),
             )
         result = {
             "uri": uri,
@@ -284,7 +288,7 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
         return result
 
     def _job(self, hook: LightspeedHook) -> ExportJob:
-        """Read the arguments, so that all that is wrong with them comes up before anything is sent."""
+        """Read the arguments, so that an error in them is found before anything is sent."""
         from airflow_provider_lightspeed.s3.client import WriteOptions
         from airflow_provider_lightspeed.transfers.attempt import ExportJob
 

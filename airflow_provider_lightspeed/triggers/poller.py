@@ -55,6 +55,11 @@ class _SharedPoller:
         # Without the context of the first trigger: its log belongs to one task.
         self.task = asyncio.get_running_loop().create_task(self._run(first_poll_at), context=Context())
 
+    @property
+    def conn_id(self) -> str:
+        """Connection to the shop."""
+        return self._key.conn_id
+
     def next_poll(self, subscription: Subscription) -> _Waiter:
         """Return what the next poll that starts from now on will find."""
         waiter: _Waiter = asyncio.get_running_loop().create_future()
@@ -155,7 +160,8 @@ class Subscription:
         if await client.run(shows_a_witness(cursor)):
             return msgspec.structs.replace(cursor, shop=client.settings.shop)
         log.warning(
-            "A connection leads to another shop than before (key and tickets differ): starting over by start=%r",
+            "Connection %r leads to another shop than before (key and tickets differ): starting over with start=%r",
+            self._poller.conn_id,
             self.start,
         )
         return None

@@ -102,7 +102,7 @@ class NewTicketTrigger(BaseTrigger):
                 except LightspeedError as error:
                     if not is_transient(error):
                         raise
-                    self.log.warning("No response to this poll: %s", error)
+                    self.log.warning("This poll failed, and the trigger waits for the next one: %s", error)
 
     def _has_news(self, new: Mapping[int, Seen]) -> bool:
         return len(new) >= self.min_tickets and (self.seen is None or digest(new) != self.seen)

@@ -291,7 +291,11 @@ def test_criteria_leave_out_malformed_tickets(
             state["dies"] = store.dead = False
         caplog.clear()
         assert close()["closed"] == [key for key in ids[1:] if key not in bad]
-        warnings = [record.message for record in caplog.records if "malformed tickets are" in record.message]
+        warnings = [
+            record.message
+            for record in caplog.records
+            if "malformed tickets out of the plan" in record.message
+        ]
         assert len(warnings) == 1
         assert "3 malformed tickets" in warnings[0]
         assert all(str(key) in warnings[0] for key in bad)

@@ -372,7 +372,7 @@ def test_old_change_files_are_deleted(
     ("rule", "arguments", "says", "remedy"),
     [
         *REFUSED,
-        (no_conditional_writes, {}, "knows no conditional writes", None),
+        (no_conditional_writes, {}, "has no conditional writes", None),
     ],
 )
 def test_what_the_store_refuses_is_found_before_the_first_call(

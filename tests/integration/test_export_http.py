@@ -17,6 +17,7 @@ import pendulum
 import pytest
 from botocore.client import BaseClient
 
+from airflow_provider_lightspeed._airflow import AirflowSkipException
 from airflow_provider_lightspeed.api.errors import LightspeedServerError
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed
 from airflow_provider_lightspeed.s3 import target as s3_target
@@ -63,6 +64,29 @@ def test_a_window_that_is_not_over_is_told(
     export({}, s3_bucket=s3_bucket, s3_key="t.jsonl", created_to=end)
     log = caplog.text + capsys.readouterr().out  # Airflow 3 logs to the standard output
     assert ("The window is not over" in log) == (hours > 0)
+
+
+def test_the_log_has_the_filters_but_no_address_of_a_customer(
+    sandbox: Sandbox,
+    s3_bucket: str,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    caplog.set_level(logging.INFO)
+    with pytest.raises(
+        AirflowSkipException, match=r"no ticket matches \(since_id=1, customer_email=\*\*\*\)"
+    ):
+        export(
+            {},
+            s3_bucket=s3_bucket,
+            s3_key="t.jsonl",
+            since_id=1,
+            customer_email="kim@example.com",
+            skip_if_empty=True,
+        )
+    log = caplog.text + capsys.readouterr().out
+    assert "Exporting tickets (since_id=1, customer_email=***)" in log
+    assert "kim@example.com" not in log
 
 
 @pytest.mark.parametrize("order", ["newest", "oldest"])

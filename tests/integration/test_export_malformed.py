@@ -99,7 +99,7 @@ def test_they_are_written_aside_and_counted(
     assert keys(s3_server, s3_bucket) == ["a/_rejected/b/t.jsonl.gz.jsonl", "a/b/t.jsonl.gz"]
     head = s3_server.client().head_object(Bucket=s3_bucket, Key="a/b/t.jsonl.gz")
     assert head["Metadata"]["rejected"] == "4"
-    assert "4 malformed tickets are not in the export" in caplog.text
+    assert "Wrote 4 malformed tickets to s3://" in caplog.text
     # The names of bucket and parts are hexadecimal.
     assert not re.search(r"(?<![0-9a-f-])caf", caplog.text)
 

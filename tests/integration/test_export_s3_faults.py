@@ -116,9 +116,9 @@ def test_the_server_is_killed(
     with monkeypatch.context() as patch:
         watch(patch, before=at(call, number, server.kill))
         claim = (
-            "Whether it is there is unknown .*; the next try looks first"
+            "Whether the object is there is unknown .*; the next try looks first"
             if call == "complete_multipart_upload"
-            else r"No part of them is visible there; \d+ tickets are kept"
+            else r"No part of them is visible there; progress is kept \(\d+ tickets\)"
         )
         with pytest.raises(LightspeedStorageError, match=rf"S3 failed .*s3://exports/a/t.jsonl: .*{claim}"):
             export(task, **TARGET)

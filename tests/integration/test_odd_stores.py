@@ -333,7 +333,7 @@ def test_the_region_that_a_store_names_is_taken(
     [
         ("my bucket", "Invalid bucket name"),
         ("Über", "Invalid bucket name"),
-        ("a", "no bucket has such a name"),
+        ("a", "this is no valid bucket name"),
     ],
 )
 @pytest.mark.usefixtures("aws")

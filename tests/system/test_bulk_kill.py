@@ -82,7 +82,8 @@ def use_up_each_window(whole: Whole, task_id: str) -> None:
     for number, (name, _) in enumerate(WINDOWS):
 
         def has_deferred(
-            number: int = number, told: str = f"Resuming at .*the quota of {name} is used up"
+            number: int = number,
+            told: str = f"the quota of {name} is used up.*The worker slot is free until then",
         ) -> bool:
             whole.small.use_quota(whole.small.backend.quota.windows()[number].remaining)
             return re.search(told, whole.log(task_id)) is not None

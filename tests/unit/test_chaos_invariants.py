@@ -104,7 +104,7 @@ def test_an_export_that_starts_over_is_noticed() -> None:
         resumes_where_it_stopped(scenario(), pages + pages[:41], ["", ""], cuts=0)
     with pytest.raises(BrokenInvariantError, match="1 lists"):
         resumes_where_it_stopped(scenario(), pages + pages[:1], [""], cuts=0)
-    waited = ["This list can't be resumed there: the task waits on its worker"]
+    waited = ["This list can't be resumed there: the task waits in its worker slot"]
     assert resumes_where_it_stopped(scenario(), pages + pages[:40], waited, cuts=0) == 40
 
 

@@ -221,11 +221,11 @@ def test_choice_by_key() -> None:
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
-        (("a.csv.gz", None, "zstd"), "ends as gzip does, but compression is 'zstd'"),
-        (("a.jsonl.gz", None, "none"), "ends as gzip does, but compression is 'none'"),
-        (("a.csv", None, "gzip"), "ends as csv does, but compression is 'gzip'"),
-        (("a.jsonl", None, "zstd"), "ends as jsonl does, but compression is 'zstd'"),
-        (("a.csv", "parquet", None), "ends as csv does, but file_format is 'parquet'"),
+        (("a.csv.gz", None, "zstd"), "has the ending of gzip, but compression is 'zstd'"),
+        (("a.jsonl.gz", None, "none"), "has the ending of gzip, but compression is 'none'"),
+        (("a.csv", None, "gzip"), "has the ending of csv, but compression is 'gzip'"),
+        (("a.jsonl", None, "zstd"), "has the ending of jsonl, but compression is 'zstd'"),
+        (("a.csv", "parquet", None), "has the ending of csv, but file_format is 'parquet'"),
         (("a.parquet.gz", None, None), "compressed inside the file"),
         (("a.gz", "parquet", None), "compressed inside the file"),
     ],

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_lightspeed.api.rate_limit import Quota, RateLimiter, Window, humanize, retry_after
+from airflow_provider_lightspeed.api.rate_limit import (
+    Quota,
+    RateLimiter,
+    Window,
+    counted,
+    humanize,
+    retry_after,
+)
 
 LIMIT = "300/3000/12000"
 
@@ -330,6 +337,15 @@ def test_plan_before_the_first_answer_knows_the_calls_a_second_only() -> None:
 )
 def test_how_long_in_words(seconds: float, words: str) -> None:
     assert humanize(timedelta(seconds=seconds)) == words
+
+
+def test_only_one_thing_has_no_plural() -> None:
+    assert [counted(number, "ticket") for number in (0, 1, 2, 2500)] == [
+        "0 tickets",
+        "1 ticket",
+        "2 tickets",
+        "2,500 tickets",
+    ]
 
 
 def test_plan_counts_a_block() -> None:

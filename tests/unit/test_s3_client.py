@@ -86,7 +86,7 @@ def test_addresses(uri: str, bucket: str, key: str) -> None:
     "uri", ["s3://bucket", "s3://bucket/", "s3:///key", "a/key.jsonl", "https://bucket/key", ""]
 )
 def test_no_addresses(uri: str) -> None:
-    with pytest.raises(LightspeedConfigurationError, match="an address such as s3://bucket/key"):
+    with pytest.raises(LightspeedConfigurationError, match="must be like s3://bucket/key"):
         parse_s3_uri(uri)
 
 

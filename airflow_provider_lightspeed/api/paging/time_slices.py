@@ -185,7 +185,7 @@ def time_slices(
         # Many tickets have come meanwhile. They are a list of their own.
         newest, confirmed = yield from _read_slices(rest, None)
         reader.seen = rest.seen
-    raise reader.incomplete("more tickets come than can be read meanwhile")
+    raise reader.incomplete("tickets are created faster than the list can be read")
 
 
 def _read_newest(reader: ListReader, newest: list[int], *, confirmed: bool) -> Walk[ListReader | None]:

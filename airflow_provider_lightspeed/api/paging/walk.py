@@ -160,6 +160,6 @@ def _resume(reader: ListReader, cursor: Cursor) -> Walk[None]:
             yield from time_slices(reader, None, cursor)
     except NotInOrder:
         raise reader.incomplete(
-            "the list is not in the order in which its first pages came, and what the earlier try "
-            "read can't be told apart any more; start over"
+            "the list's order has changed since its first pages were read, so the walk can't be resumed; the next try "
+            "starts over"
         ) from None
