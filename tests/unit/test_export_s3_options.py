@@ -135,6 +135,9 @@ def test_an_option_that_renders_to_nothing_is_not_left_out(option: str, rendered
 def test_a_missing_hash_key_is_asked_for_where_the_task_reads_it(
     operator: type[BaseOperator], place: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_LIGHTSPEED_DEFAULT", '{"conn_type": "lightspeed", "login": "k", "password": "s"}'
+    )
     monkeypatch.setattr(LightspeedHook, "get_hash_secret", lambda *_: "")
     task = operator(task_id="task", hash_fields=["customer"], hash_secret_variable="ours", **place)
     with pytest.raises(
