@@ -263,17 +263,3 @@ def _http_date(text: str) -> datetime | None:
         return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-
-
-def counted(number: int, thing: str) -> str:
-    """Write a number of things, such as ``1 ticket`` or ``2,500 tickets``."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
-
-
-def humanize(duration: timedelta) -> str:
-    """Write an estimate as people say it."""
-    seconds = round(duration.total_seconds())
-    if seconds < 120:
-        return f"{seconds} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

@@ -21,6 +21,7 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedIncompleteListError,
     LightspeedQuotaExhaustedError,
 )
+from airflow_provider_lightspeed.api.wording import counted
 from airflow_provider_lightspeed.assets import is_ticket_changes_asset
 from airflow_provider_lightspeed.exceptions import (
     LightspeedStagingLostError,
@@ -197,7 +198,6 @@ class LightspeedTicketChangesToS3Operator(StopsAtNextCall, BaseOperator):
 
     @fail_without_retry()
     def _run(self, context: Context, state: dict[str, Any] | None) -> dict[str, Any]:
-        from airflow_provider_lightspeed.api.rate_limit import counted
         from airflow_provider_lightspeed.changes.reader import parse_prefix
         from airflow_provider_lightspeed.changes.scan import announce
         from airflow_provider_lightspeed.s3.client import connect, s3_errors
@@ -488,9 +488,9 @@ class CheckTicketChangesOperator(BaseOperator):
         expected = status.tickets
         if count != expected:
             self.log.warning(
-                "The shop counts %d tickets, and s3://%s/%s/ has %d as of %s (%+d); it may count tickets that came or "
+                "The shop counts %s, and s3://%s/%s/ has %s as of %s (%+d); it may count tickets that came or "
                 "went since, or that its list hides",
-                count, bucket, prefix, expected, status.recent_as_of, count - expected,
+                counted(count, "ticket"), bucket, prefix, f"{expected:,}", status.recent_as_of, count - expected,
             )  # fmt: skip
         return {
             "seq": status.seq,

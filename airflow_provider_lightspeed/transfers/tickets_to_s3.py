@@ -23,6 +23,7 @@ from airflow_provider_lightspeed._arguments import (
 )
 from airflow_provider_lightspeed._checkpoint import Checkpoint, defer_until, task_generation, task_key
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedQuotaExhaustedError
+from airflow_provider_lightspeed.api.wording import counted
 from airflow_provider_lightspeed.exceptions import fail_without_retry
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.s3.link import S3ObjectLink
@@ -210,7 +211,6 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
 
     @fail_without_retry()
     def _run(self, context: Context, state: dict[str, Any] | None) -> dict[str, Any]:
-        from airflow_provider_lightspeed.api.rate_limit import counted
         from airflow_provider_lightspeed.transfers.attempt import ExportAttempt
         from airflow_provider_lightspeed.transfers.lineage import Exported
         from airflow_provider_lightspeed.transfers.progress import RESTART_MARGIN
@@ -244,8 +244,8 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
         if self.skip_if_empty and not progress.tickets and not progress.rejected:
             raise AirflowSkipException(f"no ticket matches ({job.filters}); {job.uri} was not written")
         self.log.info(
-            "Exported %s (%s bytes) to %s in %.1f s with %s",
-            counted(progress.tickets, "ticket"), f"{size:,}", job.uri, time.monotonic() - started,
+            "Exported %s (%s) to %s in %.1f s with %s",
+            counted(progress.tickets, "ticket"), counted(size, "byte"), job.uri, time.monotonic() - started,
             counted(progress.calls, "API call"),
         )  # fmt: skip
         if attempt.console_address:
@@ -263,8 +263,6 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
 
     def _result(self, context: Context, uri: str, progress: Progress, size: int) -> dict[str, Any]:
         """Return what is there now, and add it to the events of the asset outlets."""
-        from airflow_provider_lightspeed.api.rate_limit import counted
-
         if progress.without_messages:
             self.log.warning(
                 "Wrote %s without messages: deleted in the shop during the export",
