@@ -35,11 +35,12 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedUnknownOutcomeError,
 )
 from airflow_provider_lightspeed.api.paging import Cursor, Page, walk
-from airflow_provider_lightspeed.api.rate_limit import Quota, RateLimiter, counted, humanize, retry_after
+from airflow_provider_lightspeed.api.rate_limit import Quota, RateLimiter, retry_after
 from airflow_provider_lightspeed.api.responses import Response, parse_response, too_large
 from airflow_provider_lightspeed.api.retry import POLICY, Decision, Failure
 from airflow_provider_lightspeed.api.settings import ClientSettings
 from airflow_provider_lightspeed.api.tickets import Request, TicketFilter
+from airflow_provider_lightspeed.api.wording import counted, humanize
 
 log = logging.getLogger(__name__)
 

@@ -20,8 +20,8 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedQuotaExhaustedError,
     LightspeedTooLateError,
 )
-from airflow_provider_lightspeed.api.rate_limit import counted, humanize
 from airflow_provider_lightspeed.api.tickets import Ticket, get_ticket
+from airflow_provider_lightspeed.api.wording import counted, humanize
 from airflow_provider_lightspeed.bulk.actions import Action
 from airflow_provider_lightspeed.bulk.cancellation import CancelToken
 from airflow_provider_lightspeed.bulk.job import Job, Result, Status, version_of
@@ -211,9 +211,9 @@ class Run:
         if not (left := len(self._job.remaining)):
             return
         log.info(
-            "%s of %s tickets done, about %s to go; %s",
+            "%s of %s done, about %s to go; %s",
             f"{len(self._job.plan) - left:,}",
-            f"{len(self._job.plan):,}",
+            counted(len(self._job.plan), "ticket"),
             humanize(self._client.estimate(left)),
             self._client.quota or "quota unknown",
         )

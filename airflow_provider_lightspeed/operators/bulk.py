@@ -20,6 +20,7 @@ from airflow_provider_lightspeed._arguments import (
 )
 from airflow_provider_lightspeed._checkpoint import Checkpoint, clear_generation, defer_until, digest
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
+from airflow_provider_lightspeed.api.wording import counted
 from airflow_provider_lightspeed.bulk.cancellation import CancelToken
 from airflow_provider_lightspeed.exceptions import (
     LightspeedTaskFailed,
@@ -239,7 +240,7 @@ class BulkTicketsOperator(BaseOperator):
             return
         shown = "; ".join(f"{ticket_id}: {reason}" for ticket_id, reason in list(failed.items())[:_SHOWN])
         more = "; …" if len(failed) > _SHOWN else ""
-        message = f"{len(failed)} of {len(job.plan)} tickets failed: {shown}{more}"
+        message = f"{len(failed):,} of {counted(len(job.plan), 'ticket')} failed: {shown}{more}"
         if self.on_failure == "warn":
             self.log.warning(message)
             return

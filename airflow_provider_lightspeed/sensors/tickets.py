@@ -34,6 +34,7 @@ from airflow_provider_lightspeed.api.errors import (
 from airflow_provider_lightspeed.api.queries import NewTickets, new_tickets
 from airflow_provider_lightspeed.api.retry import is_transient
 from airflow_provider_lightspeed.api.tickets import RejectedTicket, Ticket, TicketFilter
+from airflow_provider_lightspeed.api.wording import counted
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, fail_without_retry
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.new_tickets import (
@@ -318,8 +319,6 @@ class NewTicketSensor(BaseSensorOperator):
 
     def _poll(self, cursor: Cursor) -> tuple[PollResult | None, Cursor]:
         """Return what to deliver, if it is enough, and the cursor after the poll."""
-        from airflow_provider_lightspeed.api.rate_limit import counted
-
         self._cursor, self._seen = cursor, None
         now = time.time()
         poll = self._read(cursor)

@@ -17,8 +17,8 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedQuotaExhaustedError,
 )
 from airflow_provider_lightspeed.api.paging import Cursor, Page, usual_calls
-from airflow_provider_lightspeed.api.rate_limit import counted, humanize
 from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Request, TicketFilter, count_tickets
+from airflow_provider_lightspeed.api.wording import counted, humanize
 from airflow_provider_lightspeed.bulk.cancellation import Cancelled
 from airflow_provider_lightspeed.formats import Format
 from airflow_provider_lightspeed.quarantine import Quarantine
@@ -143,7 +143,7 @@ class Export:
             raise LightspeedConfigurationError(
                 f"the quota is too small for messages: a page is read and then the messages of a ticket, which takes "
                 f"{_FEWEST_CALLS_WITH_MESSAGES} API calls, and a window allows {self._client.calls_per_window:.0f} "
-                f"({self._client.quota}); {self.progress.tickets} tickets were read. Ask for a larger quota, or lower "
+                f"({self._client.quota}); {counted(self.progress.tickets, 'ticket')} read so far. Ask for a larger quota, or lower "
                 "quota_reserve"
             )
 
@@ -287,8 +287,9 @@ class Export:
                 duration = self._client.estimate(self._calls_for(expected - progress.tickets))
                 to_go = f" of about {expected:,}, {humanize(duration)} to go"
             log.info(
-                "Read %s tickets%s; %d API calls; %s",
-                f"{progress.tickets:,}", to_go, self._calls_before + self._client.calls, self._client.quota or "quota unknown",
+                "Read %s%s; %s; %s",
+                counted(progress.tickets, "ticket"), to_go,
+                counted(self._calls_before + self._client.calls, "API call"), self._client.quota or "quota unknown",
             )  # fmt: skip
 
     def _announce(self, page: Page) -> None:
@@ -299,7 +300,9 @@ class Export:
             expected = 0 if by_email else int(self._client.call(_count_about(self._tickets)))
         self.progress.expected = expected
         if expected:
-            self._client.log_estimate(self._calls_for(expected), f"Exporting about {expected:,} tickets")
+            self._client.log_estimate(
+                self._calls_for(expected), f"Exporting about {counted(expected, 'ticket')}"
+            )
 
     def _calls_for(self, tickets: int) -> int:
         tickets = max(0, tickets)

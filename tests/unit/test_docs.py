@@ -33,6 +33,7 @@ from airflow_provider_lightspeed.formats.columns import Columns
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.probe import _parser as probe_parser
 from airflow_provider_lightspeed.sandbox.__main__ import _parser
+from tools.figures import FIGURES, IMAGES, draw
 
 PROJECT = Path(__file__).parents[2]
 PAGES = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/**/*.md")])
@@ -561,6 +562,13 @@ def test_snowflake_loads_what_is_published_and_nothing_that_is_staged() -> None:
         assert re.fullmatch(pattern, f"date=2026-01-31/{name}")
         assert not re.fullmatch(pattern, f"_staging/date=2026-01-31/{name}/owner/export/part")
         assert not re.fullmatch(pattern, "date=2026-01-31/tickets.csv")
+
+
+def test_the_figures_are_as_they_are_drawn_now() -> None:
+    kept = {file.stem: file.read_text(encoding="utf-8") for file in IMAGES.glob("*.svg")}
+    assert kept == {name: draw(steps) for name, steps in FIGURES.items()}, (
+        "run .venv/bin/python -m tools.figures"
+    )
 
 
 def test_the_columns_are_listed() -> None:
