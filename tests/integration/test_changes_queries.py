@@ -25,6 +25,7 @@ def blocks(heading: str) -> list[str]:
 
 
 CURRENT, MERGE, HISTORY = blocks("DuckDB")
+(GONE,) = re.findall(r"```text\n +(SELECT e.+)\n", _PAGE)
 (DURATIONS,) = re.findall(r"```text\n(SELECT id,.+?)```", _PAGE, re.S)
 
 
@@ -102,6 +103,8 @@ def test_sql(sandbox: Sandbox, s3_server: S3Server, s3_bucket: str, tmp_path: Pa
         assert sql(rows.format("tickets_kept")) == sql(rows.format("tickets")), heading
         same = "SELECT count(*) FROM tickets_kept JOIN tickets USING (id) WHERE tickets_kept.created_at = tickets.created_at"
         assert sql(same) == sql("SELECT count(*) FROM tickets"), heading
+    base.execute("CREATE TABLE exported AS SELECT id FROM tickets UNION ALL SELECT 1")
+    assert sql(GONE) == [(1,)]
     assert [number for number, *_ in sql(CURRENT)] == sorted(sandbox.shop.ids())
     sql_history = HISTORY.replace("s3://my-warehouse", str(tmp_path))
     base.execute(sql_history)
