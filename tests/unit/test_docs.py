@@ -239,6 +239,26 @@ def logged() -> list[re.Pattern[str]]:
     ]
 
 
+def test_the_report_of_the_probe_is_that_of_the_code() -> None:
+    (report,) = [s.text for s in snippets() if s.page == "docs/probe.md" and s.language == "text"]
+    code = ast.parse((PROJECT / "airflow_provider_lightspeed/api/probe.py").read_text())
+    texts = [
+        "".join(re.escape(part.value) if isinstance(part, ast.Constant) else ".+" for part in node.values)
+        for node in ast.walk(code)
+        if isinstance(node, ast.JoinedStr)
+    ]
+    # What has few fixed words fits everything.
+    known = [re.compile(text) for text in texts if len(text.replace(".+", "")) > 12]
+    known += [
+        re.compile(re.escape(node.value))
+        for node in ast.walk(code)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    for line in report.replace("…", "").splitlines():
+        for part in [line.strip()] if line.startswith("    ") else line.split(": ", 1):
+            assert any(text.fullmatch(part) for text in known), part
+
+
 @of("json")
 def test_json_is_json(snippet: Snippet) -> None:
     json.loads(snippet.text)
