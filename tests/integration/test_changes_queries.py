@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from itertools import count
 from pathlib import Path
@@ -14,7 +15,7 @@ from sqlglot import exp
 from airflow_provider_lightspeed.sandbox import Sandbox
 from airflow_provider_lightspeed.transfers.ticket_changes_to_s3 import LightspeedTicketChangesToS3Operator
 from demo.s3_server import S3Server
-from tests.integration.exporting import Instance, keys, new_task
+from tests.integration.exporting import Instance, any_numbers, keys, new_task
 
 _PAGE = (Path(__file__).parents[2] / "docs" / "current-state.md").read_text(encoding="utf-8")
 
@@ -25,6 +26,7 @@ def blocks(heading: str) -> list[str]:
 
 
 CURRENT, MERGE, HISTORY = blocks("DuckDB")
+(LOG_LINE,) = re.findall(r"```text\n(Full scan.+)\n```", _PAGE)
 (GONE,) = re.findall(r"```text\n +(SELECT e.+)\n", _PAGE)
 (DURATIONS,) = re.findall(r"```text\n(SELECT id,.+?)```", _PAGE, re.S)
 
@@ -57,7 +59,15 @@ def translated(heading: str) -> list[str]:
 
 
 @pytest.mark.usefixtures("aws")
-def test_sql(sandbox: Sandbox, s3_server: S3Server, s3_bucket: str, tmp_path: Path) -> None:
+def test_sql(
+    sandbox: Sandbox,
+    s3_server: S3Server,
+    s3_bucket: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    caplog.set_level(logging.INFO)
     prefix = f"s3://{s3_bucket}/lightspeed/shop_nl/"
 
     runs = count(1)
@@ -78,6 +88,10 @@ def test_sql(sandbox: Sandbox, s3_server: S3Server, s3_bucket: str, tmp_path: Pa
 
     base = duckdb.connect()
     run()
+    line = LOG_LINE.replace("s3://my-warehouse/lightspeed/shop_nl/", prefix)
+    assert re.search(
+        any_numbers(line), caplog.text + capsys.readouterr().out
+    )  # Airflow 3 logs to the standard output
     merge()
     ids = sandbox.shop.ids()
     (new,) = sandbox.add_tickets(1, subject="New", isAnswered=False, isClosed=False)
