@@ -222,7 +222,7 @@ class RateLimiter:
             spent = f"the quota of {window.name} is used up ({max(0, window.remaining)} of {window.limit} left{kept})"
             return max(wait, Wait(window.resets_at - now, spent), key=lambda wait: wait.seconds)
         if wait.seconds <= 0 and self._in_flight and self._must_hear_first(now):
-            return Wait(_MOMENT, "calls under way are to tell what is left of the quota")
+            return Wait(_MOMENT, "what is left of the quota is not known until a call under way returns")
         return wait
 
     def _must_hear_first(self, now: float) -> bool:

@@ -373,7 +373,9 @@ class LightspeedTicketChangesToS3Operator(StopsAtNextCall, BaseOperator):
         if self.include_messages:
             needed.append(MESSAGES_ASKED_FOR)
         key = hook.get_hash_secret(self.hash_secret_variable) if self.hash_fields else ""
-        return Redaction(self.exclude_fields, self.hash_fields, key, needed=needed)
+        return Redaction(
+            self.exclude_fields, self.hash_fields, key, key_variable=self.hash_secret_variable, needed=needed
+        )
 
     def _layout(self, redaction: Redaction) -> Layout:
         from airflow_provider_lightspeed.formats import Layout
@@ -393,7 +395,7 @@ class LightspeedTicketChangesToS3Operator(StopsAtNextCall, BaseOperator):
 
     def _check_options(self) -> None:
         require_rendered(self, "s3_prefix", "lightspeed_conn_id", "scan", "file_format")
-        require_rendered(self, *_OPTIONS, hint="leave it out if it is not wanted")
+        require_rendered(self, *_OPTIONS, hint="leave it out if you do not need it")
         parse_flag("encrypt", self.encrypt)
         parse_flag("deferrable", self.deferrable)
         for name, value, choices in (

@@ -321,6 +321,7 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
             self.exclude_fields,
             self.hash_fields,
             hook.get_hash_secret(self.hash_secret_variable) if self.hash_fields else "",
+            key_variable=self.hash_secret_variable,
             needed=[MESSAGES_ASKED_FOR] if self.include_messages else (),
         )
 
@@ -342,12 +343,12 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
                 )
             )
         except (FormatError, ModuleNotFoundError) as error:
-            raise LightspeedConfigurationError(str(error)) from error
+            raise LightspeedConfigurationError(str(error)) from None
 
     def _check_options(self) -> None:
         require_rendered(self, "s3_key", "lightspeed_conn_id")
         require_rendered(self, "created_from", "created_to", hint=NO_DATA_INTERVAL)
-        require_rendered(self, *_OPTIONS, hint="leave it out if it is not wanted")
+        require_rendered(self, *_OPTIONS, hint="leave it out if you do not need it")
         for name in _SWITCHES:
             parse_flag(name, getattr(self, name))
         if self.on_malformed not in {"fail", "quarantine"}:

@@ -199,7 +199,7 @@ def test_before_the_first_answer_one_call_goes_alone() -> None:
     assert made.acquire(0.0).seconds == 0
     wait = made.acquire(0.0)
     assert 0 < wait.seconds < 0.1
-    assert wait.reason == "calls under way are to tell what is left of the quota"
+    assert wait.reason == "what is left of the quota is not known until a call under way returns"
     made.record(0.1, {}, 0.0)  # no headers: there may never be any
     assert [made.acquire(0.1).seconds for _ in range(5)] == [0] * 5
 
