@@ -180,7 +180,7 @@ class LightspeedQuotaExhaustedError(LightspeedError):
 
     :param until: the instant (with a zone) at which calls are possible again.
     :param sent: whether the shop may have run an earlier attempt of the same call.
-    :param reason: the message without advice, for the log of a task that waits; without it, the message.
+    :param reason: why no call is possible, without the time and the advice of the message; default: the message.
     """
 
     def __init__(self, message: str, *, until: datetime, sent: bool = False, reason: str = "") -> None:

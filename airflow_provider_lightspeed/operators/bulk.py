@@ -199,9 +199,8 @@ class BulkTicketsOperator(BaseOperator):
             self._keep_what_was_done(context, change, job, checkpoint)
             raise
         if wait is not None:
-            self.log.info("%s. The worker slot is free until then", wait.reason)
             state = None if checkpoint.is_persistent else job.to_checkpoint()
-            defer_until(self, wait.until, self.execute_complete.__name__, state)
+            defer_until(self, wait.until, self.execute_complete.__name__, state, reason=wait.reason)
         return change.result(job)
 
     def _keep_what_was_done(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
@@ -203,6 +203,11 @@ class NewTicketSensor(BaseSensorOperator):
         now = time.time()
         if now > deadline:
             raise AirflowSensorTimeout(f"No new tickets within the timeout of {self.timeout:.0f} s")
+        self.log.info(
+            "Next poll in %.0f s; the sensor waits until %s UTC",
+            self.poke_interval,
+            f"{datetime.fromtimestamp(deadline, UTC):%Y-%m-%d %H:%M:%S}",
+        )
         self.defer(
             trigger=NewTicketTrigger(
                 lightspeed_conn_id=self.lightspeed_conn_id,

@@ -263,8 +263,8 @@ class LightspeedTicketChangesToS3Operator(StopsAtNextCall, BaseOperator):
                 result = scan.run(Progress.from_json(saved)).to_json()
             except LightspeedQuotaExhaustedError as error:
                 if scan.can_resume:
-                    self.log.info("%s. The worker slot is free until then", error.reason)
-                    defer_until(self, error.until, self.execute_complete.__name__, saved)
+                    method = self.execute_complete.__name__
+                    defer_until(self, error.until, method, saved, reason=error.reason)
                 # The list can't be resumed where it is, so it must not be interrupted.
                 max_wait = inf
             except _NOT_RESUMABLE:

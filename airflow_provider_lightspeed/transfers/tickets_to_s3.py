@@ -236,9 +236,12 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
         try:
             size = attempt.run(state, max_wait=None if self.deferrable else inf)
         except LightspeedQuotaExhaustedError as error:
-            self.log.info("%s. The worker slot is free until then", error.reason)
             defer_until(
-                self, error.until - RESTART_MARGIN, self.execute_complete.__name__, attempt.resumable_state
+                self,
+                error.until - RESTART_MARGIN,
+                self.execute_complete.__name__,
+                attempt.resumable_state,
+                reason=error.reason,
             )
         progress = attempt.progress
         if self.skip_if_empty and not progress.tickets and not progress.rejected:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -23,13 +22,6 @@ def number(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
         monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", shop.airflow_connection())
         (number,) = shop.add_tickets(1)
         yield number
-
-
-@pytest.fixture
-def log(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> Log:
-    """Return what was logged. Airflow 3 gives operators a log of their own, which goes to the terminal."""
-    caplog.set_level(logging.INFO)
-    return lambda: caplog.text + capfd.readouterr().out
 
 
 @pytest.mark.usefixtures("aws", "number")
