@@ -136,6 +136,7 @@ def parse_instant(name: str, value: datetime | str | None) -> datetime | None:
     """
     if value is None:
         return None
+    given = repr(value) if isinstance(value, str) else str(value)
     if isinstance(value, datetime):
         instant = value
     else:
@@ -146,11 +147,11 @@ def parse_instant(name: str, value: datetime | str | None) -> datetime | None:
             instant = datetime.fromisoformat(text)
         except ValueError:
             raise LightspeedConfigurationError(
-                f"{name} must be an ISO 8601 instant such as 2026-01-31T00:00:00+00:00, got {text!r}"
+                f"{name} must be an ISO 8601 instant such as 2026-01-31T00:00:00+00:00, got {given}"
             ) from None
     if instant.utcoffset() is None:
         raise LightspeedConfigurationError(
-            f"{name} must be an instant with a zone, got {instant.isoformat()!r}; add an offset such as +00:00"
+            f"{name} must be an instant with a zone, got {given}; add an offset such as +00:00"
         )
     # A plain one, of whatever kind it was: msgspec encodes no subclass of datetime.
     return datetime.fromisoformat(instant.isoformat())

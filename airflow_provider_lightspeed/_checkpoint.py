@@ -6,7 +6,7 @@ import hashlib
 import logging
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_lightspeed.api.errors import LightspeedError, LightspeedUnknownOutcomeError
@@ -154,17 +154,29 @@ class SendGuard:
 
 
 def defer_until(
-    operator: BaseOperator, until: datetime, method_name: str, state: Mapping[str, Any] | None = None
+    operator: BaseOperator,
+    until: datetime,
+    method_name: str,
+    state: Mapping[str, Any] | None = None,
+    *,
+    reason: str,
 ) -> NoReturn:
     """Free the worker slot, and resume at an instant, perhaps on another worker.
 
     :param until: an instant with a zone.
     :param method_name: method of the operator, called as ``method(context, event, state=…)``.
     :param state: plain JSON values. It travels with the deferral, so that any version of Airflow has it.
+    :param reason: why the task waits, for the log.
     :raises TaskDeferred: always.
     """
     from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 
+    operator.log.info(
+        "Deferred until %s UTC (in %.0f s): %s. The worker slot is free until then",
+        f"{until.astimezone(UTC):%Y-%m-%d %H:%M:%S}",
+        max(0.0, (until - datetime.now(UTC)).total_seconds()),
+        reason,
+    )
     operator.defer(
         trigger=DateTimeTrigger(moment=until),
         method_name=method_name,

@@ -27,8 +27,8 @@ def read_variable(name: str, *, unknown: str) -> str | None:
     cannot = (
         f"Airflow cannot read its Variables at the moment, so it is not known {unknown}. Let Airflow retry"
     )
-    # A name of its own: another task may check at the same time. Without that of the Variable: what has "secret" in its
-    # name is masked in all logs.
+    # A unique name, because another task may check at the same time. It does not contain the Variable's name: Airflow
+    # masks the value of a Variable with "secret" in its name in all logs.
     check = f"lightspeed_check.{uuid4().hex[:8]}"
     try:
         Variable.set(check, _READABLE)

@@ -76,12 +76,12 @@ CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
 #: How the fixed fields of the connection form look.
 UI_FIELD_BEHAVIOUR: dict[str, Any] = {
     "hidden-fields": ["schema", "extra"],
-    # Airflow 3.1 writes "host" and "port" small where nothing is said.
+    # Airflow 3.1 shows "host" and "port" in lower case if no label is given.
     "relabeling": {"host": "Host", "port": "Port", "login": "API key", "password": "API secret"},
     "placeholders": {
         "host": "empty: from the cluster; http://127.0.0.1:8100 for the sandbox",
-        # The test button of these sends port 0 where there is none, and then finds it to be another than the stored one
-        # (apache/airflow#73298).
+        # The test button of these versions sends port 0 if there is none, and then refuses it, because it differs from the
+        # stored connection (apache/airflow#73298).
         "port": "empty; 443 for the test button of Airflow 3.3.1 and 3.3.2",
         "login": "32 characters, from the shop's back office",
     },

@@ -58,11 +58,11 @@ def summary(plan: Any) -> str:
     return "\n".join([
         f"**{len(ids)} tickets**, chosen by: {plan['criteria']}",
         "",
-        "| ticket | created | last change | language | characters of the subject |",
+        "| ticket | created | last change | language | length of the subject |",
         "| --- | --- | --- | --- | --- |",
         *lines,
         "",
-        f"The whole list: `{plan['receipt']}` ([AWS console]({console}))",
+        f"The complete list: `{plan['receipt']}` ([AWS console]({console}))",
     ])
 
 

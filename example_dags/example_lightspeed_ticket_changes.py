@@ -58,7 +58,7 @@ def example_lightspeed_ticket_changes() -> None:
         max_age=timedelta(hours=26),
         lightspeed_conn_id=LIGHTSPEED_CONN_ID,
         aws_conn_id=AWS_CONN_ID,
-        # It also runs if the sync fails, and reports an old lake.
+        # It also runs if the sync fails, and fails itself if the last full scan is too old.
         trigger_rule="all_done",
     )
     sync >> check

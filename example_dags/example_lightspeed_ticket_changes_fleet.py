@@ -25,7 +25,8 @@ AWS_CONN_ID = os.environ.get("LIGHTSPEED_AWS_CONN_ID", "aws_default")
     catchup=False,
     max_active_runs=1,
     default_args={"retries": 3},
-    tags=["lightspeed"],
+    description="Keep the tickets of many shops, and every change, in S3",
+    tags=["lightspeed", "changes"],
     doc_md=__doc__,
 )
 def example_lightspeed_ticket_changes_fleet() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from airflow_provider_lightspeed.api.wording import counted
+
 
 class LightspeedError(Exception):
     """Base class of all errors about a shop. Catch it to handle any of them."""
@@ -178,7 +180,7 @@ class LightspeedQuotaExhaustedError(LightspeedError):
 
     :param until: the instant (with a zone) at which calls are possible again.
     :param sent: whether the shop may have run an earlier attempt of the same call.
-    :param reason: the message without advice, for the log of a task that waits; without it, the message.
+    :param reason: why no call is possible, without the time and the advice of the message; default: the message.
     """
 
     def __init__(self, message: str, *, until: datetime, sent: bool = False, reason: str = "") -> None:
@@ -206,12 +208,12 @@ class LightspeedIncompleteListError(LightspeedError):
 
     :param seen: how many tickets (or messages of one) were read.
     :param expected: how many the shop said there are, if it said so.
-    :param of: what the list holds.
+    :param of: what the list holds, in the singular.
     """
 
-    def __init__(self, message: str, *, seen: int, expected: int | None = None, of: str = "tickets") -> None:
+    def __init__(self, message: str, *, seen: int, expected: int | None = None, of: str = "ticket") -> None:
         expectation = "" if expected is None else f", {expected} expected"
-        super().__init__(f"{message} ({seen} {of} read{expectation})")
+        super().__init__(f"{message} ({counted(seen, of)} read{expectation})")
         self.seen = seen
         self.expected = expected
 

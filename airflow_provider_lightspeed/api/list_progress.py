@@ -9,8 +9,9 @@ from math import ceil
 from typing import Any, Protocol
 
 from airflow_provider_lightspeed.api.paging import Page, usual_calls
-from airflow_provider_lightspeed.api.rate_limit import Quota, humanize
+from airflow_provider_lightspeed.api.rate_limit import Quota
 from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Request, TicketFilter, count_tickets
+from airflow_provider_lightspeed.api.wording import counted, humanize
 
 log = logging.getLogger(__name__)
 
@@ -88,12 +89,9 @@ class ListProgress:
             duration = self._client.estimate(calls, sequential=sequential)
             to_go = f" of about {self.expected:,}, {humanize(duration)} to go"
         log.info(
-            "Read %s tickets%s; %d API calls; %s",
-            f"{read:,}",
-            to_go,
-            self._calls,
-            self._client.quota or "quota unknown",
-        )
+            "Read %s%s; %s; %s",
+            counted(read, "ticket"), to_go, counted(self._calls, "API call"), self._client.quota or "quota unknown",
+        )  # fmt: skip
 
     @property
     def _calls(self) -> int:

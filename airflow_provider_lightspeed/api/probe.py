@@ -22,6 +22,7 @@ from airflow_provider_lightspeed.api.tickets import (
     created_at,
     list_tickets,
 )
+from airflow_provider_lightspeed.api.wording import counted
 
 if TYPE_CHECKING:
     from airflow_provider_lightspeed.api.client import LightspeedClient
@@ -245,7 +246,7 @@ class _Probe:
     def _page_limit(self, second: Sequence[Ticket]) -> Finding:
         topic, rows = "page limit", len(self._first)
         if not second:
-            why = f"unknown, because all {rows} listed tickets are on one page" if rows else _NO_TICKETS
+            why = f"unknown, because one page lists all ({counted(rows, 'ticket')})" if rows else _NO_TICKETS
             return Finding(topic, why, "The provider learns the page size from the responses.")
         if rows >= PAGE_SIZE:
             return Finding(topic, f"{rows} rows for limit={PAGE_SIZE}", "As documented.")

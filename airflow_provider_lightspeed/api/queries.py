@@ -267,5 +267,5 @@ def _incomplete(
     ticket_id: int, why: str, seen: int, expected: int | None = None
 ) -> LightspeedIncompleteListError:
     return LightspeedIncompleteListError(
-        f"the messages of ticket {ticket_id} {why}", seen=seen, expected=expected, of="messages"
+        f"the messages of ticket {ticket_id} {why}", seen=seen, expected=expected, of="message"
     )

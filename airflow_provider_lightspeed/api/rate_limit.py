@@ -229,7 +229,7 @@ class RateLimiter:
             spent = f"the quota of {window.name} is used up ({max(0, window.remaining)} of {window.limit} left{kept})"
             return max(wait, Wait(window.resets_at - now, spent), key=lambda wait: wait.seconds)
         if wait.seconds <= 0 and self._in_flight and self._must_hear_first(now):
-            return Wait(_MOMENT, "calls under way are to tell what is left of the quota")
+            return Wait(_MOMENT, "what is left of the quota is not known until a call under way returns")
         return wait
 
     def _must_hear_first(self, now: float) -> bool:
@@ -270,19 +270,3 @@ def _http_date(text: str) -> datetime | None:
         return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-
-
-def counted(number: int, thing: str) -> str:
-    """Write a number of things, such as ``1 ticket`` or ``2,500 tickets``."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
-
-
-def humanize(duration: timedelta) -> str:
-    """Write an estimate as people say it."""
-    seconds = round(duration.total_seconds())
-    if seconds < 10:
-        return "less than 10 s"
-    if seconds < 120:
-        return f"about {seconds} s"
-    minutes = round(seconds / 60)
-    return f"about {minutes} min" if minutes < 120 else f"about {minutes // 60} h {minutes % 60} min"

@@ -35,11 +35,12 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedUnknownOutcomeError,
 )
 from airflow_provider_lightspeed.api.paging import Cursor, Page, walk
-from airflow_provider_lightspeed.api.rate_limit import Quota, RateLimiter, counted, humanize, retry_after
+from airflow_provider_lightspeed.api.rate_limit import Quota, RateLimiter, retry_after
 from airflow_provider_lightspeed.api.responses import Response, parse_response, too_large
 from airflow_provider_lightspeed.api.retry import POLICY, Decision, Failure
 from airflow_provider_lightspeed.api.settings import ClientSettings
 from airflow_provider_lightspeed.api.tickets import Request, TicketFilter
+from airflow_provider_lightspeed.api.wording import counted, humanize
 
 log = logging.getLogger(__name__)
 
@@ -415,12 +416,13 @@ class SansIOClient:
                 return
             until = datetime.now(UTC) + timedelta(seconds=wait.seconds)
             if wait.seconds > max(max_wait, _SHORT_WAIT):
-                reason = f"{wait.reason}; calls are possible again at {until:%Y-%m-%d %H:%M:%S} UTC, in {wait.seconds:.0f} s"
                 raise LightspeedQuotaExhaustedError(
-                    f"{reason}, which is longer than max_wait ({max_wait:.0f} s). Let Airflow retry then, or raise max_wait",
+                    f"{wait.reason}; calls are possible again at {until:%Y-%m-%d %H:%M:%S} UTC, in "
+                    f"{wait.seconds:.0f} s, which is longer than max_wait ({max_wait:.0f} s). Let Airflow retry then, or raise "
+                    "max_wait",
                     until=until,
                     sent=sent,
-                    reason=reason,
+                    reason=wait.reason,
                 )
             if tell:
                 log.info("Waiting %.0f s, until %s UTC: %s", wait.seconds, f"{until:%H:%M:%S}", wait.reason)

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import ipaddress
 import re
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -49,6 +49,7 @@ class ClientSettings:
     :param app_token: of an app installed in many shops, this shop's token; the password then is
         ``md5(token + app secret)`` (undocumented: what client code relies on).
     :param max_body: most bytes that a response may have.
+    :param address_as_given: ``base_url`` as the user wrote it, for errors, if something was added to it.
     :raises LightspeedConfigurationError: for a value out of range.
     """
 
@@ -64,8 +65,9 @@ class ClientSettings:
     allow_http: bool = False
     app_token: str | None = field(default=None, repr=False)
     max_body: int = MAX_BODY
+    address_as_given: InitVar[str] = ""
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, address_as_given: str) -> None:
         if not self.key or not self.secret:
             raise LightspeedConfigurationError(
                 "the API key (login) and the API secret (password) must both be given"
@@ -79,7 +81,7 @@ class ClientSettings:
             raise LightspeedConfigurationError(
                 f"language must be two lower-case letters such as 'en', got {self.language!r}"
             )
-        self._check_address()
+        self._check_address(address_as_given or self.base_url)
         self._check_numbers()
         if self.filter_timezone is not None:
             try:
@@ -89,7 +91,7 @@ class ClientSettings:
                     f"filter_timezone must be an IANA name such as 'Europe/Amsterdam', got {self.filter_timezone!r}"
                 ) from None
 
-    def _check_address(self) -> None:
+    def _check_address(self, given: str) -> None:
         # The address is not repeated before it is known to hold no credentials.
         if "@" in self.base_url:
             raise LightspeedConfigurationError(
@@ -102,12 +104,10 @@ class ClientSettings:
             well_formed = False
         if not well_formed or parts.scheme not in {"http", "https"} or parts.query or parts.fragment:
             raise LightspeedConfigurationError(
-                f"the host must be an address such as 'https://api.webshopapp.com', got {self.base_url!r}"
+                f"the host must be an address such as 'https://api.webshopapp.com', got {given!r}"
             )
         if not self.base_url.isascii() or not self.base_url.isprintable() or " " in self.base_url:
-            raise LightspeedConfigurationError(
-                f"the host has characters that no address has: {self.base_url!r}"
-            )
+            raise LightspeedConfigurationError(f"the host has characters that no address has: {given!r}")
         if parts.scheme == "http" and not is_loopback(parts.hostname) and not self.allow_http:
             raise LightspeedConfigurationError(
                 f"the host {parts.hostname!r} is plain http, which would send the secret unencrypted; "

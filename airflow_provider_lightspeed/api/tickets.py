@@ -165,8 +165,7 @@ class TicketFilter:
             bound = getattr(self, name)
             if bound is not None and bound.utcoffset() is None:
                 raise LightspeedConfigurationError(
-                    f"{name} must be an instant with a zone, got {bound.isoformat()!r}; "
-                    "add an offset such as +00:00"
+                    f"{name} must be an instant with a zone, got {bound}; add an offset such as +00:00"
                 )
         if self.created_from and self.created_to and self.created_from >= self.created_to:
             raise LightspeedConfigurationError(

@@ -12,7 +12,7 @@ import msgspec
 
 from airflow_provider_lightspeed.api.client import LightspeedClient
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedQuotaExhaustedError
-from airflow_provider_lightspeed.api.rate_limit import counted
+from airflow_provider_lightspeed.api.wording import counted
 from airflow_provider_lightspeed.bulk.actions import Action, Delete, Update
 from airflow_provider_lightspeed.bulk.cancellation import CancelToken
 from airflow_provider_lightspeed.bulk.functions import describe
@@ -181,10 +181,10 @@ class BulkChange:
             make_plan(client, job, self.criteria, self.action, max_share=self.max_share, save=save)
             planned = len(job.remaining)
             log.info(
-                "The criteria (%s) choose %d of %d open tickets read",
+                "The criteria (%s) choose %s of %s read",
                 self.criteria,
-                planned,
-                job.open_tickets,
+                f"{planned:,}",
+                counted(job.open_tickets, "open ticket"),
             )
             refuse_too_many(planned, self.max_tickets)
             # A ticket does not say whose it is: with an address, only this customer's are seen.
@@ -219,7 +219,9 @@ class BulkChange:
 
         :raises LightspeedConfigurationError: saying why.
         """
-        remain = f"{len(job.remaining)} tickets remain" if job.planned else "the plan is not complete"
+        remain = (
+            f"{counted(len(job.remaining), 'ticket')} left" if job.planned else "the plan is not complete"
+        )
         remedy = "Ask for a larger quota, or lower quota_reserve; what was done is kept"
         if client.calls_per_window < _FEWEST_CALLS and not self.dry_run:
             raise LightspeedConfigurationError(

@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 
 from airflow_provider_lightspeed.api.paging import Cursor
-from airflow_provider_lightspeed.api.rate_limit import counted
 from airflow_provider_lightspeed.api.responses import NOT_JSON
 from airflow_provider_lightspeed.api.tickets import Ticket, changed_at
+from airflow_provider_lightspeed.api.wording import counted
 
 #: So many windows of the quota in a row may pass without progress, before tickets are read in another way.
 _STALLS = 2

@@ -17,8 +17,8 @@ from airflow_provider_lightspeed.api.errors import (
 )
 from airflow_provider_lightspeed.api.list_progress import ListProgress
 from airflow_provider_lightspeed.api.paging import Page
-from airflow_provider_lightspeed.api.rate_limit import counted
 from airflow_provider_lightspeed.api.tickets import Ticket, TicketFilter, changed_at, created_at
+from airflow_provider_lightspeed.api.wording import counted
 from airflow_provider_lightspeed.bulk.actions import Action
 from airflow_provider_lightspeed.bulk.job import Job, version_of, was_never_changed
 
@@ -124,7 +124,7 @@ def refuse_too_large_share(planned: int, open_tickets: int, max_share: float) ->
     if planned > open_tickets * max_share:
         share = planned / max(1, open_tickets)
         raise LightspeedConfigurationError(
-            f"the criteria choose {planned} of {open_tickets} open tickets ({share:.1%}), more than "
+            f"the criteria choose {planned:,} of {counted(open_tickets, 'open ticket')} ({share:.1%}), more than "
             f"max_share={max_share}; no ticket was changed. Check the plan; if it is right, set max_share=1.0"
         )
 

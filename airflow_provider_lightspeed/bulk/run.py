@@ -21,8 +21,8 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedQuotaExhaustedError,
     LightspeedTooLateError,
 )
-from airflow_provider_lightspeed.api.rate_limit import counted, humanize
 from airflow_provider_lightspeed.api.tickets import Ticket, get_ticket
+from airflow_provider_lightspeed.api.wording import counted, humanize
 from airflow_provider_lightspeed.bulk.actions import Action
 from airflow_provider_lightspeed.bulk.cancellation import CancelToken
 from airflow_provider_lightspeed.bulk.job import Job, Result, Status, version_of
@@ -43,7 +43,7 @@ _AT_ONCE = 8
 #: Seconds after which a ticket is read again before it is changed.
 _MAX_AGE = 30.0
 _PROGRESS_EVERY = 10.0
-#: Seconds that calls on their way get to end once the job is to stop: Airflow kills a task after five.
+#: Seconds that calls in flight may take after a request to stop: Airflow kills a task after five.
 _GRACE = 2.0
 
 
@@ -233,9 +233,9 @@ class Run:
             return
         calls, sequential = self._calls_left()
         log.info(
-            "%s of %s tickets done, %s to go; %s",
+            "%s of %s done, %s to go; %s",
             f"{len(self._job.plan) - left:,}",
-            f"{len(self._job.plan):,}",
+            counted(len(self._job.plan), "ticket"),
             humanize(self._client.estimate(calls, sequential=sequential)),
             self._client.quota or "quota unknown",
         )

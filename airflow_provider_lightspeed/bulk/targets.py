@@ -14,6 +14,7 @@ from airflow_provider_lightspeed._arguments import Bytes, parse_id_text, parse_t
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.api.responses import NOT_JSON
 from airflow_provider_lightspeed.api.tickets import Ticket, parse_ticket_id
+from airflow_provider_lightspeed.api.wording import counted
 from airflow_provider_lightspeed.bulk.job import Plan, version_of
 
 #: Outcomes in a receipt that say: this ticket was changed, or is to be.
@@ -75,7 +76,7 @@ def read_targets(value: Any, fetch: Callable[[str], bytes], shop: str) -> Plan:
         # Results of earlier versions have no digest.
         if lost := set(reported) - plan.keys():
             raise LightspeedConfigurationError(
-                f"{value} lacks {len(lost)} of the {len(reported)} tickets that the result names, so another task has "
+                f"{value} lacks {len(lost)} of the {counted(len(reported), 'ticket')} that the result names, so another task has "
                 f"replaced this receipt. {_NOTHING_CHANGED} {_OWN_RECEIPT}"
             )
         return plan

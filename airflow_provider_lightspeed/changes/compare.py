@@ -202,7 +202,7 @@ _WITHOUT_SEEN = bytes(flag & ~_SEEN for flag in range(256))
 
 
 class Comparison:
-    """A scan held against what is known.
+    """Compares a scan with what is known.
 
     :param after_id: the scan shows the tickets with a greater id.
     :param row: the columns of a ticket, as they are written.
@@ -275,7 +275,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Limits:
-    """How much of a scope may change in one scan before a person has to agree.
+    """How much of a scope may change in one scan before a person must confirm it.
 
     :param max_deleted: share of the scope that may be gone, with those gone since the last full scan.
     :param max_updated: share of the scope that may be changed.
@@ -287,7 +287,7 @@ class Limits:
     accept_deleted: int | None = None
 
     def too_many_deleted(self, gone: int, earlier: int, scope: int) -> str:
-        """Say why so many tickets may not be taken as gone; empty if they may.
+        """Return why so many tickets may not count as gone; empty if they may.
 
         :param gone: in this scan.
         :param earlier: in recent scans since the last full one.
@@ -305,7 +305,7 @@ class Limits:
         )
 
     def too_many_updated(self, updated: int, scope: int) -> str:
-        """Say why so many tickets may not be taken as changed; empty if they may."""
+        """Return why so many tickets may not count as changed; empty if they may."""
         allowed = max(_FLOOR, int(self.max_updated * scope))
         if updated <= allowed:
             return ""

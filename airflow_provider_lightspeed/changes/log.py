@@ -525,7 +525,7 @@ class ChangeLog:
         return stored.body
 
     def _read_known(self) -> tuple[Known, int]:
-        """Return what is known of the tickets after some change file, and its number: as it was kept, or from rows."""
+        """Return the known tickets after some change file, and its number: from the saved state, or from ``current``."""
         kept = self._store.get(_STATE)
         if kept is not None:
             with kept.body as body:

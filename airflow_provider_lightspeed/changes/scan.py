@@ -23,8 +23,8 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedQuotaExhaustedError,
 )
 from airflow_provider_lightspeed.api.paging import Cursor, Page
-from airflow_provider_lightspeed.api.rate_limit import counted, humanize
 from airflow_provider_lightspeed.api.tickets import RejectedTicket, Request, TicketFilter, get_ticket
+from airflow_provider_lightspeed.api.wording import counted, humanize
 from airflow_provider_lightspeed.changes.compare import Comparison, Entry, Known, Limits, entry_of
 from airflow_provider_lightspeed.changes.coverage import (
     Coverage,
@@ -318,11 +318,13 @@ class Scan:
         same = sum(self._is_there(entry) for entry in known)
         if 2 * same < len(known):
             raise LightspeedConfigurationError(
-                f"the prefix holds another shop: of {len(known)} tickets in it, this connection's shop has {same}. "
+                f"the prefix holds another shop: of {counted(len(known), 'ticket')} in it, this connection's shop has {same}. "
                 "Take another prefix for each shop"
             )
         log.info(
-            "The API key has changed, but the shop has %d of %d known tickets: continuing", same, len(known)
+            "The API key has changed, but the shop has %d of %s: continuing",
+            same,
+            counted(len(known), "known ticket"),
         )
 
     def _is_there(self, entry: Entry) -> bool:
@@ -354,9 +356,9 @@ class Scan:
     def _scan(self, opened: Opened) -> Result:
         progress = self.progress
         log.info(
-            "Reading %s of the shop; %s tickets are known",
+            "Reading %s of the shop (%s)",
             f"the tickets after id {progress.after_id}" if progress.after_id else "all tickets",
-            f"{len(opened.known):,}",
+            counted(len(opened.known), "known ticket"),
         )
         self._expected = 0 if progress.after_id else len(opened.known)
         comparison = Comparison(opened.known, progress.after_id, self._row, self._raw_key)
@@ -421,7 +423,8 @@ class Scan:
             # Waits for the quota so far count, as there will be others.
             seconds = (now - self._reading_since) * (self._expected - self._count) / max(1, self._count)
             to_go = f" of about {self._expected:,}, {humanize(timedelta(seconds=seconds))} to go"
-        log.info("Read %s tickets%s; %d API calls", f"{self._count:,}", to_go, self._client.calls)
+        calls = counted(self._client.calls, "API call")
+        log.info("Read %s%s; %s", counted(self._count, "ticket"), to_go, calls)
 
     def _see(self, tickets: list[Any], comparison: Comparison) -> None:
         changed = []

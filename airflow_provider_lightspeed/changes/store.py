@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 #: Objects up to this size stay in memory while they are read.
 _IN_MEMORY = 8 * 1024 * 1024
 _CHUNK = 1024 * 1024
-#: What S3 and stores like it say when a condition does not hold, or is being decided just now.
+#: Statuses of S3 and similar stores if a condition does not hold, or another write is under way.
 _CONDITION_STATUSES = {409, 412}
 #: Statuses of stores without conditional writes.
 _UNKNOWN_STATUSES = {400, 405, 501}
 
 
 class ConditionFailed(Exception):  # ruff: ignore[error-suffix-on-exception-name] - a finding: another writer was first
-    """The object is not as the condition of a write wants it."""
+    """The condition of a write does not hold."""
 
 
 class ConditionsUnknown(Exception):  # ruff: ignore[error-suffix-on-exception-name] - a finding
@@ -113,8 +113,8 @@ class Store:
         """Write an object in one request, if it is as expected; return its etag.
 
         :param expect: etag of the object to replace; None if there must be none.
-        :raises ConditionFailed: if it is not so.
-        :raises ConditionsUnknown: if the store does not know the condition.
+        :raises ConditionFailed: if it is not as expected.
+        :raises ConditionsUnknown: if the store has no conditional writes.
         """
         from botocore.exceptions import ClientError
 

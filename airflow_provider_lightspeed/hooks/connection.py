@@ -55,8 +55,10 @@ def _read(connection: Connection, extra: Any, arguments: Mapping[str, str | floa
             given[name] = _number(name, given[name])
     if "allow_http" in given:
         given["allow_http"] = str(given["allow_http"]).strip().lower() in _TRUE
+    host, base_url = connection.host or "", _base_url(connection)
     return ClientSettings(
-        base_url=_base_url(connection) or CLUSTERS[cluster],
+        base_url=base_url or CLUSTERS[cluster],
+        address_as_given=host if base_url == f"https://{host.strip()}" else "",
         key=connection.login,
         secret=connection.password,
         **given,

@@ -14,6 +14,7 @@ from airflow_provider_lightspeed.api import tickets as api
 from airflow_provider_lightspeed.api.errors import LightspeedError
 from airflow_provider_lightspeed.api.queries import newest_ticket, ticket_messages
 from airflow_provider_lightspeed.api.tickets import Ticket, TicketMessage
+from airflow_provider_lightspeed.api.wording import counted
 from airflow_provider_lightspeed.provider_info import (
     CONNECTION_FIELDS,
     CONNECTION_TYPE,
@@ -300,7 +301,7 @@ class LightspeedHook(BaseHook):
             return False, str(error)
         client = self.get_conn()
         return True, (
-            f"{client.settings.base_url} answers in language {client.settings.language!r}: {count} tickets; "
+            f"{client.settings.base_url} answers in language {client.settings.language!r}: {counted(count, 'ticket')}; "
             f"quota: {client.quota or 'not known'}"
         )
 

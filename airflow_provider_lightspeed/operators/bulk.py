@@ -20,6 +20,7 @@ from airflow_provider_lightspeed._arguments import (
 )
 from airflow_provider_lightspeed._checkpoint import Checkpoint, clear_generation, defer_until, digest
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
+from airflow_provider_lightspeed.api.wording import counted
 from airflow_provider_lightspeed.bulk.cancellation import CancelToken
 from airflow_provider_lightspeed.exceptions import (
     LightspeedTaskFailed,
@@ -198,15 +199,14 @@ class BulkTicketsOperator(BaseOperator):
             self._keep_what_was_done(context, change, job, checkpoint)
             raise
         if wait is not None:
-            self.log.info("%s. The worker slot is free until then", wait.reason)
             state = None if checkpoint.is_persistent else job.to_checkpoint()
-            defer_until(self, wait.until, self.execute_complete.__name__, state)
+            defer_until(self, wait.until, self.execute_complete.__name__, state, reason=wait.reason)
         return change.result(job)
 
     def _keep_what_was_done(
         self, context: Context, change: BulkChange, job: Job, checkpoint: Checkpoint
     ) -> None:
-        """Write receipt, XCom and checkpoint. An error in one is logged, does not stop the others, and hides no error."""
+        """Write receipt, XCom and checkpoint. An error in one is logged, and does not stop the others."""
 
         def write_receipt() -> None:
             change.write_receipt(job)
@@ -239,7 +239,7 @@ class BulkTicketsOperator(BaseOperator):
             return
         shown = "; ".join(f"{ticket_id}: {reason}" for ticket_id, reason in list(failed.items())[:_SHOWN])
         more = "; …" if len(failed) > _SHOWN else ""
-        message = f"{len(failed)} of {len(job.plan)} tickets failed: {shown}{more}"
+        message = f"{len(failed):,} of {counted(len(job.plan), 'ticket')} failed: {shown}{more}"
         if self.on_failure == "warn":
             self.log.warning(message)
             return

@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from airflow_provider_lightspeed._airflow import BaseOperator
 from airflow_provider_lightspeed._arguments import parse_flag, parse_text, record_passed, require_rendered
 from airflow_provider_lightspeed._checkpoint import SendGuard
-from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedUnknownOutcomeError
+from airflow_provider_lightspeed.api.errors import (
+    LightspeedConfigurationError,
+    LightspeedError,
+    LightspeedUnknownOutcomeError,
+)
 from airflow_provider_lightspeed.api.values import is_same_text, parse_id
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, fail_without_retry
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
@@ -114,10 +118,11 @@ class CreateTicketOperator(BaseOperator):
             raise LightspeedTaskFailed(str(error)) from None
         try:
             found = self._search(hook, newest)
-        except Exception as trouble:  # whatever it is, a retry would post again
+        except Exception as trouble:  # ruff: ignore[blind-except] - whatever it is, a retry would post again
+            # The text has all that an error of the provider says. Any other keeps its traceback.
             raise LightspeedTaskFailed(
                 f"{str(error).rstrip('.')}. Looking for it failed too: {trouble}"
-            ) from trouble
+            ) from (None if isinstance(trouble, LightspeedError) else trouble)
         if found is None:
             raise LightspeedTaskFailed(str(error)) from None
         self.log.warning("The response was lost, but the ticket is in the shop: ticket %d", found["id"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
@@ -34,6 +34,7 @@ from airflow_provider_lightspeed.api.errors import (
 from airflow_provider_lightspeed.api.queries import NewTickets, new_tickets
 from airflow_provider_lightspeed.api.retry import is_transient
 from airflow_provider_lightspeed.api.tickets import RejectedTicket, Ticket, TicketFilter
+from airflow_provider_lightspeed.api.wording import counted
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, fail_without_retry
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.new_tickets import (
@@ -202,6 +203,11 @@ class NewTicketSensor(BaseSensorOperator):
         now = time.time()
         if now > deadline:
             raise AirflowSensorTimeout(f"No new tickets within the timeout of {self.timeout:.0f} s")
+        self.log.info(
+            "Next poll in %.0f s; the sensor waits until %s UTC",
+            self.poke_interval,
+            f"{datetime.fromtimestamp(deadline, UTC):%Y-%m-%d %H:%M:%S}",
+        )
         self.defer(
             trigger=NewTicketTrigger(
                 lightspeed_conn_id=self.lightspeed_conn_id,
@@ -318,8 +324,6 @@ class NewTicketSensor(BaseSensorOperator):
 
     def _poll(self, cursor: Cursor) -> tuple[PollResult | None, Cursor]:
         """Return what to deliver, if it is enough, and the cursor after the poll."""
-        from airflow_provider_lightspeed.api.rate_limit import counted
-
         self._cursor, self._seen = cursor, None
         now = time.time()
         poll = self._read(cursor)

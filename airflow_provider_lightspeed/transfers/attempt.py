@@ -256,7 +256,9 @@ class ExportAttempt:
                 # The list can't be resumed where it is, so this try must not be interrupted. Its next client knows
                 # nothing of the quota: the shop would refuse the first call.
                 log.info(
-                    "%s. This list can't be resumed there: the task waits in its worker slot", error.reason
+                    "%s. This list can't be resumed there: the task waits in its worker slot until %s UTC",
+                    error.reason,
+                    f"{error.until.astimezone(UTC):%Y-%m-%d %H:%M:%S}",
                 )
                 hook.get_conn().sleep(max(0.0, (error.until - datetime.now(UTC)).total_seconds()))
                 calls, max_wait = self.progress.calls, inf

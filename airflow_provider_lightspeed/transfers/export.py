@@ -17,8 +17,8 @@ from airflow_provider_lightspeed.api.errors import (
 )
 from airflow_provider_lightspeed.api.list_progress import ListProgress
 from airflow_provider_lightspeed.api.paging import Cursor, Page
-from airflow_provider_lightspeed.api.rate_limit import counted
 from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, TicketFilter
+from airflow_provider_lightspeed.api.wording import counted
 from airflow_provider_lightspeed.bulk.cancellation import Cancelled
 from airflow_provider_lightspeed.formats import Format
 from airflow_provider_lightspeed.quarantine import Quarantine
@@ -150,7 +150,7 @@ class Export:
             raise LightspeedConfigurationError(
                 f"the quota is too small for messages: a page is read and then the messages of a ticket, which takes "
                 f"{_FEWEST_CALLS_WITH_MESSAGES} API calls, and a window allows {self._client.calls_per_window:.0f} "
-                f"({self._client.quota}); {self.progress.tickets} tickets were read. Ask for a larger quota, or lower "
+                f"({self._client.quota}); {counted(self.progress.tickets, 'ticket')} read so far. Ask for a larger quota, or lower "
                 "quota_reserve"
             )
 

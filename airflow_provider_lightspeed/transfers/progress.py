@@ -10,7 +10,7 @@ import msgspec
 
 from airflow_provider_lightspeed._checkpoint import Checkpoint
 from airflow_provider_lightspeed.api.paging import Cursor
-from airflow_provider_lightspeed.api.rate_limit import counted
+from airflow_provider_lightspeed.api.wording import counted
 from airflow_provider_lightspeed.s3.staging import Chunk
 
 #: Airflow takes some seconds to start a task again; they pass while the quota is still used up.

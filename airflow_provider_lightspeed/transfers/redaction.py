@@ -42,7 +42,10 @@ _SHORTEST_KEY = 16
 _DIGESTS = b"digests"
 #: For `Redaction.needed`.
 MESSAGES_ASKED_FOR = ("messages", "include_messages asks for what exclude_fields leaves out: messages")
-_WHERE_THE_KEY_IS = "Set it in the Lightspeed connection's extra hash_secret, or in the Airflow Variable lightspeed_hash_secret"
+_WHERE_TO_SET_THE_KEY = (
+    "Set it in the Lightspeed connection's extra hash_secret, or in the Airflow Variable lightspeed_hash_secret, or name "
+    "another Variable with hash_secret_variable"
+)
 
 
 class Redaction:
@@ -58,6 +61,7 @@ class Redaction:
     :param hashed: fields to replace by a keyed SHA-256 (HMAC): the same customer has the same hash in every export
         with the same key, and without the key the customer can't be found by trying all ids.
     :param key: the key; needed to hash.
+    :param key_variable: Airflow Variable that the task names for the key, for the error.
     :param needed: properties that can't be dropped, each with the error.
     :raises LightspeedConfigurationError: if a field is unknown, needed or can't be hashed, or the key is missing or
         short.
@@ -69,6 +73,7 @@ class Redaction:
         hashed: Iterable[str] = (),
         key: str = "",
         *,
+        key_variable: str | None = None,
         needed: Iterable[tuple[str, str]] = (),
     ) -> None:
         self.exclude = frozenset(_read("exclude_fields", name) for name in exclude)
@@ -87,14 +92,15 @@ class Redaction:
                 raise LightspeedConfigurationError(
                     f"hash_fields: {as_given[name]!r} can't be hashed. Fields that can: {', '.join(_HASHABLE_NAMES)}"
                 )
+        remedy = _WHERE_TO_SET_THE_KEY
+        if key_variable:
+            remedy = f"Set the Airflow Variable {key_variable!r} (hash_secret_variable)"
         if self.hashed and not key:
-            raise LightspeedConfigurationError(
-                f"hash_fields needs a key, and none is set. {_WHERE_THE_KEY_IS}"
-            )
+            raise LightspeedConfigurationError(f"hash_fields needs a key, and none is set. {remedy}")
         if self.hashed and len(key) < _SHORTEST_KEY:
             raise LightspeedConfigurationError(
                 f"the key of hash_fields has {len(key)} characters and needs {_SHORTEST_KEY}: from hashes with a "
-                f"short key the ids can be guessed. {_WHERE_THE_KEY_IS}"
+                f"short key the ids can be guessed. {remedy}"
             )
         self._key = key.encode()
 

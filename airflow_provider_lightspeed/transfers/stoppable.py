@@ -9,7 +9,7 @@ from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 
 
 class StopsAtNextCall:
-    """For operators; goes before `BaseOperator`."""
+    """A mixin for operators. Put it before `BaseOperator`."""
 
     lightspeed_conn_id: str
 

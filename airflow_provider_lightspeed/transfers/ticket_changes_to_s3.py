@@ -21,6 +21,7 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedIncompleteListError,
     LightspeedQuotaExhaustedError,
 )
+from airflow_provider_lightspeed.api.wording import counted
 from airflow_provider_lightspeed.assets import is_ticket_changes_asset
 from airflow_provider_lightspeed.exceptions import (
     LightspeedStagingLostError,
@@ -197,7 +198,6 @@ class LightspeedTicketChangesToS3Operator(StopsAtNextCall, BaseOperator):
 
     @fail_without_retry()
     def _run(self, context: Context, state: dict[str, Any] | None) -> dict[str, Any]:
-        from airflow_provider_lightspeed.api.rate_limit import counted
         from airflow_provider_lightspeed.changes.reader import parse_prefix
         from airflow_provider_lightspeed.changes.scan import announce
         from airflow_provider_lightspeed.s3.client import connect, s3_errors
@@ -263,8 +263,8 @@ class LightspeedTicketChangesToS3Operator(StopsAtNextCall, BaseOperator):
                 result = scan.run(Progress.from_json(saved)).to_json()
             except LightspeedQuotaExhaustedError as error:
                 if scan.can_resume:
-                    self.log.info("%s. The worker slot is free until then", error.reason)
-                    defer_until(self, error.until, self.execute_complete.__name__, saved)
+                    method = self.execute_complete.__name__
+                    defer_until(self, error.until, method, saved, reason=error.reason)
                 # The list can't be resumed where it is, so it must not be interrupted.
                 max_wait = inf
             except _NOT_RESUMABLE:
@@ -373,7 +373,9 @@ class LightspeedTicketChangesToS3Operator(StopsAtNextCall, BaseOperator):
         if self.include_messages:
             needed.append(MESSAGES_ASKED_FOR)
         key = hook.get_hash_secret(self.hash_secret_variable) if self.hash_fields else ""
-        return Redaction(self.exclude_fields, self.hash_fields, key, needed=needed)
+        return Redaction(
+            self.exclude_fields, self.hash_fields, key, key_variable=self.hash_secret_variable, needed=needed
+        )
 
     def _layout(self, redaction: Redaction) -> Layout:
         from airflow_provider_lightspeed.formats import Layout
@@ -393,7 +395,7 @@ class LightspeedTicketChangesToS3Operator(StopsAtNextCall, BaseOperator):
 
     def _check_options(self) -> None:
         require_rendered(self, "s3_prefix", "lightspeed_conn_id", "scan", "file_format")
-        require_rendered(self, *_OPTIONS, hint="leave it out if it is not wanted")
+        require_rendered(self, *_OPTIONS, hint="leave it out if you do not need it")
         parse_flag("encrypt", self.encrypt)
         parse_flag("deferrable", self.deferrable)
         for name, value, choices in (
@@ -486,9 +488,9 @@ class CheckTicketChangesOperator(BaseOperator):
         expected = status.tickets
         if count != expected:
             self.log.warning(
-                "The shop counts %d tickets, and s3://%s/%s/ has %d as of %s (%+d); it may count tickets that came or "
+                "The shop counts %s, and s3://%s/%s/ has %s as of %s (%+d); it may count tickets that came or "
                 "went since, or that its list hides",
-                count, bucket, prefix, expected, status.recent_as_of, count - expected,
+                counted(count, "ticket"), bucket, prefix, f"{expected:,}", status.recent_as_of, count - expected,
             )  # fmt: skip
         return {
             "seq": status.seq,

@@ -23,6 +23,7 @@ from airflow_provider_lightspeed._arguments import (
 )
 from airflow_provider_lightspeed._checkpoint import Checkpoint, defer_until, task_generation, task_key
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedQuotaExhaustedError
+from airflow_provider_lightspeed.api.wording import counted
 from airflow_provider_lightspeed.exceptions import fail_without_retry
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.s3.link import S3ObjectLink
@@ -210,7 +211,6 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
 
     @fail_without_retry()
     def _run(self, context: Context, state: dict[str, Any] | None) -> dict[str, Any]:
-        from airflow_provider_lightspeed.api.rate_limit import counted
         from airflow_provider_lightspeed.transfers.attempt import ExportAttempt
         from airflow_provider_lightspeed.transfers.lineage import Exported
         from airflow_provider_lightspeed.transfers.progress import RESTART_MARGIN
@@ -236,16 +236,19 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
         try:
             size = attempt.run(state, max_wait=None if self.deferrable else inf)
         except LightspeedQuotaExhaustedError as error:
-            self.log.info("%s. The worker slot is free until then", error.reason)
             defer_until(
-                self, error.until - RESTART_MARGIN, self.execute_complete.__name__, attempt.resumable_state
+                self,
+                error.until - RESTART_MARGIN,
+                self.execute_complete.__name__,
+                attempt.resumable_state,
+                reason=error.reason,
             )
         progress = attempt.progress
         if self.skip_if_empty and not progress.tickets and not progress.rejected:
             raise AirflowSkipException(f"no ticket matches ({job.filters}); {job.uri} was not written")
         self.log.info(
-            "Exported %s (%s bytes) to %s in %.1f s with %s",
-            counted(progress.tickets, "ticket"), f"{size:,}", job.uri, time.monotonic() - started,
+            "Exported %s (%s) to %s in %.1f s with %s",
+            counted(progress.tickets, "ticket"), counted(size, "byte"), job.uri, time.monotonic() - started,
             counted(progress.calls, "API call"),
         )  # fmt: skip
         if attempt.console_address:
@@ -263,8 +266,6 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
 
     def _result(self, context: Context, uri: str, progress: Progress, size: int) -> dict[str, Any]:
         """Return what is there now, and add it to the events of the asset outlets."""
-        from airflow_provider_lightspeed.api.rate_limit import counted
-
         if progress.without_messages:
             self.log.warning(
                 "Wrote %s without messages: deleted in the shop during the export",
@@ -320,6 +321,7 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
             self.exclude_fields,
             self.hash_fields,
             hook.get_hash_secret(self.hash_secret_variable) if self.hash_fields else "",
+            key_variable=self.hash_secret_variable,
             needed=[MESSAGES_ASKED_FOR] if self.include_messages else (),
         )
 
@@ -341,12 +343,12 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
                 )
             )
         except (FormatError, ModuleNotFoundError) as error:
-            raise LightspeedConfigurationError(str(error)) from error
+            raise LightspeedConfigurationError(str(error)) from None
 
     def _check_options(self) -> None:
         require_rendered(self, "s3_key", "lightspeed_conn_id")
         require_rendered(self, "created_from", "created_to", hint=NO_DATA_INTERVAL)
-        require_rendered(self, *_OPTIONS, hint="leave it out if it is not wanted")
+        require_rendered(self, *_OPTIONS, hint="leave it out if you do not need it")
         for name in _SWITCHES:
             parse_flag(name, getattr(self, name))
         if self.on_malformed not in {"fail", "quarantine"}:

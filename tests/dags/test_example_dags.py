@@ -47,12 +47,20 @@ try:
 except ImportError:  # before Airflow 3.2
     from airflow.models.dagbag import DagBag
 bag = DagBag(sys.argv[1])
-found = {"dags": sorted(bag.dags), "errors": bag.import_errors, "warnings": bag.captured_warnings}
+found = {
+    "dags": sorted(bag.dags),
+    "errors": bag.import_errors,
+    "warnings": bag.captured_warnings,
+    "no description": sorted(name for name, dag in bag.dags.items() if not dag.description),
+    "only one tag": sorted(name for name, dag in bag.dags.items() if len(dag.tags) < 2),
+}
 pathlib.Path(sys.argv[2]).write_text(json.dumps(found))
 """
 
 
-def test_they_are_parsed_with_no_error_and_no_warning(here: World, tmp_path: Path) -> None:
+def test_they_are_parsed_with_no_error_and_no_warning_and_say_what_they_do(
+    here: World, tmp_path: Path
+) -> None:
     answer = tmp_path / "found.json"
     subprocess.run(
         [sys.executable, "-W", "always", "-c", _PARSE, here.airflow.dags, answer],
@@ -78,7 +86,13 @@ def test_they_are_parsed_with_no_error_and_no_warning(here: World, tmp_path: Pat
             file for file, told in found["warnings"].items() if all(w.startswith(packages) for w in told)
         }
         found["warnings"] = {file: told for file, told in found["warnings"].items() if file not in of_others}
-    assert found == {"dags": sorted(expected), "errors": {}, "warnings": {}}
+    assert found == {
+        "dags": sorted(expected),
+        "errors": {},
+        "warnings": {},
+        "no description": [],
+        "only one tag": [],
+    }
 
 
 def test_nightly_export(here: World) -> None:

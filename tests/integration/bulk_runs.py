@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +12,12 @@ from airflow_provider_lightspeed._airflow import TaskDeferred
 from airflow_provider_lightspeed.operators.bulk import BulkTicketsOperator
 from airflow_provider_lightspeed.s3.objects import S3Objects
 from tests.plain_json import plain_json
+
+#: What a task logs when it defers.
+DEFERRED = re.compile(
+    r"Deferred until [-0-9]{10} [:0-9]{8} UTC \(in \d+ s\): the quota of 5 minutes is used up \([^()]+\)\. "
+    r"The worker slot is free until then"
+)
 
 
 class Store(dict[str, Any]):

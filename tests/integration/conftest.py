@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -35,6 +36,19 @@ def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
     with Sandbox(config) as shop:
         monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", shop.airflow_connection())
         yield shop
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> Callable[[], str]:
+    """Return what was logged since the last call. Airflow 3 gives operators a log of their own, on the terminal."""
+    caplog.set_level(logging.INFO)
+
+    def read() -> str:
+        text = caplog.text + capfd.readouterr().out
+        caplog.clear()
+        return text
+
+    return read
 
 
 @pytest.fixture

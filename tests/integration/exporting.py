@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
@@ -56,3 +57,8 @@ def read(server: S3Server, bucket: str, key: str) -> list[dict[str, Any]]:
         return rows
     text = gzip.decompress(data) if key.endswith(".gz") else data
     return [json.loads(line) for line in text.splitlines()]
+
+
+def any_numbers(line: str) -> str:
+    """Return a pattern for a log line of the docs with other numbers."""
+    return r"\d[\d,.]*".join(map(re.escape, re.split(r"\d[\d,.]*", line)))

@@ -30,7 +30,7 @@ from airflow_provider_lightspeed.operators.tickets import (
 from airflow_provider_lightspeed.s3.objects import S3Objects
 from airflow_provider_lightspeed.sandbox import NO_LIMITS, Fault, Sandbox, ShopConfig, email_of
 from demo.s3_server import S3Server
-from tests.integration.bulk_runs import Store, lines, run
+from tests.integration.bulk_runs import DEFERRED, Store, lines, run
 from tests.integration.gateways import NO_LANGUAGE, PAGE, gateway
 
 END = datetime(2026, 6, 1, tzinfo=UTC)
@@ -258,7 +258,9 @@ def test_no_call_is_sent_that_has_waited_for_long(sandbox: Sandbox, monkeypatch:
     assert (outcome["changed"], outcome["closed"]) == ([ids[1]], [ids[0], ids[2]])
 
 
-def test_what_others_do_while_it_is_deferred_is_not_counted_as_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_others_do_while_it_is_deferred_is_not_counted_as_ours(
+    monkeypatch: pytest.MonkeyPatch, log: Callable[[], str]
+) -> None:
     quota: dict[str, Any] = {"limits": (12, 10**6, 10**6), "window_seconds": (3600.0, 36000.0, 86400.0)}
     with Sandbox(ShopConfig(tickets=0, end=END, burst_limit=0, **quota)) as sandbox:
         connection = {**json.loads(sandbox.airflow_connection()), "extra": {"max_wait": 0}}
@@ -267,6 +269,7 @@ def test_what_others_do_while_it_is_deferred_is_not_counted_as_ours(monkeypatch:
         operator = CloseTicketsOperator(task_id="close", ticket_ids=ids)
         with pytest.raises(TaskDeferred) as deferred:
             operator.execute({})
+        assert DEFERRED.search(log())
         theirs = [number for number in ids if not sandbox.shop.ticket(number)["isClosed"]]
         assert 0 < len(theirs) < 30
         for number in theirs:

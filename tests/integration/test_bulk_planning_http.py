@@ -293,7 +293,7 @@ def test_one_call_a_window_fails_and_says_why(monkeypatch: pytest.MonkeyPatch) -
         for number in ids:
             sandbox.update_ticket(number, isClosed=False)
         with pytest.raises(
-            LightspeedTaskFailed, match=r"takes 2 API calls, and a window allows 1 .*3 tickets remain"
+            LightspeedTaskFailed, match=r"takes 2 API calls, and a window allows 1 .*3 tickets left"
         ):
             run(CloseTicketsOperator(task_id="close", ticket_ids=ids))
         assert len(sandbox.calls) == 1

@@ -35,6 +35,7 @@ from airflow_provider_lightspeed.transfers.ticket_changes_to_s3 import (
     LightspeedTicketChangesToS3Operator,
 )
 from demo.s3_server import S3Server
+from tests.integration.bulk_runs import DEFERRED
 from tests.integration.exporting import Instance, keys, new_task
 from tests.integration.gateways import proxy
 from tests.integration.test_export_stores import REFUSED, Rule, no_conditional_writes
@@ -221,7 +222,9 @@ def test_a_try_that_ended_after_its_commit_is_not_repeated(
     assert sandbox.calls
 
 
-def test_it_waits_for_quota_without_a_worker(prefix: Prefix, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_waits_for_quota_without_a_worker(
+    prefix: Prefix, monkeypatch: pytest.MonkeyPatch, log: Callable[[], str]
+) -> None:
     config = ShopConfig(
         tickets=1500, limits=(3, *NO_LIMITS[1:]), window_seconds=(10.0, 3600.0, 86400.0), burst_limit=0
     )
@@ -240,7 +243,7 @@ def test_it_waits_for_quota_without_a_worker(prefix: Prefix, monkeypatch: pytest
                 state = json.loads(json.dumps(deferral.kwargs))
                 deferrals += 1
                 time.sleep(2)
-        assert deferrals
+        assert len(DEFERRED.findall(log())) == deferrals > 0
         assert result["inserted"] == 1500
         assert set(prefix.current()) == set(shop.shop.ids())
         # What was read before a deferral was not read again.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from airflow_provider_lightspeed.sandbox import Sandbox
 from demo.s3_server import S3Server
-from tests.integration.exporting import export, new_task
+from tests.integration.exporting import any_numbers, export, new_task
 
 _PAGE = Path(__file__).parents[2] / "docs" / "warehouse.md"
 _SECTION = _PAGE.read_text(encoding="utf-8").partition("## DuckDB\n")[2].partition("\n## ")[0]
@@ -35,3 +36,17 @@ def test_duckdb(sandbox: Sandbox, s3_server: S3Server, s3_bucket: str, tmp_path:
         assert (is_closed, subject) == (ticket["isClosed"], ticket["subject"])
         assert customer == (ticket["customer"]["resource"]["id"] if ticket["customer"] else None)
         assert str(date) == "2026-06-01"
+
+
+@pytest.mark.usefixtures("aws", "sandbox")
+def test_the_log_line_in_the_tutorial(
+    s3_bucket: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.INFO)
+    (line,) = re.findall(
+        r"```text\n(Exported.+)\n```", _PAGE.with_name("tutorial.md").read_text(encoding="utf-8")
+    )
+    (key,) = re.findall(r"s3://my-warehouse/(\S+)", line)
+    export(new_task(), s3_bucket=s3_bucket, s3_key=key)
+    pattern = any_numbers(line.replace("my-warehouse", s3_bucket))
+    assert re.search(pattern, caplog.text + capsys.readouterr().out)  # Airflow 3 logs to the standard output

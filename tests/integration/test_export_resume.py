@@ -21,6 +21,7 @@ from airflow_provider_lightspeed.transfers import export as export_module
 from airflow_provider_lightspeed.transfers.progress import RESTART_MARGIN
 from airflow_provider_lightspeed.transfers.tickets_to_s3 import LightspeedTicketsToS3Operator
 from demo.s3_server import S3Server
+from tests.integration.bulk_runs import DEFERRED
 from tests.integration.exporting import Instance, export, keys, new_task, read
 
 pytestmark = pytest.mark.usefixtures("aws")
@@ -385,7 +386,7 @@ def test_a_walk_that_needs_more_calls_than_a_window_has_ends_too(
 
 
 def test_a_task_that_resumes_early_waits_for_the_quota(
-    s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+    s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch, log: Callable[[], str]
 ) -> None:
     """A task takes some seconds to start, so the trigger fires before the quota is back. Here it starts at once."""
     config = ShopConfig(
@@ -403,6 +404,7 @@ def test_a_task_that_resumes_early_waits_for_the_quota(
         context: Any = new_task()
         with pytest.raises(TaskDeferred) as first:
             operator.execute(context)
+        assert DEFERRED.search(log())
         assert slept == []
         shop.reset()
         with pytest.raises(TaskDeferred):

@@ -120,8 +120,13 @@ def test_the_server_is_killed(
             if call == "complete_multipart_upload"
             else r"No part of them is visible there; progress is kept \(\d+ tickets\)"
         )
-        with pytest.raises(LightspeedStorageError, match=rf"S3 failed .*s3://exports/a/t.jsonl: .*{claim}"):
+        with pytest.raises(
+            LightspeedStorageError, match=rf"S3 failed .*s3://exports/a/t.jsonl: .*{claim}"
+        ) as raised:
             export(task, **TARGET)
+        # One traceback: boto's would repeat the message.
+        assert raised.value.__suppress_context__
+        assert raised.value.__cause__ is None
     server.start()
     server.wait_until_ready()
     assert not [key for key in all_keys(server) if not key.startswith("a/_staging/")]

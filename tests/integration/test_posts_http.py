@@ -63,9 +63,29 @@ def test_a_search_that_fails_is_no_reason_to_post_again(sandbox: Sandbox, troubl
     # The calls beforehand pass; those of the search do not.
     sandbox.inject(Fault(trouble, method="GET", after=len(sandbox.calls), times=0))
     sandbox.reset_calls()
-    with pytest.raises(LightspeedTaskFailed, match=r"may or may not exist.*Looking for it failed too: "):
+    with pytest.raises(
+        LightspeedTaskFailed, match=r"may or may not exist.*Looking for it failed too: "
+    ) as raised:
         create({}, "search")
     assert late(sandbox) == [newest + 1]
+    # One traceback: the message has what the others would repeat.
+    assert raised.value.__suppress_context__
+    assert raised.value.__cause__ is None
+
+
+def test_a_search_that_fails_by_a_mistake_keeps_its_traceback(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox.inject(Fault("502", method="POST", applied=True))
+    mistake = KeyError("subject")
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise mistake
+
+    monkeypatch.setattr(LightspeedHook, "iter_tickets", fail)
+    with pytest.raises(LightspeedTaskFailed, match="Looking for it failed too: 'subject'") as raised:
+        create({}, "search")
+    assert raised.value.__cause__ is mistake
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_an_honest_shop(report: Any) -> None:
         ({"page_limit": 100}, LIMIT, "100 rows for limit=250"),
         ({"page_limit": 50, "order": "oldest"}, LIMIT, "50 rows for limit=250"),
         ({"left_out_every": 50}, LIMIT, "over 245 rows, but rows are left out of pages"),
-        ({"tickets": 200}, LIMIT, "unknown, because all 200 listed tickets are on one page"),
+        ({"tickets": 200}, LIMIT, "unknown, because one page lists all (200 tickets)"),
         ({"repeated_every": 3}, REPEATS, "a ticket comes twice in one page"),
         ({"count_cap": 500}, COUNT, "too low: more rows follow after 500"),
         ({"count_lag": 3}, COUNT, "too low: more rows follow after 997"),

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 import time
+from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -102,6 +105,19 @@ def test_the_reasons_to_wait_come_one_after_another(sandbox: Sandbox, mode: str,
     )
     new = sandbox.add_tickets(2)
     assert _Run(mode, since_id=last).end()["ticket_ids"] == new
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_a_deferral_logs_when_the_next_poll_is(
+    sandbox: Sandbox, last: int, deferrable: bool, log: Callable[[], str]
+) -> None:
+    sensor = NewTicketSensor(
+        task_id="wait", since_id=last, deferrable=deferrable, poke_interval=90, timeout=3_600
+    )
+    with pytest.raises(TaskDeferred) if deferrable else nullcontext():
+        sensor.poke({})
+    line = r"Next poll in 90 s; the sensor waits until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
+    assert len(re.findall(line, log())) == deferrable
 
 
 @pytest.mark.parametrize("option", ["", "soft_fail", "silent_fail"])

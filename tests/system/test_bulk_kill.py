@@ -83,7 +83,7 @@ def use_up_each_window(whole: Whole, task_id: str) -> None:
 
         def has_deferred(
             number: int = number,
-            told: str = f"the quota of {name} is used up.*The worker slot is free until then",
+            told: str = f"Deferred until .*: the quota of {name} is used up",
         ) -> bool:
             whole.small.use_quota(whole.small.backend.quota.windows()[number].remaining)
             return re.search(told, whole.log(task_id)) is not None

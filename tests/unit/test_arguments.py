@@ -39,12 +39,15 @@ def test_instants(value: Any) -> None:
 @pytest.mark.parametrize(
     ("value", "complaint"),
     [
-        ("2026-01-31T12:00:00", "zone"),
-        ("2026-01-31", "zone"),
-        (datetime(2026, 1, 31), "zone"),  # ruff: ignore[call-datetime-without-tzinfo] - the case that is tested
+        # As it was given: a reader looks for it in the DAG.
+        ("2026-01-31T12:00:00", "zone, got '2026-01-31T12:00:00'; add"),
+        ("2026-01-31 12:00", "zone, got '2026-01-31 12:00'; add"),
+        ("2026-01-31", "zone, got '2026-01-31'; add"),
+        (datetime(2026, 1, 31), "zone, got 2026-01-31 00:00:00; add"),  # ruff: ignore[call-datetime-without-tzinfo] - the case that is tested
         ("", "CronDataIntervalTimetable"),
         ("None", "CronDataIntervalTimetable"),
-        ("yesterday", "ISO 8601"),
+        ("yesterday", "ISO 8601 .*, got 'yesterday'$"),
+        (" now ", "ISO 8601 .*, got ' now '$"),
     ],
 )
 def test_no_instants(value: Any, complaint: str) -> None:

@@ -238,7 +238,7 @@ def test_a_job_that_gets_nowhere_fails(
         return response
 
     monkeypatch.setattr(shop, "answer", greedy)
-    with pytest.raises(LightspeedConfigurationError, match=r"got nowhere in 100 windows .*45 tickets remain"):
+    with pytest.raises(LightspeedConfigurationError, match=r"got nowhere in 100 windows .*45 tickets left"):
         run(shop, change(ticket_ids=list(shop.tickets)), max_wait=60, clock=clock)
     assert not shop.puts
 

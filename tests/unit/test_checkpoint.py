@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -83,7 +85,29 @@ def test_without_a_store_nothing_is_kept() -> None:
 def test_a_deferral_carries_instant_method_and_state() -> None:
     until = datetime(2026, 1, 1, 12, tzinfo=UTC)
     with pytest.raises(TaskDeferred) as deferred:
-        defer_until(BaseOperator(task_id="t"), until, "execute_complete", {"page": 1})
+        defer_until(BaseOperator(task_id="t"), until, "execute_complete", {"page": 1}, reason="no quota")
     assert deferred.value.method_name == "execute_complete"
     assert deferred.value.kwargs == {"state": {"page": 1}}
     assert deferred.value.trigger.moment == until
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(250, "250"), (-3, "0")])
+def test_a_deferral_is_logged_with_instant_wait_and_reason(
+    seconds: int,
+    shown: str,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    caplog.set_level(logging.INFO)
+    now = datetime(2026, 11, 26, 14, 55, 50, 123456, tzinfo=UTC)
+    monkeypatch.setattr(
+        "airflow_provider_lightspeed._checkpoint.datetime", SimpleNamespace(now=lambda _: now)
+    )
+    until = (now + timedelta(seconds=seconds)).astimezone(timezone(timedelta(hours=2)))
+    with pytest.raises(TaskDeferred):
+        defer_until(BaseOperator(task_id="t"), until, "execute_complete", reason="no quota")
+    instant = f"2026-11-26 {'15:00:00' if seconds > 0 else '14:55:47'}"
+    line = f"Deferred until {instant} UTC (in {shown} s): no quota. The worker slot is free until then"
+    # Airflow 3 gives operators a log of their own, which goes to the terminal.
+    assert line in caplog.text + capfd.readouterr().out

@@ -5,15 +5,20 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
+import io
 import json
 import re
 import shlex
 import textwrap
+from datetime import date, timedelta
+from functools import cache
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow.parquet as pq
 import pytest
 import sqlglot
 import yaml
@@ -22,11 +27,13 @@ from sqlglot.errors import SqlglotError
 from sqlglot.tokens import TokenType
 
 from airflow_provider_lightspeed import exceptions
+from airflow_provider_lightspeed.changes.files import FORMATS
 from airflow_provider_lightspeed.formats import Layout, make_format
 from airflow_provider_lightspeed.formats.columns import Columns
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.probe import _parser as probe_parser
 from airflow_provider_lightspeed.sandbox.__main__ import _parser
+from tools.figures import FIGURES, IMAGES, draw
 
 PROJECT = Path(__file__).parents[2]
 PAGES = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/**/*.md")])
@@ -38,6 +45,9 @@ _BLOCK = re.compile(
 _LINK = re.compile(r"(?<!`)\[[^\]\n]*\]\((?P<target>[^)\s]+)\)")
 _TARGET = re.compile(r"^([a-z][a-z-]*)[:%]", re.M)
 _HEADING = re.compile(r"^#+ (.+)$", re.M)
+_MODULE = re.compile(r"python -m ([\w.]+)")
+_FOLDERS = "benchmarks|chaos|demo|docs|example_dags|example_tests|requirements|tests|tools|airflow_provider_lightspeed"
+_FILE = re.compile(rf"(?<![\w/.-])(?:{_FOLDERS})/[\w/.-]*")
 
 #: Whose SQL stands below a heading, by sqlglot's name for it.
 DIALECTS = {
@@ -51,7 +61,7 @@ DIALECTS = {
 }
 #: The statements that sqlglot has no grammar for.
 _NO_GRAMMAR = re.compile(
-    r"MSCK REPAIR TABLE \w+;|LOAD DATA INTO [\w.]+\s+FROM FILES \([^)]+\)\s+WITH CONNECTION `[\w.-]+`;"
+    r"MSCK REPAIR TABLE \w+;|LOAD DATA (?:INTO|OVERWRITE) [\w.]+\s+FROM FILES \([^)]+\)\s+WITH CONNECTION `[\w.-]+`;"
 )
 #: sqlglot lets COPY have options of any name.
 _COPY_OPTIONS = {
@@ -68,6 +78,7 @@ _COPY_OPTIONS = {
 #: How the code's types are called elsewhere. A Snowflake timestamp is a wall clock unless it says LTZ or TZ.
 _SNOWFLAKE = {"string": "string", "bigint": "bigint", "boolean": "boolean", "timestamp": "timestamp_ltz"}
 _REDSHIFT = {"string": "varchar(65535)"}
+_DUCKDB = {"string": "varchar", "timestamp": "timestamptz"}
 #: The API's own objects hold `false` in place of an object, so they are read as JSON text.
 _JSON = {"integer": "bigint", "string": "string", "boolean": "boolean", "object": "string"}
 
@@ -125,7 +136,8 @@ def commands(snippet: Snippet) -> list[str]:
 
 
 def test_each_snippet_is_of_a_kind_that_is_checked() -> None:
-    # The SQL for DuckDB is run too, by tests/integration/test_export_queries.py. Text is output, or a picture.
+    # The SQL is run too, as far as DuckDB can: tests/integration/test_export_queries.py, test_changes_queries.py. Text is
+    # output, or a picture.
     kinds = {"python", "console", "json", "sql", "text", "yaml"}
     assert [
         (snippet.place, snippet.language) for snippet in snippets() if snippet.language not in kinds
@@ -201,6 +213,50 @@ def test_the_log_lines_in_troubleshooting_are_those_of_the_code() -> None:
     for line in lines:
         for part in re.split(r"…|\d+", line):
             assert part.strip() in sources, line
+
+
+@pytest.mark.parametrize("page", ["docs/tutorial.md", "docs/current-state.md"])
+def test_the_log_lines_of_a_run_are_those_of_the_code(page: str) -> None:
+    blocks = [snippet.text for snippet in snippets() if snippet.page == page and snippet.language == "text"]
+    lines = [line for text in blocks if not text.startswith("SELECT") for line in text.splitlines()]
+    assert lines
+    for line in lines:
+        assert any(template.fullmatch(line) for template in logged()), line
+
+
+@cache
+def logged() -> list[re.Pattern[str]]:
+    """Return what the code logs, with anything where a value is put in."""
+    levels = {"info", "warning", "error"}
+    values = {"%s": ".+?", "%d": r"[0-9,]+", "%.1f": r"[0-9]+\.[0-9]"}
+    return [
+        re.compile("".join(values.get(part) or re.escape(part) for part in re.split(r"(%s|%d|%\.1f)", text)))
+        for file in PROJECT.glob("airflow_provider_lightspeed/**/*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in levels
+        for text in [argument.value for argument in node.args[:1] if isinstance(argument, ast.Constant)]
+        if isinstance(text, str) and len(text) > 20
+    ]
+
+
+def test_the_report_of_the_probe_is_that_of_the_code() -> None:
+    (report,) = [s.text for s in snippets() if s.page == "docs/probe.md" and s.language == "text"]
+    code = ast.parse((PROJECT / "airflow_provider_lightspeed/api/probe.py").read_text())
+    texts = [
+        "".join(re.escape(part.value) if isinstance(part, ast.Constant) else ".+" for part in node.values)
+        for node in ast.walk(code)
+        if isinstance(node, ast.JoinedStr)
+    ]
+    # What has few fixed words fits everything.
+    known = [re.compile(text) for text in texts if len(text.replace(".+", "")) > 12]
+    known += [
+        re.compile(re.escape(node.value))
+        for node in ast.walk(code)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    for line in report.replace("…", "").splitlines():
+        for part in [line.strip()] if line.startswith("    ") else line.split(": ", 1):
+            assert any(text.fullmatch(part) for text in known), part
 
 
 @of("json")
@@ -336,11 +392,11 @@ def statements(heading: str, text: str) -> list[Any]:
     return found
 
 
-def all_statements(heading: str, kind: type[Any]) -> list[Any]:
+def all_statements(heading: str, *kinds: type[Any]) -> list[Any]:
     texts = [
         snippet.text for snippet in snippets() if snippet.language == "sql" and snippet.heading == heading
     ]
-    return [found for text in texts for found in statements(heading, text) if isinstance(found, kind)]
+    return [found for text in texts for found in statements(heading, text) if isinstance(found, kinds)]
 
 
 def columns(heading: str, table: str) -> dict[str, str]:
@@ -361,25 +417,125 @@ def sql_type(heading: str, kind: str | exp.DataType) -> str:
     return read.sql(dialect).replace("`", "")
 
 
+def in_dialect(heading: str, fields: dict[str, str]) -> dict[str, str]:
+    """Return the columns of the code with the types of a warehouse."""
+    if heading == "BigQuery":
+        return {
+            name: sqlglot
+            .parse_one(kind.replace("timestamp", "timestamp_ltz"), into=exp.DataType, dialect="spark")
+            .sql("bigquery")
+            .replace("`", "")
+            for name, kind in fields.items()
+        }
+    if heading == "Snowflake":
+        return {name: sql_type(heading, _SNOWFLAKE.get(kind, "variant")) for name, kind in fields.items()}
+    other = {"Redshift": _REDSHIFT, "DuckDB": _DUCKDB}.get(heading, {})
+    return {name: sql_type(heading, other.get(kind, kind)) for name, kind in fields.items()}
+
+
 def test_the_tables_of_columns_are_those_of_the_code() -> None:
     fields = Columns(Layout("parquet", include_messages=True)).fields
-    assert columns("Athena", "tickets") == {name: sql_type("Athena", kind) for name, kind in fields.items()}
+    for heading in ("Athena", "Snowflake", "BigQuery"):
+        assert columns(heading, "tickets") == in_dialect(heading, fields)
     assert columns("Iceberg", "tickets_iceberg") == columns("Athena", "tickets")
-    assert columns("Snowflake", "tickets") == {
-        name: sql_type("Snowflake", _SNOWFLAKE.get(kind, "variant")) for name, kind in fields.items()
-    }
-    assert columns("BigQuery", "tickets") == {
-        name: sqlglot
-        .parse_one(kind.replace("timestamp", "timestamp_ltz"), into=exp.DataType, dialect="spark")
-        .sql("bigquery")
-        .replace("`", "")
-        for name, kind in fields.items()
-    }
+    (insert,) = all_statements("Iceberg", exp.Insert)
+    assert insert.expression.named_selects == list(columns("Iceberg", "tickets_iceberg"))
     # COPY of Parquet goes by the order of columns.
-    assert list(columns("Redshift", "tickets").items()) == [
-        (name, sql_type("Redshift", _REDSHIFT.get(kind, kind)))
-        for name, kind in Columns(Layout("parquet")).fields.items()
-    ]
+    plain = in_dialect("Redshift", Columns(Layout("parquet")).fields)
+    assert list(columns("Redshift", "tickets").items()) == list(plain.items())
+
+
+def change_fields() -> dict[str, str]:
+    """Return the type of each column of a change file, in order."""
+    of_ticket = Columns(Layout("parquet"))
+    instants = {"_changed_after": "timestamp", "_changed_by": "timestamp"}
+    fields = {"op": "string", "_seq": "bigint", **instants, **of_ticket.fields}
+    file = io.BytesIO()
+    FORMATS["parquet"](of_ticket).write([], file)
+    assert pq.read_schema(file).names == list(fields)
+    return fields
+
+
+def test_the_tables_of_changes_are_those_of_the_code() -> None:
+    for heading, table in [
+        ("Athena", "ticket_changes"),
+        ("Athena", "tickets_now"),
+        ("Snowflake", "ticket_changes"),
+    ]:
+        assert columns(heading, table).items() <= in_dialect(heading, change_fields()).items()
+    in_order = {**in_dialect("Redshift", change_fields()), "op": sql_type("Redshift", "varchar(1)")}
+    assert list(columns("Redshift", "ticket_changes").items()) == list(in_order.items())
+
+
+@pytest.mark.parametrize("heading", ["DuckDB", "Athena", "Snowflake", "Spark", "BigQuery", "Redshift"])
+def test_what_keeps_tickets_writes_to_a_table_that_is_created_with_its_columns(heading: str) -> None:
+    fields = in_dialect(heading, change_fields())
+    is_deleted = sql_type(heading, "boolean")
+    texts = [snippet.text for snippet in snippets() if snippet.heading == heading]
+    created = {made.this.find(exp.Table).name for made in all_statements(heading, exp.Create)}
+    created |= {table for text in texts for table in re.findall(r"LOAD DATA OVERWRITE \w+\.(\w+)", text)}
+    writing = all_statements(heading, exp.Merge, exp.Insert)
+    assert writing
+    for statement in writing:
+        made = columns(heading, statement.this.find(exp.Table).name)
+        written = writes(statement)
+        assert {name for name, _ in written} == made.keys()
+        for name, value in written:
+            kind = fields[value.name] if isinstance(value, exp.Column) else is_deleted
+            assert made[name] == kind, name
+        for table in statement.find_all(exp.Table):
+            in_place = table.db == "parquet" or not isinstance(table.this, exp.Identifier)
+            assert in_place or table.name in created
+
+
+def writes(statement: Any) -> list[tuple[str, Any]]:
+    """Return the columns that a MERGE or INSERT sets, and to what."""
+    if isinstance(statement, exp.Insert):
+        names, values = statement.this.expressions, statement.expression.expressions
+        assert len(names) == len(values)
+        return [(name.name, value) for name, value in zip(names, values, strict=True)]
+    written = []
+    for when in statement.args["whens"].expressions:
+        then = when.args["then"]
+        if isinstance(then, exp.Insert):
+            pairs = list(zip(then.this.expressions, then.expression.expressions, strict=True))
+        else:
+            pairs = [(pair.this, pair.expression) for pair in then.expressions]
+        written += [(name.name, value) for name, value in pairs]
+    return written
+
+
+@pytest.mark.parametrize(
+    ("heading", "tables"),
+    [
+        ("Snowflake", ["tickets", "tickets_json"]),
+        ("BigQuery", ["tickets"]),
+        ("Redshift", ["tickets"]),
+        ("Iceberg", ["tickets_iceberg"]),
+    ],
+)
+def test_a_day_that_is_deleted_is_that_of_its_file(heading: str, tables: list[str]) -> None:
+    # In UTC the day is another one: an hour would be there twice, and one would be gone.
+    (zone,) = set(re.findall(r"in_timezone\('(.+?)'\)", (PROJECT / "docs/export.md").read_text()))
+    warehouse = (PROJECT / "docs/warehouse.md").read_text()
+    (day,) = {date.fromisoformat(found) for found in re.findall(r"date=([0-9-]+)", warehouse)}
+    deletes = [found for found in all_statements(heading, exp.Delete) if found.args.get("where")]
+    of_days = [found for found in deletes if not found.args.get("using")]
+    assert [found.this.name for found in of_days] == tables
+    for delete in of_days:
+        (column,) = {column.name for column in delete.find_all(exp.Column)}
+        assert column in columns(heading, delete.this.name)
+        text = delete.sql(DIALECTS[heading])
+        days = re.findall(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}", text)
+        assert days in ([f"{day}"], [f"{day}", f"{day + timedelta(days=1)}"])
+        assert text.count(zone) == len(days)
+
+
+def test_no_key_has_the_day_in_utc() -> None:
+    # Such a file gets the date of the day before if the shop's day begins before that of UTC.
+    files = [*PAGES, *PROJECT.glob("example_dags/*.py")]
+    days = r"\{\{\s*[dt]s(?:_nodash)?\b[^}]*\}\}"
+    assert [(file.name, day) for file in files for day in re.findall(days, file.read_text())] == []
 
 
 def test_the_tables_of_json_have_the_names_of_the_api() -> None:
@@ -411,12 +567,28 @@ def test_queries_name_columns_that_are_there(heading: str) -> None:
 
 def test_snowflake_loads_what_is_published_and_nothing_that_is_staged() -> None:
     loads = all_statements("Snowflake", exp.Copy)
-    assert [load.this.name for load in loads] == ["tickets", "tickets_json"]
-    for load, name in zip(loads, ("tickets.parquet", "tickets.jsonl.gz"), strict=True):
-        (pattern,) = [option.expression.name for option in load.args["params"] if option.name == "PATTERN"]
+    patterns = {
+        load.this.name: option.expression.name
+        for load in loads
+        for option in load.args["params"]
+        if option.name == "PATTERN"
+    }
+    change_file = "block=00000000000000000/00000000000000000001.parquet"  # nothing else is in its stage
+    assert re.fullmatch(patterns.pop("ticket_changes"), change_file)
+    names = {"tickets": "tickets.parquet", "tickets_json": "tickets.jsonl.gz"}
+    assert patterns.keys() == names.keys()
+    for table, name in names.items():
+        pattern = patterns[table]
         assert re.fullmatch(pattern, f"date=2026-01-31/{name}")
         assert not re.fullmatch(pattern, f"_staging/date=2026-01-31/{name}/owner/export/part")
         assert not re.fullmatch(pattern, "date=2026-01-31/tickets.csv")
+
+
+def test_the_figures_are_as_they_are_drawn_now() -> None:
+    kept = {file.stem: file.read_text(encoding="utf-8") for file in IMAGES.glob("*.svg")}
+    assert kept == {name: draw(steps) for name, steps in FIGURES.items()}, (
+        "run .venv/bin/python -m tools.figures"
+    )
 
 
 def test_the_columns_are_listed() -> None:
@@ -440,6 +612,27 @@ def test_links_and_make_targets(page: Path) -> None:
             assert anchor in anchors(leads_to), f"{page.name}: {target}"
     for named in re.findall(r"`make ([a-z][a-z0-9.-]*)", text):
         assert named in make_targets(), f"{page.name}: make {named}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(PROJECT)) for page in PAGES])
+def test_files_and_modules_in_the_text_are_there(page: Path) -> None:
+    in_code = " ".join(re.findall(r"`([^`\n]+)`", _BLOCK.sub("", page.read_text())))
+    assert [path for path in _FILE.findall(in_code) if not (PROJECT / path).exists()] == []
+    assert [module for module in _MODULE.findall(in_code) if not can_be_run(module)] == []
+
+
+def can_be_run(module: str) -> bool:
+    path = PROJECT / module.replace(".", "/")
+    if (PROJECT / module.partition(".")[0]).is_dir():
+        return (path / "__main__.py").is_file() or path.with_suffix(".py").is_file()
+    return importlib.util.find_spec(module) is not None
+
+
+def test_a_module_or_a_file_that_is_not_there_is_noticed() -> None:
+    assert not can_be_run("benchmarks.dya")
+    assert not can_be_run("airflow_provider_lightspeed.bulk")
+    assert _MODULE.findall("python -m benchmarks.day --runs 3") == ["benchmarks.day"]
+    assert _FILE.findall("make test ARGS=tests/unit/test_docs.py s3://tests/x") == ["tests/unit/test_docs.py"]
 
 
 def anchors(page: Path) -> set[str]:

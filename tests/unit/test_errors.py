@@ -21,7 +21,7 @@ def test_an_incomplete_list_says_how_much_of_it_was_read(expected: int | None, t
     error = errors.LightspeedIncompleteListError("no order", seen=7, expected=expected)
     assert str(error) == f"no order {told}"
     assert (error.seen, error.expected) == (7, expected)
-    assert str(errors.LightspeedIncompleteListError("cut", seen=7, of="messages")) == "cut (7 messages read)"
+    assert str(errors.LightspeedIncompleteListError("cut", seen=7, of="message")) == "cut (7 messages read)"
 
 
 def test_a_refusal_says_what_was_asked_and_what_to_do() -> None:

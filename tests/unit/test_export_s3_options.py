@@ -10,12 +10,15 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
+from airflow_provider_lightspeed._airflow import BaseOperator
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed
+from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.s3 import target
 from airflow_provider_lightspeed.s3.client import WriteOptions
 from airflow_provider_lightspeed.s3.staging import Staging
 from airflow_provider_lightspeed.s3.target import ExportTarget
+from airflow_provider_lightspeed.transfers.ticket_changes_to_s3 import LightspeedTicketChangesToS3Operator
 from airflow_provider_lightspeed.transfers.tickets_to_s3 import LightspeedTicketsToS3Operator
 
 SIZES = pytest.mark.parametrize("size", [10, 6 * 1024 * 1024], ids=["one-put", "multipart"])
@@ -115,8 +118,32 @@ def test_an_option_that_renders_to_nothing_is_not_left_out(option: str, rendered
         task_id="export", s3_key="s3://bucket/k", **{option: "{{ var.value.get('x') }}"}
     )
     setattr(operator, option, rendered)
-    with pytest.raises(LightspeedTaskFailed, match=f"{option} is empty after rendering"):
+    with pytest.raises(
+        LightspeedTaskFailed,
+        match=f"{option} is empty after rendering .*: leave it out if you do not need it",
+    ):
         operator.execute({})
+
+
+@pytest.mark.parametrize(
+    ("operator", "place"),
+    [
+        (LightspeedTicketsToS3Operator, {"s3_key": "s3://bucket/k"}),
+        (LightspeedTicketChangesToS3Operator, {"s3_prefix": "s3://bucket/p"}),
+    ],
+)
+def test_a_missing_hash_key_is_asked_for_where_the_task_reads_it(
+    operator: type[BaseOperator], place: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_LIGHTSPEED_DEFAULT", '{"conn_type": "lightspeed", "login": "k", "password": "s"}'
+    )
+    monkeypatch.setattr(LightspeedHook, "get_hash_secret", lambda *_: "")
+    task = operator(task_id="task", hash_fields=["customer"], hash_secret_variable="ours", **place)
+    with pytest.raises(
+        LightspeedTaskFailed, match=r"Set the Airflow Variable 'ours' \(hash_secret_variable\)$"
+    ):
+        task.execute({})
 
 
 class Picky:

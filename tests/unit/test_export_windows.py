@@ -234,7 +234,7 @@ def test_one_call_a_window_is_too_few_for_messages(monkeypatch: pytest.MonkeyPat
         shop = Shop(20, calls, order="newest", changed=0.3, reserve=reserve)
         with pytest.raises(
             LightspeedConfigurationError,
-            match=r"takes 2 API calls, and a window allows 1 .*0 tickets were read",
+            match=r"takes 2 API calls, and a window allows 1 .*0 tickets read so far",
         ):
             export(shop, monkeypatch, messages=True)
         assert shop.calls == 1

@@ -81,7 +81,11 @@ def test_the_test_button_of_airflow_2_names_fields_in_its_own_way(connect: Any) 
         ({"extra": {"app_token": 12345}}, "app_token must be a text, got int$"),
         ({"extra": {"filter_timezone": "Mars"}}, "filter_timezone"),
         ({"host": "http://shop.example.com"}, "allow_http"),
-        ({"host": "ftp://shop.example.com"}, "http"),
+        ({"host": "ftp://shop.example.com"}, "http.*, got 'ftp://shop.example.com'$"),
+        # As it was given; with a port of its own field, as it was put together.
+        ({"host": "shop example"}, "must be an address .*, got 'shop example'$"),
+        ({"host": "shop.example/a b "}, "no address has: 'shop.example/a b '$"),
+        ({"host": "shop.example", "port": 99999}, "must be an address .*, got 'https://shop.example:99999'$"),
     ],
 )
 def test_what_cannot_be_right(connect: Any, fields: dict[str, Any], complaint: str) -> None:

@@ -138,8 +138,21 @@ def test_columns_of_messages(file_format: str) -> None:
         ({"exclude": ["custmer"]}, "'custmer' is not a field"),
         ({"exclude": ["id"]}, "tickets always keep it"),
         ({"hashed": ["isClosed"], "key": KEY}, "'isClosed' can't be hashed"),
-        ({"hashed": ["customer"]}, "needs a key, and none is set.*hash_secret"),
-        ({"hashed": ["customer"], "key": "short"}, "has 5 characters and needs 16"),
+        (
+            {"hashed": ["customer"]},
+            "needs a key, and none is set. Set it in the Lightspeed connection's extra hash_secret, .* or name another "
+            "Variable with hash_secret_variable$",
+        ),
+        ({"hashed": ["customer"], "key": "short"}, "has 5 characters and needs 16.*extra hash_secret"),
+        # The connection, and the Variable that is read without a name, would not count.
+        (
+            {"hashed": ["customer"], "key_variable": "ours"},
+            r"needs a key, and none is set. Set the Airflow Variable 'ours' \(hash_secret_variable\)$",
+        ),
+        (
+            {"hashed": ["customer"], "key": "short", "key_variable": "ours"},
+            r"can be guessed. Set the Airflow Variable 'ours' \(hash_secret_variable\)$",
+        ),
         (
             {"exclude": ["extra.customer.resource.embedded.email"]},
             "'extra.customer.resource.embedded.email' is not a field: only the complete property "

@@ -73,7 +73,7 @@ def test_the_window_includes_its_start_and_excludes_its_end() -> None:
     ("options", "words"),
     [
         ({"since_id": -1}, "negative"),
-        ({"created_from": datetime(2026, 3, 1)}, "zone"),  # ruff: ignore[call-datetime-without-tzinfo] - what is refused
+        ({"created_from": datetime(2026, 3, 1)}, "zone, got 2026-03-01 00:00:00; add"),  # ruff: ignore[call-datetime-without-tzinfo] - what is refused
         ({"created_from": NOON, "created_to": NOON}, "CronDataIntervalTimetable"),
         ({"created_from": NOON, "created_to": NOON - timedelta(seconds=1)}, "reversed"),
     ],
