@@ -47,6 +47,7 @@ class ListProgress:
     :param calls: API calls of earlier tries and of this one so far.
     :param calls_per_ticket: calls for each ticket, besides those for the pages; so many `at_once`.
     :param expected: what an earlier try has counted.
+    :param known: about how many tickets there should be, if that is known without asking the shop.
     :param max_wait: as for the calls that read the list.
     """
 
@@ -60,11 +61,13 @@ class ListProgress:
         calls_per_ticket: int = 0,
         at_once: int = 1,
         expected: int | None = None,
+        known: int | None = None,
         max_wait: float | None = None,
     ) -> None:
         self.expected = expected
         self._client = client
         self._tickets = tickets
+        self._known = known
         self._job = job
         self._calls_before = calls - client.calls
         self._calls_per_ticket = calls_per_ticket
@@ -107,6 +110,8 @@ class ListProgress:
             )
 
     def _count(self) -> int:
+        if self._known:
+            return self._known
         if self._tickets.email is not None:
             return 0  # the shop's count does not read an address
         request = _count_about(self._tickets)

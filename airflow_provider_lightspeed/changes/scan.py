@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import msgspec
 
+from airflow_provider_lightspeed.api import list_progress
 from airflow_provider_lightspeed.api.errors import (
     LightspeedConfigurationError,
     LightspeedIncompleteListError,
@@ -23,7 +24,7 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedQuotaExhaustedError,
 )
 from airflow_provider_lightspeed.api.paging import Cursor, Page
-from airflow_provider_lightspeed.api.tickets import RejectedTicket, Request, TicketFilter, get_ticket
+from airflow_provider_lightspeed.api.tickets import RejectedTicket, TicketFilter, get_ticket
 from airflow_provider_lightspeed.api.wording import counted, humanize
 from airflow_provider_lightspeed.changes.compare import Comparison, Entry, Known, Limits, entry_of
 from airflow_provider_lightspeed.changes.coverage import (
@@ -60,6 +61,8 @@ _ATTEMPTS = 5
 _SHOWN = 10
 #: Seconds between two lines on progress.
 _PROGRESS_EVERY = 10.0
+#: What takes less time than this is not announced.
+_LONG = timedelta(seconds=10)
 #: A killed scan asks again for no more than this, and what is under way.
 _CALLS_AT_RISK = 30
 _ROWS_AT_RISK = 20_000
@@ -87,20 +90,13 @@ class LightspeedTooManyChangesError(LightspeedTaskFailed):
     """
 
 
-class Client(Protocol):
+class Client(list_progress.Client, Protocol):
     """What a scan needs of the shop's client."""
-
-    @property
-    def calls(self) -> int:
-        """API calls so far."""
 
     def iter_pages(
         self, tickets: TicketFilter, cursor: Cursor | None = None, *, keep_malformed: bool = False
     ) -> Iterator[Page]:
         """Read the list, page by page."""
-
-    def call(self, request: Request) -> Any:
-        """Make a call."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +128,7 @@ class Progress(msgspec.Struct, kw_only=True):
     :ivar identity: of the shop and the layout; progress of another one is of no use.
     :ivar base: the change file that it began after, and `coverage` as it was then.
     :ivar cursor: where reading the list resumes; None: at its beginning.
+    :ivar expected: about how many tickets the list has; None: not known yet.
     :ivar parts: what is staged: tickets seen, rows of those that are new or changed.
     :ivar ended: when the last ticket was read; None: the list is not read yet.
     :ivar gone: tickets that the shop does not have any more, and `unlisted` those that it has and does not list.
@@ -146,6 +143,7 @@ class Progress(msgspec.Struct, kw_only=True):
     base: int
     coverage: Coverage
     cursor: Cursor | None = None
+    expected: int | None = None
     parts: list[Chunk] = msgspec.field(default_factory=list)
     ended: datetime | None = None
     gone: list[int] = msgspec.field(default_factory=list)
@@ -238,8 +236,6 @@ class Scan:
         self._raw_key = raw_key
         self._rejected_saved = 0
         self._now = now
-        self._count = self._expected = 0
-        self._reported = self._reading_since = 0.0
         self._calls_before = 0
         self._calls_at_start = client.calls
         self._calls_saved = self._calls_moved = client.calls
@@ -360,11 +356,10 @@ class Scan:
             f"the tickets after id {progress.after_id}" if progress.after_id else "all tickets",
             counted(len(opened.known), "known ticket"),
         )
-        self._expected = 0 if progress.after_id else len(opened.known)
         comparison = Comparison(opened.known, progress.after_id, self._row, self._raw_key)
         self._replay(comparison)
         if progress.ended is None:
-            self._read(comparison)
+            self._read(comparison, opened.known.above(progress.after_id))
         # What other runs had committed before this try: what is known has it already.
         others = [commit for commit in self._log.commits(progress.base) if commit.seq <= opened.seq]
         touched = {row["id"] for one in others for row in self._log.rows(one.seq)}
@@ -388,14 +383,24 @@ class Scan:
         if len(comparison.found) != shown:
             raise LightspeedIncompleteListError("the list showed a new ticket twice", seen=shown)
 
-    def _read(self, comparison: Comparison) -> None:
+    def _read(self, comparison: Comparison, known: int) -> None:
         progress = self.progress
-        self._reported = self._reading_since = time.monotonic()
         wanted = TicketFilter(since_id=progress.after_id or None)
+        # Only the first scan has to ask how many tickets there are.
+        reading = list_progress.ListProgress(
+            self._client,
+            wanted,
+            "Reading about {} tickets",
+            calls=self._calls,
+            expected=progress.expected,
+            known=known,
+        )
         try:
             keep = self._quarantine is not None
             for page in self._client.iter_pages(wanted, progress.cursor, keep_malformed=keep):
                 self._take(page, comparison)
+                reading.report(page, page.seen)
+                progress.expected = reading.expected
         except LightspeedQuotaExhaustedError:
             self._save()
             raise
@@ -403,28 +408,12 @@ class Scan:
         self._save_in_time()
 
     def _take(self, page: Page, comparison: Comparison) -> None:
-        self._log_progress(page)
         self._see(page.tickets, comparison)
         self._reject(page.rejected, comparison)
         if page.cursor is not None:
             self.progress.cursor = page.cursor
             self._calls_moved = self._client.calls
         self._save_in_time()
-
-    def _log_progress(self, page: Page) -> None:
-        self._count += len(page.tickets)
-        self._expected = page.counted or self._expected
-        now = time.monotonic()
-        if now - self._reported < _PROGRESS_EVERY:
-            return
-        self._reported = now
-        to_go = ""
-        if self._expected > self._count:
-            # Waits for the quota so far count, as there will be others.
-            seconds = (now - self._reading_since) * (self._expected - self._count) / max(1, self._count)
-            to_go = f" of about {self._expected:,}, {humanize(timedelta(seconds=seconds))} to go"
-        calls = counted(self._client.calls, "API call")
-        log.info("Read %s%s; %s", counted(self._count, "ticket"), to_go, calls)
 
     def _see(self, tickets: list[Any], comparison: Comparison) -> None:
         changed = []
@@ -532,9 +521,23 @@ class Scan:
 
     def _ask_for(self, ticket_ids: list[int], comparison: Comparison) -> None:
         """Request tickets one by one; what the shop shows of them counts as if the list had shown it."""
-        for ticket_id in ticket_ids:
-            if ticket_id in self.progress.gone or ticket_id in self.progress.unlisted:
-                continue
+        answered = {*self.progress.gone, *self.progress.unlisted}
+        ticket_ids = [ticket_id for ticket_id in ticket_ids if ticket_id not in answered]
+        reported = time.monotonic()
+        if self._client.estimate(len(ticket_ids), sequential=len(ticket_ids)) >= _LONG:
+            self._client.log_estimate(
+                len(ticket_ids), f"Requesting {counted(len(ticket_ids), 'missing ticket')} one by one"
+            )
+        for done, ticket_id in enumerate(ticket_ids):
+            if time.monotonic() - reported >= _PROGRESS_EVERY:
+                reported = time.monotonic()
+                left = len(ticket_ids) - done
+                to_go = humanize(self._client.estimate(left, sequential=left))
+                log.info(
+                    "Requested %s of %s, %s to go; %s",
+                    f"{done:,}", counted(len(ticket_ids), "missing ticket"), to_go,
+                    self._client.quota or "quota unknown",
+                )  # fmt: skip
             try:
                 ticket = self._client.call(get_ticket(ticket_id))
             except LightspeedNotFoundError as error:

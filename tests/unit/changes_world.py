@@ -183,6 +183,7 @@ class Shop:
     :ivar disturb: called before each call, with its name.
     :ivar history: of each ticket, when it became what; None is deleted.
     :ivar hidden: tickets that the list leaves out.
+    :ivar announced: which estimates the scan has logged, with their calls.
     :ivar malformed: tickets whose rows can't be read, with the ids that can.
     """
 
@@ -194,6 +195,8 @@ class Shop:
     disturb: Callable[[str], None] = lambda _: None
     calls: int = 0
     asked: list[str] = field(default_factory=list)
+    announced: list[tuple[str, int]] = field(default_factory=list)
+    quota: None = None
     seconds: int = 0
     next_id: int = 101
     proves_gone: bool = True
@@ -243,6 +246,7 @@ class Shop:
         if cursor is not None:
             assert isinstance(cursor, OldestFirstCursor)
             last = cursor.last
+        seen = cursor.reader.seen if cursor else 0
         while True:
             self.calls += 1
             self.asked.append("list")
@@ -258,13 +262,23 @@ class Shop:
                 if one in self.malformed
             ]
             assert keep_malformed or not rejected
-            reader = ReaderState(FilterZone(), seen=self.calls, longest=PAGE, boundary=last)
+            seen += len(listed)
+            reader = ReaderState(FilterZone(), seen=seen, longest=PAGE, boundary=last)
             position = OldestFirstCursor(reader, last, inclusive=False)
             yield Page(page, position, reader.seen, counted=None, boundary=last, rejected=rejected)
 
-    def call(self, request: Request) -> Any:
+    def estimate(self, calls: int, *, sequential: int = 0) -> timedelta:
+        return timedelta(seconds=calls)
+
+    def log_estimate(self, calls: int, job: str, *, sequential: int | None = None) -> timedelta:
+        self.announced.append((job, calls))
+        return self.estimate(calls)
+
+    def call(self, request: Request, *, max_wait: float | None = None) -> Any:
         self.calls += 1
         self.asked.append(request.path)
+        if request.path == "tickets/count.json":
+            return len(self.tickets)
         self.disturb("get")
         ticket_id = int(request.path.removeprefix("tickets/").removesuffix(".json"))
         if ticket_id not in self.tickets:

@@ -18,7 +18,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedNotFoundError
+from airflow_provider_lightspeed.api import list_progress
+from airflow_provider_lightspeed.api.errors import (
+    LightspeedConfigurationError,
+    LightspeedNotFoundError,
+    LightspeedQuotaExhaustedError,
+)
 from airflow_provider_lightspeed.changes import scan as scan_module
 from airflow_provider_lightspeed.changes.compare import Comparison, Entry, Known, Limits, entry_of
 from airflow_provider_lightspeed.changes.coverage import (
@@ -69,10 +74,15 @@ def _rows(world: World, op: str) -> list[int]:
     return [row["id"] for row in world.files()[-1] if row["op"] == op]
 
 
-def _world(tickets: int = 60, **options: Any) -> World:
+def _unscanned(tickets: int) -> World:
     world = World()
     for _ in range(tickets):
         world.shop.create()
+    return world
+
+
+def _world(tickets: int = 60, **options: Any) -> World:
+    world = _unscanned(tickets)
     world.scan(**options)
     return world
 
@@ -1051,13 +1061,61 @@ def test_a_commit_fits_into_the_metadata_of_an_object() -> None:
 def test_a_long_scan_says_how_far_it_is(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    world = _unscanned(300)
+    monkeypatch.setattr(list_progress, "_PROGRESS_EVERY", 0.0)
+    caplog.set_level("INFO")
+    asked = []
+    for scan in ("full", "full", "recent"):
+        caplog.clear()
+        world.shop.asked.clear()
+        world.shop.announced.clear()
+        world.scan(scan=scan, recent=timedelta(0))
+        asked.append(world.shop.asked.count("tickets/count.json"))
+        lines = [record.getMessage() for record in caplog.records]
+        read = [line for line in lines if line.startswith("Read ")]
+        if scan == "full":
+            assert [job for job, _ in world.shop.announced] == ["Reading about 300 tickets"]
+            assert len(read) == 100
+            assert re.match(r"Read 300 tickets of about 300, .+ to go; \d+ API calls; ", read[-1])
+        else:
+            assert world.shop.announced == []
+    # Only the first scan can't know how many tickets there are.
+    assert asked == [1, 0, 0]
+
+
+def test_a_resumed_scan_does_not_count_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = _unscanned(300)
+    monkeypatch.setattr(list_progress, "_PROGRESS_EVERY", 0.0)
+    caplog.set_level("INFO")
+    saved: list[dict[str, Any]] = []
+
+    def end(_: str) -> None:
+        if len(world.shop.asked) == 97:
+            raise LightspeedQuotaExhaustedError("used up", until=START)
+
+    world.shop.disturb = end
+    with pytest.raises(LightspeedQuotaExhaustedError):
+        world.scan(save=saved.append)
+    caplog.clear()
+    world.scan(saved[-1])
+    assert world.shop.asked.count("tickets/count.json") == 1
+    assert "Read 288 tickets of about 300, " in caplog.text
+
+
+def test_requesting_many_missing_tickets_is_announced(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world = _world(300)
+    for ticket_id in list(world.shop.tickets)[:25]:
+        world.shop.delete(ticket_id)
+    world.shop.announced.clear()
     monkeypatch.setattr(scan_module, "_PROGRESS_EVERY", 0.0)
     caplog.set_level("INFO")
-    world.scan(scan="full")
-    lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith("Read ")]
-    assert len(lines) >= 4
-    assert all(
-        re.match(r"Read [\d,]+ tickets( of about 300, .+ to go)?; \d+ API calls$", line) for line in lines
-    )
-    assert any("of about 300" in line for line in lines)
+    world.scan(scan="full", confirm_deleted=20)
+    assert [job for job, _ in world.shop.announced] == [
+        "Reading about 300 tickets",
+        "Requesting 20 missing tickets one by one",
+    ]
+    assert "Requested 19 of 20 missing tickets, less than 10 s to go; " in caplog.text
