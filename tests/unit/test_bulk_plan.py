@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
+from airflow_provider_lightspeed.api.wording import counted
 from airflow_provider_lightspeed.bulk.actions import Delete, Update
 from airflow_provider_lightspeed.bulk.job import version_of
 from airflow_provider_lightspeed.bulk.plan import Criteria, refuse_too_large_share, refuse_too_many
@@ -119,9 +120,8 @@ def test_a_share_too_large(data: st.DataObject, share: float) -> None:
     if planned <= total * share:
         refuse_too_large_share(planned, total, share)
         return
-    with pytest.raises(
-        LightspeedConfigurationError, match=f"{planned} of {total} open tickets .*max_share=1.0$"
-    ):
+    numbers = f"{planned:,} of {counted(total, 'open ticket')}"
+    with pytest.raises(LightspeedConfigurationError, match=rf"{numbers} \(.*max_share=1.0$"):
         refuse_too_large_share(planned, total, share)
 
 
