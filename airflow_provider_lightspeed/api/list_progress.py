@@ -104,10 +104,10 @@ class ListProgress:
         self.expected = self._count() if page.counted is None else page.counted
         if self.expected:
             # The calls so far may have detected the zone of date filters too.
-            calls, sequential = self._calls_for(self.expected - read)
-            self._client.log_estimate(
-                self._calls + calls, self._job.format(f"{self.expected:,}"), sequential=sequential
-            )
+            calls = self._calls + self._calls_for(self.expected - read)[0]
+            parallel = self._calls_per_ticket * self.expected
+            sequential = max(0, calls - parallel) + ceil(parallel / self._at_once)
+            self._client.log_estimate(calls, self._job.format(f"{self.expected:,}"), sequential=sequential)
 
     def _count(self) -> int:
         if self._known:
