@@ -639,6 +639,12 @@ def test_the_figures_are_as_they_are_drawn_now() -> None:
     )
 
 
+def test_the_texts_of_the_figures_fit_into_their_boxes() -> None:
+    # In a wide font, such as DejaVu Sans, which browsers take on Linux.
+    long = [step.what for steps in FIGURES.values() for step in steps if len(step.what) > 55]
+    assert long == []
+
+
 def test_the_columns_are_listed() -> None:
     (listed,) = re.findall(r"^Columns, the same .+$", (PROJECT / "docs/export.md").read_text(), re.M)
     names = [name for name in re.findall(r"`(\w+)`", listed) if name != "include_messages"]
