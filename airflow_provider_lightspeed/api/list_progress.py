@@ -8,6 +8,7 @@ from datetime import UTC, timedelta
 from math import ceil
 from typing import Any, Protocol
 
+from airflow_provider_lightspeed.api.errors import LightspeedError, LightspeedQuotaExhaustedError
 from airflow_provider_lightspeed.api.paging import Page, usual_calls
 from airflow_provider_lightspeed.api.rate_limit import Quota
 from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Request, TicketFilter, count_tickets
@@ -114,7 +115,15 @@ class ListProgress:
             return self._known
         if self._tickets.email is not None:
             return 0  # the shop's count does not read an address
-        request = _count_about(self._tickets)
+        try:
+            return self._call(_count_about(self._tickets))
+        except LightspeedQuotaExhaustedError:
+            raise  # the next page has to wait too
+        except LightspeedError as error:
+            log.info("The shop did not count the list, so it is read without an estimate: %s", error)
+            return 0
+
+    def _call(self, request: Request[Any]) -> int:
         if self._max_wait is None:
             return int(self._client.call(request))
         return int(self._client.call(request, max_wait=self._max_wait))

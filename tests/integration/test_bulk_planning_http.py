@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_lightspeed.api import list_progress
+from airflow_provider_lightspeed.api import list_progress, retry
 from airflow_provider_lightspeed.api.errors import LightspeedIncompleteListError
 from airflow_provider_lightspeed.api.paging.cursors import OldestFirstCursor, ReaderState
 from airflow_provider_lightspeed.api.paging.timezone import FilterZone
@@ -85,6 +85,20 @@ def test_a_plan_logs_how_long_it_takes_and_how_far_it_is(
     read = re.findall(r"Read ([\d,]+) tickets of about 1,000, .+ to go; \d+ API calls; ", caplog.text)
     assert len(read) >= 3
     assert read[-1] == "1,000"
+
+
+@pytest.mark.parametrize("kind", ["html-403", "broken-json"])
+def test_a_plan_does_not_fail_for_want_of_an_estimate(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, kind: Any
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(retry, "MAX_ATTEMPTS", 1)
+    with shop(monkeypatch, tickets=1_000, order="oldest", limits=NO_LIMITS) as sandbox:
+        sandbox.inject(Fault(kind, path=r"/count\.json", times=0))
+        chosen = run(plan())["closed"]
+        assert chosen == open_ids(sandbox, lambda t: t["id"] % 97 == 0)
+    assert "so it is read without an estimate: " in caplog.text
+    assert "Reading about" not in caplog.text
 
 
 def test_a_plan_for_a_customer_logs_how_far_it_is(
