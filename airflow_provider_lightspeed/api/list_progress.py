@@ -88,7 +88,8 @@ class ListProgress:
             return
         self._reported = now
         to_go = ""
-        if self.expected:
+        # Tickets may have been created since the count: then how many are left is not known.
+        if self.expected and self.expected >= read:
             calls, sequential = self._calls_for(self.expected - read)
             duration = self._client.estimate(calls, sequential=sequential)
             to_go = f" of about {self.expected:,}, {humanize(duration)} to go"
@@ -103,7 +104,7 @@ class ListProgress:
 
     def _announce(self, page: Page, read: int) -> None:
         self.expected = self._count() if page.counted is None else page.counted
-        if self.expected:
+        if self.expected and self.expected >= read:
             # The calls so far may have detected the zone of date filters too.
             calls = self._calls + self._calls_for(self.expected - read)[0]
             parallel = self._calls_per_ticket * self.expected

@@ -1083,6 +1083,23 @@ def test_a_long_scan_says_how_far_it_is(
     assert asked == [1, 0, 0]
 
 
+@pytest.mark.parametrize(("known", "estimated"), [(60, []), (270, [*range(252, 271, 3)])])
+def test_a_scan_estimates_nothing_beyond_the_tickets_that_are_known(
+    known: int, estimated: list[int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = _world(known)
+    for _ in range(known, 300):
+        world.shop.create()
+    world.shop.announced.clear()
+    monkeypatch.setattr(list_progress, "_PROGRESS_EVERY", 0.0)
+    caplog.set_level("INFO")
+    world.scan(scan="full")
+    announced = [job for job, _ in world.shop.announced]
+    assert announced == ([f"Reading about {known} tickets"] if estimated else [])
+    assert re.findall(r"Read (\d+) tickets of about", caplog.text) == [f"{read}" for read in estimated]
+    assert "Read 300 tickets; " in caplog.text
+
+
 def test_a_resumed_scan_does_not_count_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
