@@ -17,6 +17,8 @@ from airflow_provider_lightspeed.api.wording import counted, humanize
 log = logging.getLogger(__name__)
 
 _PROGRESS_EVERY = 10.0
+#: With fewer calls left in a window of the quota, none is used for an estimate.
+_FEW_CALLS_LEFT = 10
 
 
 class Client(Protocol):
@@ -25,6 +27,10 @@ class Client(Protocol):
     @property
     def calls(self) -> int:
         """API calls so far."""
+
+    @property
+    def calls_left(self) -> float:
+        """How many calls fit into what is left of the quota above the reserve."""
 
     @property
     def quota(self) -> Quota | None:
@@ -111,11 +117,13 @@ class ListProgress:
             sequential = max(0, calls - parallel) + ceil(parallel / self._at_once)
             self._client.log_estimate(calls, self._job.format(f"{self.expected:,}"), sequential=sequential)
 
-    def _count(self) -> int:
+    def _count(self) -> int | None:
         if self._known:
             return self._known
         if self._tickets.email is not None:
             return 0  # the shop's count does not read an address
+        if self._client.calls_left < _FEW_CALLS_LEFT:
+            return None  # the list itself may need them, and start over if it has to wait
         try:
             return self._call(_count_about(self._tickets))
         except LightspeedQuotaExhaustedError:

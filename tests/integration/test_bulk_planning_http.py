@@ -101,6 +101,16 @@ def test_a_plan_does_not_fail_for_want_of_an_estimate(
     assert "Reading about" not in caplog.text
 
 
+@pytest.mark.parametrize(("order", "calls"), [("oldest", 3), ("unordered", 7)])
+def test_the_last_calls_of_a_window_are_not_used_for_an_estimate(
+    monkeypatch: pytest.MonkeyPatch, order: str, calls: int
+) -> None:
+    limits: Any = {"limits": (calls, 10**6, 10**6), "window_seconds": (30.0, 3600.0, 86400.0)}
+    with shop(monkeypatch, tickets=300, order=order, **limits) as sandbox:
+        plan().execute({})  # is not deferred
+        assert len(sandbox.calls) == calls
+
+
 def test_a_plan_for_a_customer_logs_how_far_it_is(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from math import inf
 from threading import Lock
 from types import SimpleNamespace
 from typing import Any
@@ -197,6 +198,7 @@ class Shop:
     asked: list[str] = field(default_factory=list)
     announced: list[tuple[str, int]] = field(default_factory=list)
     quota: None = None
+    calls_left: float = inf
     seconds: int = 0
     next_id: int = 101
     proves_gone: bool = True

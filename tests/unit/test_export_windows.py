@@ -62,6 +62,10 @@ class Client:
         self.settings = SimpleNamespace(secret="secret")
 
     @property
+    def calls_left(self) -> float:
+        return self.shop.left if self.calls else inf
+
+    @property
     def calls_per_window(self) -> float:
         return self.shop.allowed if self.calls else inf
 
