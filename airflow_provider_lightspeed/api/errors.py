@@ -212,7 +212,7 @@ class LightspeedIncompleteListError(LightspeedError):
     """
 
     def __init__(self, message: str, *, seen: int, expected: int | None = None, of: str = "ticket") -> None:
-        expectation = "" if expected is None else f", {expected} expected"
+        expectation = "" if expected is None else f", {expected:,} expected"
         super().__init__(f"{message} ({counted(seen, of)} read{expectation})")
         self.seen = seen
         self.expected = expected

@@ -231,7 +231,7 @@ class _Probe:
         topic = "tickets that cannot be read"
         if not self._seen:
             return Finding(topic, _NO_TICKETS, "Exports fail at such a ticket, and name it.")
-        found = f"{len(self._rejected)} of {len(self._seen):,} tickets"
+        found = f"{len(self._rejected)} of {counted(len(self._seen), 'ticket')}"
         meaning = "Exports fail at such a ticket, and name it." if self._rejected else "As expected."
         return Finding(topic, found, meaning)
 

@@ -667,7 +667,8 @@ class Scan:
         if self._options.compact is not None:
             deleted = self._log.compact(self._now() - self._options.compact, head.seq)
             if deleted:
-                age = f"{self._options.compact / timedelta(days=1):g} days"
+                days = self._options.compact / timedelta(days=1)
+                age = f"{days:g} day{'' if days == 1 else 's'}"
                 log.info("Deleted %s older than %s (compact)", counted(deleted, "change file"), age)
         return Result(
             seq=made.seq,

@@ -122,6 +122,10 @@ def test_a_small_shop_shows_the_offset_of_its_filters_too(report: Any) -> None:
     assert report(tickets=5, days=20.0, filter_timezone="Asia/Kolkata")[ZONE] == "+05:30 in 2026-02"
 
 
+def test_a_shop_with_one_ticket(report: Any) -> None:
+    assert report(tickets=1)[UNREADABLE] == "0 of 1 ticket"
+
+
 def test_what_changes_meanwhile_is_not_taken_for_dishonest(report: Any) -> None:
     found = report(churn=Churn(inserts=1.0, deletes=1.0))
     assert found[ORDER] == "newest first"

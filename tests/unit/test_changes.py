@@ -621,6 +621,16 @@ class TestCompact:
         assert (result.seq, self.numbers(world)) == (7, [7])
         assert sorted(world.current()[1]) == sorted(world.shop.tickets)
 
+    @pytest.mark.parametrize(("days", "told"), [(1, "1 day"), (1.5, "1.5 days"), (30, "30 days")])
+    def test_the_age_of_deleted_files_is_logged(
+        self, days: float, told: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("INFO")
+        world = self.grown()
+        world.shop.seconds += 31 * 86400
+        world.scan(scan="full", compact=timedelta(days=days))
+        assert f"Deleted 6 change files older than {told} (compact)" in caplog.text
+
     def test_a_reader_that_is_behind_is_told(self) -> None:
         world = self.grown()
         world.scan(scan="full", compact=timedelta(seconds=250))

@@ -21,6 +21,8 @@ def test_an_incomplete_list_says_how_much_of_it_was_read(expected: int | None, t
     error = errors.LightspeedIncompleteListError("no order", seen=7, expected=expected)
     assert str(error) == f"no order {told}"
     assert (error.seen, error.expected) == (7, expected)
+    many = errors.LightspeedIncompleteListError("cut", seen=2328, expected=2400)
+    assert str(many) == "cut (2,328 tickets read, 2,400 expected)"
     assert str(errors.LightspeedIncompleteListError("cut", seen=7, of="message")) == "cut (7 messages read)"
 
 
