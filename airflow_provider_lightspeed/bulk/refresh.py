@@ -137,7 +137,8 @@ def _by_page(client: LightspeedClient, job: Job, *, log_progress: bool = False) 
     try:
         # A malformed ticket stays in the plan, is read by id, and fails alone.
         tickets = TicketFilter(since_id=min(job.plan) - 1)
-        reading = ListProgress(client, tickets, "", calls=client.calls, expected=job.expected or 0)
+        calls = job.calls + client.calls
+        reading = ListProgress(client, tickets, "", calls=calls, expected=job.expected or 0)
         for page in client.iter_pages(tickets, job.cursor, keep_malformed=True):
             if log_progress:
                 reading.report(page, page.seen)

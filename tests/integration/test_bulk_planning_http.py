@@ -20,6 +20,7 @@ from airflow_provider_lightspeed.bulk.actions import Update
 from airflow_provider_lightspeed.bulk.change import BulkChange
 from airflow_provider_lightspeed.bulk.job import Job
 from airflow_provider_lightspeed.bulk.plan import Criteria, make_plan
+from airflow_provider_lightspeed.bulk.refresh import record_last_changes
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, LightspeedTicketsFailed
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.operators.tickets import CloseTicketsOperator
@@ -122,6 +123,22 @@ def test_a_plan_for_a_customer_logs_how_far_it_is(
     # The shop's count does not read an address.
     assert "Reading about" not in caplog.text
     assert re.search(r"Read 60[01] tickets; \d+ API calls; ", caplog.text)
+
+
+def test_reading_the_last_changes_counts_the_calls_before_a_deferral_too(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(list_progress, "_PROGRESS_EVERY", 0.0)
+    with shop(monkeypatch, tickets=2_000, order="oldest", limits=NO_LIMITS) as sandbox:
+        ids = sandbox.shop.ids()
+        job = Job(request_hash="", action_hash="", options_hash="", shop="", calls=50)
+        job.plan = dict.fromkeys(ids)
+        record_last_changes(LightspeedHook().get_conn(), job)
+        assert None not in job.plan.values()
+        # One call has counted the list before its first page.
+        shown = re.findall(r"Read [\d,]+ tickets of about 2,000, .+ to go; (\d+) API calls; ", caplog.text)
+        assert [int(calls) for calls in shown][:2] == [52, 53]
 
 
 def test_reading_the_last_changes_of_many_ids_is_logged(
