@@ -55,18 +55,54 @@ FIGURES: dict[str, list[Step]] = {
     "way-of-a-ticket": [
         Step("Arguments, templates, one lazy import", "transfers/tickets_to_s3.py", "ExportJob"),
         Step(
-            "One try: resume or start, check the store, publish, clean up",
+            "One try: resume or start, test the store, publish",
             "transfers/attempt.py",
             "filter, cursor",
         ),
         Step("Pages of tickets become bytes; progress is saved", "transfers/export.py", "which page next?"),
-        Step("The complete list: what to ask for, and when it is proven", "api/paging/", "Request"),
+        Step("The complete list: the requests, and the proof", "api/paging/", "Request"),
         Step("Rate limit, attempts, waiting", "api/sansio.py, rate_limit.py, retry.py", "Send"),
         Step("The HTTP request leaves the machine", "api/transport.py", "status, headers, body"),
         Step("The response becomes tickets, or the right exception", "api/responses.py", "tickets"),
         Step("Fields are dropped or hashed", "transfers/redaction.py", "tickets"),
         Step("Rows, columns, compression", "formats/", "bytes"),
-        Step("Staged parts, then one object that appears whole", "s3/staging.py, s3/target.py"),
+        Step("Staged parts, then the complete object at once", "s3/staging.py, s3/target.py"),
+    ],
+    "way-of-a-scan": [
+        Step(
+            "Arguments, templates, one lazy import",
+            "transfers/ticket_changes_to_s3.py",
+            "Options, ChangeLog, saved progress",
+        ),
+        Step("The store is tested, the end of the log is found", "changes/log.py, store.py", "known tickets"),
+        Step("Resume the last try, or start a full or recent scan", "changes/scan.py", "filter, cursor"),
+        Step("The complete list is read", "api/paging/, api/sansio.py", "tickets"),
+        Step(
+            "Fields are dropped or hashed, columns filled",
+            "transfers/redaction.py, formats/columns.py",
+            "rows",
+        ),
+        Step(
+            "Each row is compared with the known ticket",
+            "changes/compare.py, fingerprint.py",
+            "what is new, changed or missing",
+        ),
+        Step(
+            "New and changed rows are staged; progress is saved",
+            "changes/scan.py, s3/staging.py",
+            "ids of missing tickets",
+        ),
+        Step(
+            "The limits apply; missing tickets are requested",
+            "changes/compare.py, scan.py",
+            "deletes, and tickets that the list hides",
+        ),
+        Step(
+            "The commit: one change file, by a conditional write",
+            "changes/log.py, files.py, store.py",
+            "Commit",
+        ),
+        Step("current, the cache and status.json follow", "changes/log.py"),
     ],
     "way-of-a-change": [
         Step(
@@ -74,10 +110,10 @@ FIGURES: dict[str, list[Step]] = {
             "operators/tickets.py, operators/bulk.py",
             "Criteria or ids",
         ),
-        Step("The plan: which tickets, and the caps", "bulk/plan.py, bulk/targets.py", "Job"),
-        Step("The tickets are read again just before", "bulk/refresh.py", "Snapshot"),
+        Step("The plan: which tickets, and the limits", "bulk/plan.py, bulk/targets.py", "Job"),
+        Step("The tickets are read again just before the change", "bulk/refresh.py", "Snapshot"),
         Step(
-            "Each ticket once: already done, changed meanwhile, or write",
+            "Each ticket once: already done, changed, or to write",
             "bulk/run.py, bulk/actions.py",
             "Request",
         ),

@@ -95,6 +95,10 @@ EXTERNAL = {
 }
 
 
+#: Lines of troubleshooting that Python or Airflow write.
+NOT_OURS = ["No module named 'airflow_provider_lightspeed'"]
+
+
 class Snippet(NamedTuple):
     """A fenced block of a page."""
 
@@ -199,20 +203,67 @@ def test_each_error_is_in_troubleshooting_and_links_to_its_reference() -> None:
     assert missing == []
 
 
-def test_the_log_lines_in_troubleshooting_are_those_of_the_code() -> None:
+def test_the_lines_in_troubleshooting_are_those_of_the_code() -> None:
+    lines = [line for line in quoted_lines() if " " in line or "…" in line]
+    assert len(lines) > 80
+    unknown = [line for line in lines if not any(line in text for text in texts())]
+    assert unknown == [without_values(line) for line in NOT_OURS]
+
+
+def test_each_warning_is_in_troubleshooting() -> None:
+    # One is a variable: with on_failure="warn", the text of LightspeedTicketsFailed.
+    first = [call.args[0] for call in logging_calls("warning", "error", "exception")]
+    assert {ast.unparse(node) for node in first if not isinstance(node, ast.Constant)} == {"message"}
+    beginnings = {beginning(str(node.value)) for node in first if isinstance(node, ast.Constant)}
+    assert len(beginnings) > 20
+    lines = quoted_lines()
+    missing = [text for text in beginnings if not any(text in line for line in lines)]
+    assert missing == []
+
+
+def quoted_lines() -> list[str]:
+    """Return what the first cells of troubleshooting quote, without values."""
     page = (PROJECT / "docs/troubleshooting.md").read_text()
     first_cells = re.findall(r"^\| ([^|]+) \|", page, re.M)
-    in_code = [code for cell in first_cells for code in re.findall(r"`([^`]+)`", cell)]
-    lines = [code for code in in_code if " " in code or "…" in code]
-    assert len(lines) > 8
-    sources = " ".join(
-        # Without what is put in, and over the ends of strings.
-        re.sub(r'"\s*f?"', "", re.sub(r"\{[^{}]*\}|%[sd]|%\.\df", "…", file.read_text()))
+    found = [code for cell in first_cells for _, code in re.findall(r"(?<!`)(`+)(.+?)\1(?!`)", cell)]
+    return [without_values(code) for code in found]
+
+
+@cache
+def texts() -> list[str]:
+    """Return the texts of the package, without values."""
+    found = []
+    for file in PROJECT.glob("airflow_provider_lightspeed/**/*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                parts = [part.value if isinstance(part, ast.Constant) else "…" for part in node.values]
+                found.append(without_values("".join(map(str, parts))))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(without_values(node.value))
+    return found
+
+
+def without_values(text: str) -> str:
+    """Put "…" for each number, and for each value that a template lets in."""
+    return re.sub(r"%[srd]|%\+d|%\.\df|\{\w+(?:!r)?\}|\b\d[\d,]*(?:\.\d+)?\b", "…", text).strip("… ")
+
+
+def beginning(template: str) -> str:
+    """Return the first four words of a log line, and the values between them."""
+    text = without_values(template)
+    found = re.match(r"(?:[^\w]*[\w']+){1,4}", text)
+    assert found
+    return found[0]
+
+
+def logging_calls(*levels: str) -> list[ast.Call]:
+    return [
+        node
         for file in PROJECT.glob("airflow_provider_lightspeed/**/*.py")
-    )
-    for line in lines:
-        for part in re.split(r"…|\d+", line):
-            assert part.strip() in sources, line
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in levels
+        if ast.unparse(node.func.value) in {"log", "self.log", "logger"}
+    ]
 
 
 @pytest.mark.parametrize("page", ["docs/tutorial.md", "docs/current-state.md"])
@@ -227,13 +278,10 @@ def test_the_log_lines_of_a_run_are_those_of_the_code(page: str) -> None:
 @cache
 def logged() -> list[re.Pattern[str]]:
     """Return what the code logs, with anything where a value is put in."""
-    levels = {"info", "warning", "error"}
     values = {"%s": ".+?", "%d": r"[0-9,]+", "%.1f": r"[0-9]+\.[0-9]"}
     return [
         re.compile("".join(values.get(part) or re.escape(part) for part in re.split(r"(%s|%d|%\.1f)", text)))
-        for file in PROJECT.glob("airflow_provider_lightspeed/**/*.py")
-        for node in ast.walk(ast.parse(file.read_text()))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in levels
+        for node in logging_calls("info", "warning", "error")
         for text in [argument.value for argument in node.args[:1] if isinstance(argument, ast.Constant)]
         if isinstance(text, str) and len(text) > 20
     ]
@@ -589,6 +637,12 @@ def test_the_figures_are_as_they_are_drawn_now() -> None:
     assert kept == {name: draw(steps) for name, steps in FIGURES.items()}, (
         "run .venv/bin/python -m tools.figures"
     )
+
+
+def test_the_texts_of_the_figures_fit_into_their_boxes() -> None:
+    # In a wide font, such as DejaVu Sans, which browsers take on Linux.
+    long = [step.what for steps in FIGURES.values() for step in steps if len(step.what) > 55]
+    assert long == []
 
 
 def test_the_columns_are_listed() -> None:
