@@ -67,9 +67,9 @@ def _run(here: World) -> int:
     all_is_well = _check(day, lake)
     heading("Next steps")
     say(f"  {short(here.airflow.log)}: the full Airflow log of this run")
-    say(f"  {short(here.airflow.dags)}/: this DAG and smaller ones, ready to copy")
+    say(f"  {short(here.airflow.dags)}/: these DAGs and smaller ones, ready to copy")
     say("  make ui: the same shop in Airflow's web interface")
-    say("  README.md: how to connect a real shop")
+    say("  docs/tutorial.md: how to connect a real shop")
     return 0 if all_is_well else 1
 
 

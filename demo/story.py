@@ -155,7 +155,15 @@ def short(path: Path) -> str:
 def _kind(call: Call) -> tuple[str, str]:
     resource = re.sub(r"^/(?:(?:us1|eu1)/)?\w+/", "/", call.path)
     kind = f"{call.method} {re.sub(r'[0-9]+', '{id}', resource)}"
-    return kind, "" if call.status < 400 else f"refused with {call.status}"
+    return kind, _outcome(call.status)
+
+
+def _outcome(status: int) -> str:
+    if status < 400:
+        return ""
+    return (
+        "refused (429: too many in one second), then repeated" if status == 429 else f"refused with {status}"
+    )
 
 
 def _count(tickets: Tickets, holds: Callable[[Ticket], bool]) -> str:

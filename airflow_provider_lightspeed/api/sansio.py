@@ -235,7 +235,7 @@ class SansIOClient:
         :param sequential: how many of the calls follow one another; None: all of them.
         """
         duration = self.estimate(calls, sequential=calls if sequential is None else sequential)
-        left = self.quota or "not known yet"
+        left = self.quota or "known after the first call"
         log.info(
             "%s takes about %s, %s. Quota: %s", job, counted(calls, "API call"), humanize(duration), left
         )
@@ -447,7 +447,9 @@ class SansIOClient:
                 self._rate_limiter.block(now + max(seconds, _jittered(refusals)), why)
             elif self._rate_limiter.used_up(now) is None:
                 # The limit of calls a second, which no header shows.
-                why = "the shop refused a call (429) with quota left: too many calls in one second, it seems"
+                why = (
+                    "the shop refused a call (429) with quota left, probably for too many calls in one second"
+                )
                 self._rate_limiter.block(now + retry.MIN_RATE_LIMIT_DELAY + _jittered(refusals), why)
         self._metrics.count("rate_limited")
 

@@ -352,7 +352,8 @@ class Scan:
     def _scan(self, opened: Opened) -> Result:
         progress = self.progress
         log.info(
-            "Reading %s of the shop (%s)",
+            "%s scan: reading %s (%s)",
+            progress.scan.capitalize(),
             f"the tickets after id {progress.after_id}" if progress.after_id else "all tickets",
             counted(len(opened.known), "known ticket"),
         )

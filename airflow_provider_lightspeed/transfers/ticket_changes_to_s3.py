@@ -492,10 +492,15 @@ class CheckTicketChangesOperator(BaseOperator):
                 "went since, or that its list hides",
                 counted(count, "ticket"), bucket, prefix, f"{expected:,}", status.recent_as_of, count - expected,
             )  # fmt: skip
-        return {
+        result = {
             "seq": status.seq,
             "tickets": status.tickets,
             "shop_tickets": count,
             "complete_as_of": status.complete_as_of.isoformat() if status.complete_as_of else None,
             "recent_as_of": status.recent_as_of.isoformat() if status.recent_as_of else None,
         }
+        self.log.info(
+            "The changes, current and status.json agree up to change file %d: %s, complete as of %s",
+            status.seq, counted(expected, "ticket"), result["complete_as_of"],
+        )  # fmt: skip
+        return result

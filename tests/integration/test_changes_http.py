@@ -489,11 +489,13 @@ class TestCheck:
         context: Any = {}
         return CheckTicketChangesOperator(task_id="check", s3_prefix=prefix.uri, **arguments).execute(context)
 
-    def test_all_is_well(self, sandbox: Sandbox, prefix: Prefix, caplog: pytest.LogCaptureFixture) -> None:
+    def test_all_is_well(self, sandbox: Sandbox, prefix: Prefix, log: Callable[[], str]) -> None:
         prefix.run()
+        assert "Full scan: reading all tickets (0 known tickets)" in log()
         sandbox.reset_calls()
         result = self.check(prefix)
         assert (result["seq"], result["tickets"], result["shop_tickets"]) == (1, 600, 600)
+        assert "agree up to change file 1: 600 tickets, complete as of 20" in log()
         assert len(sandbox.calls) == 1
         sandbox.add_tickets(3)
         assert self.check(prefix)["shop_tickets"] == 603

@@ -231,7 +231,7 @@ def test_a_refusal_with_quota_left_is_for_too_many_calls_in_a_second(
     (slept,) = world.slept
     assert retry.MIN_RATE_LIMIT_DELAY <= slept <= retry.MIN_RATE_LIMIT_DELAY + retry.FIRST_BACKOFF
     assert caplog.messages[0].endswith(
-        ": the shop refused a call (429) with quota left: too many calls in one second, it seems"
+        ": the shop refused a call (429) with quota left, probably for too many calls in one second"
     )
 
 
@@ -264,7 +264,7 @@ def test_log_estimate_says_how_many_calls_and_how_long(caplog: pytest.LogCapture
     world = World(listed(**QUOTA))
     world.core.log_estimate(40, "Closing 40 tickets")
     assert caplog.messages == [
-        "Closing 40 tickets takes about 40 API calls, less than 10 s. Quota: not known yet"
+        "Closing 40 tickets takes about 40 API calls, less than 10 s. Quota: known after the first call"
     ]
     world.call(list_tickets())
     world.core.log_estimate(4_000, "Closing 4000 tickets")
