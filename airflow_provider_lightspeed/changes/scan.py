@@ -441,7 +441,7 @@ class Scan:
         if self._quarantine:
             self._parts.write_rejected(self._quarantine.encode())
             log.warning(
-                "Wrote %s to %s; their last good rows stay in current: %s",
+                "Wrote %s to %s; the last good row of each stays in current: %s",
                 counted(len(self._quarantine), "malformed ticket"),
                 self._parts.rejected_uri, self._quarantine.summary,
             )  # fmt: skip
