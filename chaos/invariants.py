@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from math import ceil
 from typing import Any
 
 from airflow_provider_lightspeed.sandbox import Call, Sandbox
@@ -22,6 +23,10 @@ Tickets = Mapping[int, Mapping[str, Any]]
 _AT_ONCE = 8
 #: An export repeats at most this many calls after it was killed, and after it was deferred.
 _REPEATED_BY_A_TRY, _REPEATED_AFTER_A_DEFERRAL = 40, 6
+#: If a shop ends a list at some depth, its pages are read this many times more before it is read by date.
+_REPEATED_TO_A_DEPTH = 2
+#: Part of a page that is new: pages overlap.
+_LEAST_NEW = 0.75
 
 #: What Airflow logs.
 _DEFERRED = "Pausing task as DEFERRED"
@@ -162,7 +167,9 @@ def resumes_where_it_stopped(
     repeated = repeated_reads(calls)
     deferrals = sum(log.count(_DEFERRED) for log in logs)
     restarts = sum(log.count(_STARTED_OVER) for log in logs)
+    to_a_depth = ceil((scenario.shop.page_depth or 0) / (_LEAST_NEW * scenario.shop.page_limit))
     allowed = _REPEATED_BY_A_TRY * (len(logs) - 1 + restarts) + _REPEATED_AFTER_A_DEFERRAL * deferrals + cuts
+    allowed += _REPEATED_TO_A_DEPTH * to_a_depth
     require(
         not scenario.is_in_order or repeated <= allowed,
         f"{repeated} lists were requested again, in {len(logs)} tries with {deferrals} deferrals and {cuts} cuts",

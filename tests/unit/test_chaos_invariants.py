@@ -106,6 +106,10 @@ def test_an_export_that_starts_over_is_noticed() -> None:
         resumes_where_it_stopped(scenario(), pages + pages[:1], [""], cuts=0)
     waited = ["This list can't be resumed there: the task waits in its worker slot"]
     assert resumes_where_it_stopped(scenario(), pages + pages[:40], waited, cuts=0) == 40
+    cut = scenario(page_limit=50, page_depth=500)
+    assert resumes_where_it_stopped(cut, pages + 2 * pages[:14], [""], cuts=0) == 28
+    with pytest.raises(BrokenInvariantError, match="29 lists"):
+        resumes_where_it_stopped(cut, pages + pages[:29], [""], cuts=0)
 
 
 def test_a_red_task_needs_a_reason() -> None:
