@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from importlib.metadata import version
 
 import pytest
 from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
@@ -40,11 +41,16 @@ def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> Callable[[], str]:
-    """Return what was logged since the last call. Airflow 3 gives operators a log of their own, on the terminal."""
+    """Return what was logged since the last call, each line once.
+
+    Airflow 3 gives operators a log of their own, on the terminal. Airflow 2 has their lines in both places.
+    """
     caplog.set_level(logging.INFO)
+    has_own = not version("apache-airflow").startswith("2.")
 
     def read() -> str:
-        text = caplog.text + capfd.readouterr().out
+        terminal = capfd.readouterr().out
+        text = caplog.text + (terminal if has_own else "")
         caplog.clear()
         return text
 
