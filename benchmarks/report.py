@@ -148,10 +148,10 @@ def plots(results: Results) -> dict[str, str]:
             )
             for name, one in results.day.followers.items()
         ]
-        title = f"API calls a day to follow {results.day.tickets:,} tickets, hour by hour"
+        title = f"API calls a day to follow {results.day.tickets:,} tickets"
         about = (
-            f"A key usually has {_QUOTA:,} calls a day. Wrong: tickets in the warehouse that differ from the shop in the "
-            f"evening. {results.day.date}, python -m benchmarks.day"
+            f"A run each hour. A key usually has {_QUOTA:,} calls a day. Wrong: tickets in the warehouse that differ from "
+            f"the shop in the evening. {results.day.date}, python -m benchmarks.day"
         )
         drawn["calls"] = bars(title, about, followers)
     if slow := results.exports.get(_SLOW):
@@ -255,12 +255,12 @@ def _table(rows: Mapping[str, Row | None]) -> str:
         lines.append([
             f"**{name}**" if name == OURS else name,
             ratio,
-            f"{row.seconds:.2f}",
+            f"{row.seconds:,.2f}",
             f"{row.cpu:.2f}",
-            f"{row.peak:.0f} (+{row.growth:.0f})",
-            f"{row.calls:.0f}",
-            row.missing,
-            row.doubled,
+            f"{row.peak:,.0f} (+{row.growth:,.0f})",
+            f"{row.calls:,.0f}",
+            f"{row.missing:,}",
+            f"{row.doubled:,}",
         ])
     return table(["", "× bare loop", "s", "s CPU", "MiB", "calls", "missing", "doubled"], lines)
 

@@ -8,7 +8,8 @@ give its version; for Airflow 2 also the password of the user admin:
 
     python tools/screenshots.py http://127.0.0.1:18080 --shop … --airflow 2.11 --password …
 
-Needs Chromium with its driver (Debian: chromium and chromium-driver), and Selenium beside the provider:
+Needs Chromium with its driver and the font of the other pictures (Debian: chromium, chromium-driver and
+fonts-liberation), and Selenium beside the provider:
 
     .venv/bin/uv pip install --python .venv/bin/python --target /tmp/selenium selenium
     PYTHONPATH=.:/tmp/selenium .venv/bin/python tools/screenshots.py …
@@ -118,6 +119,8 @@ def connection_form_3(browser: Browser, shop: str, version: str) -> None:
     browser.open("/connections", 500)
     browser.find("//button[contains(., 'Test Connection') or @aria-label='Test Connection']").click()
     browser.find("//*[contains(., 'answers in language') or contains(text(), 'Failed')]")
+    if failed := browser.driver.find_elements(By.XPATH, "//*[contains(text(), 'Failed')]/.."):
+        raise SystemExit(f"{failed[0].text}\nIf the quota is used up, delete the connection and try again later.")
     browser.picture(f"connection-test-{version}")
 
 
