@@ -120,7 +120,9 @@ def connection_form_3(browser: Browser, shop: str, version: str) -> None:
     browser.find("//button[contains(., 'Test Connection') or @aria-label='Test Connection']").click()
     browser.find("//*[contains(., 'answers in language') or contains(text(), 'Failed')]")
     if failed := browser.driver.find_elements(By.XPATH, "//*[contains(text(), 'Failed')]/.."):
-        raise SystemExit(f"{failed[0].text}\nIf the quota is used up, delete the connection and try again later.")
+        raise SystemExit(
+            f"{failed[0].text}\nIf the quota is used up, delete the connection and try again later."
+        )
     browser.picture(f"connection-test-{version}")
 
 
