@@ -11,7 +11,7 @@ from airflow_provider_lightspeed._airflow import AirflowNotFoundException, BaseH
 from airflow_provider_lightspeed._arguments import parse_ticket_filter
 from airflow_provider_lightspeed._variables import read_variable
 from airflow_provider_lightspeed.api import tickets as api
-from airflow_provider_lightspeed.api.errors import LightspeedError
+from airflow_provider_lightspeed.api.errors import LightspeedError, LightspeedQuotaExhaustedError
 from airflow_provider_lightspeed.api.queries import newest_ticket, ticket_messages
 from airflow_provider_lightspeed.api.tickets import Ticket, TicketMessage
 from airflow_provider_lightspeed.api.wording import counted
@@ -297,6 +297,8 @@ class LightspeedHook(BaseHook):
             return False, _NOT_VISIBLE.format(
                 conn_id=self.lightspeed_conn_id, name=self.lightspeed_conn_id.upper()
             )
+        except LightspeedQuotaExhaustedError as error:
+            return False, f"Not tested: {error.reason}. Test again at {error.until:%Y-%m-%d %H:%M:%S} UTC"
         except LightspeedError as error:
             return False, str(error)
         client = self.get_conn()

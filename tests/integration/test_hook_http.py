@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -211,6 +212,17 @@ def test_connection_test(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> N
     assert not works
     assert "401" in told
     assert "wrong-secret" not in told
+
+
+def test_a_connection_test_without_quota_says_when_to_test_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Sandbox(ShopConfig(tickets=10, limits=(3, 1000, 1000))) as sandbox:
+        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", sandbox.airflow_connection())
+        tests = [LightspeedHook().test_connection() for _ in range(4)]
+    assert [works for works, _ in tests] == [True, True, True, False]
+    assert re.fullmatch(
+        r"Not tested: the quota of 5 minutes is used up .*\. Test again at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC",
+        tests[-1][1],
+    )
 
 
 def test_a_connection_that_is_not_visible_is_said_in_plain_words(monkeypatch: pytest.MonkeyPatch) -> None:
