@@ -111,7 +111,7 @@ def refuse_too_many(planned: int, max_tickets: int) -> None:
     """
     if planned > max_tickets:
         raise LightspeedConfigurationError(
-            f"{planned} tickets are more than max_tickets={max_tickets}; no ticket was changed. "
+            f"{planned} tickets are more than max_tickets={max_tickets}; no ticket was changed in this try. "
             f"Check the plan; if it is right, set max_tickets={planned}"
         )
 
@@ -125,7 +125,7 @@ def refuse_too_large_share(planned: int, open_tickets: int, max_share: float) ->
         share = planned / max(1, open_tickets)
         raise LightspeedConfigurationError(
             f"the criteria choose {planned:,} of {counted(open_tickets, 'open ticket')} ({share:.1%}), more than "
-            f"max_share={max_share}; no ticket was changed. Check the plan; if it is right, set max_share=1.0"
+            f"max_share={max_share}; no ticket was changed in this try. Check the plan; if it is right, set max_share=1.0"
         )
 
 
@@ -220,7 +220,7 @@ def _report_malformed(ids: list[int | None], seen: float) -> None:
     summary = f"{shown}{', …' if len(ids) > _SHOWN else ''}"
     if len(ids) > seen / 2:
         raise LightspeedMalformedResponseError(
-            f"{len(ids)} of {seen} tickets are malformed: {summary}. No ticket was changed"
+            f"{len(ids)} of {seen} tickets are malformed: {summary}. No ticket was changed in this try"
         )
     left_out = counted(len(ids), "malformed ticket")
     log.warning(
