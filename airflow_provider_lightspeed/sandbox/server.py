@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 from urllib.parse import parse_qsl
@@ -212,8 +213,10 @@ class Sandbox:
             # The header promises all of the body; half of it comes.
             response.body = reply.body[: len(reply.body) // 2]
             response.headers["Content-Length"] = str(len(reply.body))
-            await response.prepare(http)
-            await response.write_eof()
+            # The client may have gone away.
+            with suppress(ConnectionResetError):
+                await response.prepare(http)
+                await response.write_eof()
         if http.transport is not None:
             http.transport.close()
         return web.Response()

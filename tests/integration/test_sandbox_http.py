@@ -329,6 +329,15 @@ def test_a_body_may_be_cut_off(sandbox: Sandbox) -> None:
         call(sandbox, "GET", "/en/tickets.json")
 
 
+def test_a_client_that_goes_away_leaves_no_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    with Sandbox(config(latency=1.0, faults=(Fault("cut-off", times=1),))) as sandbox:
+        with pytest.raises(requests.Timeout):
+            call(sandbox, "GET", "/en/tickets.json", timeout=0.2)
+        # Answered after the first one, or at the same time.
+        call(sandbox, "GET", "/en/tickets.json")
+    assert not [record for record in caplog.records if record.name.startswith("aiohttp")]
+
+
 def test_a_200_may_be_none(sandbox: Sandbox) -> None:
     sandbox.inject(*map(Fault, ("error-200", "broken-json", "html-200", "empty-200", "no-key")))
     responses = [call(sandbox, "GET", "/en/tickets.json") for _ in range(5)]
