@@ -180,7 +180,7 @@ lock: $(READY) ## choose new versions of all dependencies
 	--group $${pins#*/} --all-extras --constraints requirements/airflow-$$version.in --custom-compile-command 'make lock' \
 	--output-file requirements/airflow-$$version.txt pyproject.toml; done
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --resolution lowest-direct \
-	--group test --all-extras --custom-compile-command 'make lock' \
+	--group test --all-extras --constraints requirements/airflow-lowest.in --custom-compile-command 'make lock' \
 	--output-file requirements/airflow-lowest.txt pyproject.toml
 
 clean: ## remove what the other targets have made, except .venv
