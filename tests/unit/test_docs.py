@@ -85,6 +85,7 @@ _JSON = {"integer": "bigint", "string": "string", "boolean": "boolean", "object"
 #: Looked at by a person: nothing here can reach them.
 EXTERNAL = {
     "https://github.com/apache/airflow/issues/56050",
+    "https://github.com/apache/airflow/issues/64476",
     "https://github.com/apache/airflow/issues/71172",
     "https://github.com/apache/airflow/pull/73298",
     "https://airflow.apache.org/docs/apache-airflow/stable/security/secrets/secrets-backend/index.html",
