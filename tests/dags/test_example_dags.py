@@ -174,9 +174,10 @@ def test_react_to_new_tickets_hands_each_over_once(here: World) -> None:
         if not first and (task_id, state) == ("wait_for_new_tickets", "up_for_reschedule"):
             first.extend(here.shop.add_tickets(2))
 
-    seen = _succeed(here, REACT, customers_write).tasks["wait_for_new_tickets"].result
+    sensor = _succeed(here, REACT, customers_write).tasks["wait_for_new_tickets"]
     assert first
-    assert seen["ticket_ids"] == first
+    assert sensor.state == "success", here.airflow.log.read_text()[-5_000:]
+    assert sensor.result["ticket_ids"] == first
 
     between_runs = here.shop.add_tickets(3)
     seen = _succeed(here, REACT).tasks["wait_for_new_tickets"].result
