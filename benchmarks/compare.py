@@ -293,7 +293,7 @@ def chore_texts(imports: list[str]) -> list[Chore]:
         Chore(
             "200 watchers of one shop, 10 intervals",
             f"{calls} calls by 200 deferred sensors in one triggerer, since they share their polls; a poll for each would "
-            "be 2,000. All of them heard of the next new ticket.",
+            "be 2,000. All of them reported the next new ticket.",
         ),
         Chore(
             "What a DAG file waits for",

@@ -68,6 +68,8 @@ lack one ticket, and its page is one row shorter; that ticket does not count as 
 Airflow, each in its own environment.
 - The bare loop knows in which order the shop lists tickets: it reads by `since_id` if the oldest come first, by page \
 otherwise. The provider does not know it. The others read by page.
+- The date under a table is the day of its measurement. Tables of 2026-11-25 show an earlier version of the provider, \
+which needed fewer calls to prove a list that comes newest first.
 """
 
 
