@@ -28,16 +28,21 @@ class World:
 
 @contextlib.contextmanager
 def world(
-    directory: Path, *, poll_seconds: float = 2.0, settings: Mapping[str, str] = MappingProxyType({})
+    directory: Path,
+    *,
+    poll_seconds: float = 2.0,
+    limits: tuple[int, int, int] = ShopConfig.limits,
+    settings: Mapping[str, str] = MappingProxyType({}),
 ) -> Generator[World]:
     """Start a shop, an S3 server and an Airflow home below a directory, instead of what was there. They end with the block.
 
     :param poll_seconds: how often the sensors of the example DAGs poll for new tickets.
+    :param limits: the shop's quota: calls in 5 minutes, an hour and a day.
     :param settings: environment variables for Airflow.
     """
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
-    with S3Server(directory) as s3, Sandbox(_busy_shop()) as shop:
+    with S3Server(directory) as s3, Sandbox(_busy_shop(limits)) as shop:
         airflow = AirflowHome.create(
             directory / "airflow",
             connections={
@@ -57,8 +62,8 @@ def world(
         yield World(shop, s3, airflow)
 
 
-def _busy_shop() -> ShopConfig:
+def _busy_shop(limits: tuple[int, int, int]) -> ShopConfig:
     # 300 tickets a day, which is more than one page, and some days beyond the two weeks after which a ticket is
     # stale. They end with yesterday, whose tickets are what a run exports today.
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    return ShopConfig(tickets=6_000, days=20, end=midnight)
+    return ShopConfig(tickets=6_000, days=20, end=midnight, limits=limits)

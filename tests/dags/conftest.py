@@ -16,9 +16,15 @@ from demo.world import World, world
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A shop, an S3 server and an Airflow that knows both; each test file has its own."""
-    # Time for a test to change the shop before the second poll: the `dag.test()` of Airflow 3.0 knows no third one.
     directory = tmp_path_factory.mktemp("world") / "world"
-    with world(directory, poll_seconds=10) as made, made.airflow.dags_in_one_process():
+    # Time for a test to change the shop before the second poll: the `dag.test()` of Airflow 3.0 knows no third one.
+    poll_seconds = 10
+    # The DAGs of a file run within one window of the quota on a fast machine, and a sensor would wait for the next.
+    limits = (3_000, 30_000, 120_000)
+    with (
+        world(directory, poll_seconds=poll_seconds, limits=limits) as made,
+        made.airflow.dags_in_one_process(),
+    ):
         yield made
 
 
