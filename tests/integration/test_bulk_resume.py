@@ -338,8 +338,7 @@ def test_a_receipt_outlives_the_clear_after_changed_tickets_failed_the_task(
 )
 def test_without_a_store_a_second_try_warns_that_it_replaces_the_receipt(
     shop: Sandbox,
-    capsys: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
+    log: Callable[[], str],
     try_number: int,
     store: Store | None,
     receipt: str | None,
@@ -347,5 +346,4 @@ def test_without_a_store_a_second_try_warns_that_it_replaces_the_receipt(
 ) -> None:
     operator = CloseTicketsOperator(task_id="close", ticket_ids=shop.add_tickets(1), receipt_s3_key=receipt)
     run(operator, store, Xcom(try_number=try_number))
-    logged = capsys.readouterr().out + caplog.text  # Airflow 3 prints what operators log
-    assert ("put {{ ti.try_number }} in receipt_s3_key" in logged) is warns
+    assert ("put {{ ti.try_number }} in receipt_s3_key" in log()) is warns

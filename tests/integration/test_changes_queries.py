@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import re
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
@@ -64,10 +64,8 @@ def test_sql(
     s3_server: S3Server,
     s3_bucket: str,
     tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    capsys: pytest.CaptureFixture[str],
+    log: Callable[[], str],
 ) -> None:
-    caplog.set_level(logging.INFO)
     prefix = f"s3://{s3_bucket}/lightspeed/shop_nl/"
 
     runs = count(1)
@@ -89,9 +87,7 @@ def test_sql(
     base = duckdb.connect()
     run()
     line = LOG_LINE.replace("s3://my-warehouse/lightspeed/shop_nl/", prefix)
-    assert re.search(
-        any_numbers(line), caplog.text + capsys.readouterr().out
-    )  # Airflow 3 logs to the standard output
+    assert re.search(any_numbers(line), log())
     merge()
     ids = sandbox.shop.ids()
     (new,) = sandbox.add_tickets(1, subject="New", isAnswered=False, isClosed=False)

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
@@ -57,13 +58,10 @@ def test_everything_gzipped(sandbox: Sandbox, s3_server: S3Server, s3_bucket: st
 
 @pytest.mark.usefixtures("sandbox")
 @pytest.mark.parametrize("hours", [-1, 1])
-def test_a_window_that_is_not_over_is_told(
-    s3_bucket: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str], hours: int
-) -> None:
+def test_a_window_that_is_not_over_is_told(s3_bucket: str, log: Callable[[], str], hours: int) -> None:
     end = datetime.now(UTC) + timedelta(hours=hours)
     export({}, s3_bucket=s3_bucket, s3_key="t.jsonl", created_to=end)
-    log = caplog.text + capsys.readouterr().out  # Airflow 3 logs to the standard output
-    assert ("The window is not over" in log) == (hours > 0)
+    assert ("The window is not over" in log()) == (hours > 0)
 
 
 def test_the_log_has_the_filters_but_no_address_of_a_customer(

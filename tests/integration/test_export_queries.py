@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import re
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -39,14 +39,11 @@ def test_duckdb(sandbox: Sandbox, s3_server: S3Server, s3_bucket: str, tmp_path:
 
 
 @pytest.mark.usefixtures("aws", "sandbox")
-def test_the_log_line_in_the_tutorial(
-    s3_bucket: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
-) -> None:
-    caplog.set_level(logging.INFO)
+def test_the_log_line_in_the_tutorial(s3_bucket: str, log: Callable[[], str]) -> None:
     (line,) = re.findall(
         r"```text\n(Exported.+)\n```", _PAGE.with_name("tutorial.md").read_text(encoding="utf-8")
     )
     (key,) = re.findall(r"s3://my-warehouse/(\S+)", line)
     export(new_task(), s3_bucket=s3_bucket, s3_key=key)
     pattern = any_numbers(line.replace("my-warehouse", s3_bucket))
-    assert re.search(pattern, caplog.text + capsys.readouterr().out)  # Airflow 3 logs to the standard output
+    assert re.search(pattern, log())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -158,17 +159,16 @@ def test_each_ticket_once(monkeypatch: pytest.MonkeyPatch, order: Any, options: 
 
 
 def test_a_limit_leaves_the_rest_to_the_next_runs(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, log: Callable[[], str]
 ) -> None:
     with _shop(monkeypatch, tickets=700) as shop:
         monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", shop.airflow_connection())
         ids = sorted(shop.shop.ids())
         found = [_run(number, start="earliest", max_tickets=300) for number in range(4)]
         assert found == [ids[:300], ids[300:600], ids[600:], []]
-        # Airflow 3 logs to the standard output, 3.0 to both.
-        log = capsys.readouterr().out or caplog.text
-        assert log.count("(max_tickets)") == 2
-        assert "LightspeedTicketsToS3Operator" in log
+        logged = log()
+        assert logged.count("(max_tickets)") == 2
+        assert "LightspeedTicketsToS3Operator" in logged
         # Runs are remembered as they were.
         assert _run(1, start="earliest", max_tickets=300) == ids[300:600]
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -138,8 +137,7 @@ def test_a_rotated_key_continues_though_the_newest_ticket_is_malformed(
 def test_another_shop_is_noticed(
     shops: dict[str, Sandbox],
     monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    capsys: pytest.CaptureFixture[str],
+    log: Callable[[], str],
     start: str,
 ) -> None:
     _run("first", lightspeed_conn_id="two", start="latest")
@@ -147,11 +145,11 @@ def test_another_shop_is_noticed(
     assert _run("second", lightspeed_conn_id="two", start=start) == new
     monkeypatch.setenv("AIRFLOW_CONN_TWO", shops["one"].airflow_connection())
     shops["one"].add_tickets(1)
-    with caplog.at_level(logging.WARNING):
-        found = _run("third", lightspeed_conn_id="two", start=start)
-    log = caplog.text + capsys.readouterr().out  # Airflow 3 logs to the standard output
-    assert "leads to another shop than before" in log
-    assert f"{_STATE}.two" in log
+    log()
+    found = _run("third", lightspeed_conn_id="two", start=start)
+    logged = log()
+    assert "leads to another shop than before" in logged
+    assert f"{_STATE}.two" in logged
     assert found == (sorted(shops["one"].shop.ids()) if start == "earliest" else [])
     # What a run has delivered of the other shop is not returned for this one.
     new = shops["one"].add_tickets(1)
