@@ -169,7 +169,7 @@ def make_plan(
         client,
         tickets,
         "Reading about {} tickets for the plan",
-        calls=job.calls,
+        calls=job.calls + client.calls,
         expected=job.expected,
         max_wait=max_wait,
     )
