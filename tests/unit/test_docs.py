@@ -87,6 +87,7 @@ EXTERNAL = {
     "https://github.com/apache/airflow/issues/56050",
     "https://github.com/apache/airflow/issues/64476",
     "https://github.com/apache/airflow/issues/71172",
+    "https://github.com/apache/airflow/issues/71580",
     "https://github.com/apache/airflow/pull/73298",
     "https://airflow.apache.org/docs/apache-airflow/stable/security/secrets/secrets-backend/index.html",
     "https://cloud.google.com/bigquery/docs/load-data-using-cross-cloud-transfer",
