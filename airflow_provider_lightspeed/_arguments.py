@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.api.tickets import TicketFilter, parse_ticket_id
+from airflow_provider_lightspeed.api.wording import first_few
 
 #: What a window that is empty after rendering means.
 NO_DATA_INTERVAL = (
@@ -21,7 +22,6 @@ NO_DATA_INTERVAL = (
 )
 #: Iterables of small numbers, which are no ids.
 Bytes = bytes | bytearray | memoryview
-_SHOWN = 5
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -209,9 +209,8 @@ def parse_ticket_ids(value: Any) -> list[int]:
         except LightspeedConfigurationError:
             wrong.append(repr(item))
     if wrong:
-        shown = ", ".join(wrong[:_SHOWN]) + (", …" if len(wrong) > _SHOWN else "")
         raise LightspeedConfigurationError(
-            f"ticket ids must be positive whole numbers, got {shown} ({len(wrong)} wrong). No ticket was changed"
+            f"ticket ids must be positive whole numbers, got {first_few(wrong)} ({len(wrong)} wrong). No ticket was changed"
         )
     return list(ids)
 
