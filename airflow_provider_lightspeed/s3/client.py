@@ -142,6 +142,21 @@ def is_aws(client: S3Client) -> bool:
     return host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
 
 
+def full_address(argument: str, value: str, bucket: str | None) -> str:
+    """Return the ``s3://`` address that an argument is, or names together with ``s3_bucket``.
+
+    :param argument: its name, for the error.
+    :param bucket: the value of ``s3_bucket``.
+    :raises LightspeedConfigurationError: if the bucket is missing, or named twice.
+    """
+    is_address = value.lower().startswith("s3://")
+    if is_address and bucket:
+        raise LightspeedConfigurationError(f"{argument} {value!r} names its bucket: leave s3_bucket out")
+    if not is_address and not bucket:
+        raise LightspeedConfigurationError(f"{argument} {value!r} needs s3_bucket, or to be an s3:// address")
+    return value if is_address else f"s3://{bucket}/{value}"
+
+
 def parse_s3_uri(uri: str) -> tuple[str, str]:
     """Return bucket and key of an ``s3://`` address; the bucket may be the ARN of an access point.
 

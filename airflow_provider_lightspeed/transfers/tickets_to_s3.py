@@ -290,10 +290,10 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
 
     def _job(self, hook: LightspeedHook) -> ExportJob:
         """Read the arguments, so that an error in them is found before anything is sent."""
-        from airflow_provider_lightspeed.s3.client import WriteOptions
+        from airflow_provider_lightspeed.s3.client import WriteOptions, full_address, parse_s3_uri
         from airflow_provider_lightspeed.transfers.attempt import ExportJob
 
-        bucket, key = _locate(self.s3_bucket, self.s3_key)
+        bucket, key = parse_s3_uri(full_address("s3_key", self.s3_key, self.s3_bucket))
         redaction = self._redaction(hook)
         return ExportJob(
             shop=hook.get_conn().settings.shop,
@@ -355,15 +355,3 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
             raise LightspeedConfigurationError(
                 f"on_malformed must be fail or quarantine, got {self.on_malformed!r}"
             )
-
-
-def _locate(bucket: str | None, key: str) -> tuple[str, str]:
-    from airflow_provider_lightspeed.s3.client import parse_s3_uri
-
-    if not key.lower().startswith("s3://"):
-        if not bucket:
-            raise LightspeedConfigurationError(f"s3_key {key!r} needs s3_bucket, or to be an s3:// address")
-        return parse_s3_uri(f"s3://{bucket}/{key}")
-    if bucket:
-        raise LightspeedConfigurationError(f"s3_key {key!r} names its bucket: leave s3_bucket out")
-    return parse_s3_uri(key)
