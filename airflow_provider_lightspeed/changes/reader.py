@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from airflow_provider_lightspeed._arguments import parse_text
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.changes.files import FORMATS
 from airflow_provider_lightspeed.changes.log import ChangeLog
@@ -76,6 +77,8 @@ def parse_prefix(s3_prefix: str, s3_bucket: str | None = None) -> tuple[str, str
     """
     from airflow_provider_lightspeed.s3.client import parse_s3_uri
 
+    s3_prefix = parse_text("s3_prefix", s3_prefix)
+    s3_bucket = None if s3_bucket is None else parse_text("s3_bucket", s3_bucket)
     text = s3_prefix.strip()
     is_address = text.lower().startswith("s3://")
     if is_address and s3_bucket:

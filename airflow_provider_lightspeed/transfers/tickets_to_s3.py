@@ -17,6 +17,7 @@ from airflow_provider_lightspeed._airflow import (
 from airflow_provider_lightspeed._arguments import (
     NO_DATA_INTERVAL,
     parse_flag,
+    parse_text,
     parse_ticket_filter,
     record_passed,
     require_rendered,
@@ -255,7 +256,7 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
             self._push_link(context, attempt.console_address)
         result = self._result(context, job.uri, progress, size)
         self._exported = Exported(
-            hook.get_conn().settings.base_url, self.lightspeed_conn_id, job.file_format.fields(), result
+            hook.get_conn().settings.base_url, hook.lightspeed_conn_id, job.file_format.fields(), result
         )
         return result
 
@@ -349,6 +350,7 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
         require_rendered(self, "s3_key", "lightspeed_conn_id")
         require_rendered(self, "created_from", "created_to", hint=NO_DATA_INTERVAL)
         require_rendered(self, *_OPTIONS, hint="leave it out if you do not need it")
+        _locate(self.s3_bucket, self.s3_key)
         for name in _SWITCHES:
             parse_flag(name, getattr(self, name))
         if self.on_malformed not in {"fail", "quarantine"}:
@@ -357,9 +359,10 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
             )
 
 
-def _locate(bucket: str | None, key: str) -> tuple[str, str]:
+def _locate(bucket: Any, key: Any) -> tuple[str, str]:
     from airflow_provider_lightspeed.s3.client import parse_s3_uri
 
+    key, bucket = parse_text("s3_key", key), None if bucket is None else parse_text("s3_bucket", bucket)
     if not key.lower().startswith("s3://"):
         if not bucket:
             raise LightspeedConfigurationError(f"s3_key {key!r} needs s3_bucket, or to be an s3:// address")
