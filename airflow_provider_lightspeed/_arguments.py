@@ -14,6 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.api.tickets import TicketFilter, parse_ticket_id
+from airflow_provider_lightspeed.api.wording import first_few
 
 #: What a window that is empty after rendering means.
 NO_DATA_INTERVAL = (
@@ -22,7 +23,6 @@ NO_DATA_INTERVAL = (
 )
 #: Iterables of small numbers, which are no ids.
 Bytes = bytes | bytearray | memoryview
-_SHOWN = 5
 #: One address. What it may look like beyond this is the shop's to decide.
 _EMAIL = re.compile(r"[^@\s,;]+@[^@\s,;]+")
 
@@ -231,9 +231,8 @@ def parse_ticket_ids(value: Any) -> list[int]:
         except LightspeedConfigurationError:
             wrong.append(repr(item))
     if wrong:
-        shown = ", ".join(wrong[:_SHOWN]) + (", …" if len(wrong) > _SHOWN else "")
         raise LightspeedConfigurationError(
-            f"ticket ids must be positive whole numbers, got {shown} ({len(wrong)} wrong). No ticket was changed"
+            f"ticket ids must be positive whole numbers, got {first_few(wrong)} ({len(wrong)} wrong). No ticket was changed"
         )
     return list(ids)
 

@@ -21,7 +21,7 @@ from airflow_provider_lightspeed._arguments import (
 )
 from airflow_provider_lightspeed._checkpoint import Checkpoint, clear_generation, defer_until, digest
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
-from airflow_provider_lightspeed.api.wording import counted
+from airflow_provider_lightspeed.api.wording import counted, first_few
 from airflow_provider_lightspeed.bulk.cancellation import CancelToken
 from airflow_provider_lightspeed.exceptions import (
     LightspeedTaskFailed,
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from airflow_provider_lightspeed.bulk.job import Job
     from airflow_provider_lightspeed.bulk.run import IfChanged
 
-_SHOWN = 5
 _MAX_TICKETS = 1000
 _CRITERIA = (
     "created_before",
@@ -238,9 +237,8 @@ class BulkTicketsOperator(BaseOperator):
         failed = change.failures(job)
         if not failed:
             return
-        shown = "; ".join(f"{ticket_id}: {reason}" for ticket_id, reason in list(failed.items())[:_SHOWN])
-        more = "; …" if len(failed) > _SHOWN else ""
-        message = f"{len(failed):,} of {counted(len(job.plan), 'ticket')} failed: {shown}{more}"
+        shown = first_few([f"{ticket_id}: {reason}" for ticket_id, reason in failed.items()], separator="; ")
+        message = f"{len(failed):,} of {counted(len(job.plan), 'ticket')} failed: {shown}"
         if self.on_failure == "warn":
             self.log.warning(message)
             return

@@ -9,8 +9,6 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-import msgspec
-
 from airflow_provider_lightspeed._airflow import (
     AirflowException,
     AirflowFailException,
@@ -43,10 +41,10 @@ from airflow_provider_lightspeed.new_tickets import (
     FailedEvent,
     PollResult,
     Seen,
+    cursor_in,
     digest,
+    first_cursor,
     read_event,
-    shows_a_witness,
-    witness,
 )
 from airflow_provider_lightspeed.sensors.state import DeliveredRun, SensorState
 
@@ -275,16 +273,15 @@ class NewTicketSensor(BaseSensorOperator):
 
     def _check_shop(self, state: SensorState) -> None:
         cursor, client = state.cursor, self._hook.get_conn()
-        shop = client.settings.shop
-        if cursor is None or cursor.shop == shop:
+        if cursor is None or cursor.shop == client.settings.shop:
             return
-        if cursor.shop is None:  # written by hand, or by an early version
-            state.recognise(cursor.adopted_by(shop, client.run(witness(cursor.max_id))))
-        elif client.run(shows_a_witness(cursor)):
-            self.log.info(
-                "Connection %r has another key of the same shop: continuing", self.lightspeed_conn_id
-            )
-            state.recognise(msgspec.structs.replace(cursor, shop=shop))
+        found = client.run(cursor_in(client.settings.shop, cursor))
+        if found is not None:
+            if cursor.shop is not None:
+                self.log.info(
+                    "Connection %r has another key of the same shop: continuing", self.lightspeed_conn_id
+                )
+            state.recognise(found)
         else:
             self.log.warning(
                 "Connection %r leads to another shop than before (key and tickets differ): starting over with "
@@ -297,13 +294,10 @@ class NewTicketSensor(BaseSensorOperator):
 
     def _first_cursor(self) -> Cursor:
         client = self._hook.get_conn()
-        shop = client.settings.shop
-        if self.start == "earliest":
-            return Cursor(0, shop=shop)
-        # An empty list is asked for twice: believed by mistake, it would make every ticket new.
-        newest = self._hook.newest_ticket_id() or self._hook.newest_ticket_id()
-        self.log.info("First run: tickets after id %d count as new", newest)
-        return Cursor.starting_after(newest, client.run(witness(newest)), shop)
+        cursor = client.run(first_cursor(self.start, client.settings.shop))
+        if self.start == "latest":
+            self.log.info("First run: tickets after id %d count as new", cursor.since_id)
+        return cursor
 
     def _replay(self, before: DeliveredRun) -> PollResult:
         self.log.info("This run has delivered tickets before: returning those that still exist")
