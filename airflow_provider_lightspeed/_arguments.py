@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import wraps
@@ -22,6 +23,8 @@ NO_DATA_INTERVAL = (
 )
 #: Iterables of small numbers, which are no ids.
 Bytes = bytes | bytearray | memoryview
+#: One address. What it may look like beyond this is the shop's to decide.
+_EMAIL = re.compile(r"[^@\s,;]+@[^@\s,;]+")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -94,6 +97,18 @@ def parse_text(name: str, value: Any) -> str:
         f"{name} must be a text, got {type(value).__name__}. The result of a mapped task is a list: join its texts, or "
         "map this task over them"
     )
+
+
+def parse_conn_id(value: Any) -> str:
+    """Read the id of the connection to the shop, without the blanks that a list or a person leaves around it.
+
+    :raises LightspeedConfigurationError: if it is missing: that must not lead to another shop.
+    """
+    if is_unrendered(value):
+        raise LightspeedConfigurationError(
+            f"lightspeed_conn_id is empty after rendering (got {value!r}): give the id of the connection to the shop"
+        )
+    return parse_text("lightspeed_conn_id", value).strip()
 
 
 def parse_flag(name: str, value: Any) -> bool:
@@ -173,6 +188,13 @@ def parse_ticket_filter(
         raise LightspeedConfigurationError(
             "the customer's e-mail address must be text without blanks around it, and not empty. For all customers, "
             "leave it out"
+        )
+    # A shop may ignore a filter that it cannot read, such as "null" or "nan", and then list the tickets of all customers.
+    if email is not None and not _EMAIL.fullmatch(email):
+        raise LightspeedConfigurationError(
+            "the customer's e-mail address must be one address, such as name@example.com: what was given has not "
+            "exactly one @ between other characters, or a blank, a comma or a semicolon. For several customers, map the "
+            "task over them"
         )
     return TicketFilter(
         since_id=None if since_id is None else _parse_since_id(since_id),

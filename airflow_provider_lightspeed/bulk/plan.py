@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -54,8 +55,13 @@ class Criteria:
 
         :raises LightspeedConfigurationError: naming the criterion.
         """
-        if self.language is not None and not (isinstance(self.language, str) and self.language.strip()):
-            raise LightspeedConfigurationError(f"language must be a code such as 'en', got {self.language!r}")
+        # Any other text is the language of no ticket, and the task would end green with nothing done.
+        if self.language is not None and not (
+            isinstance(self.language, str) and re.fullmatch(r"[a-z]{2}", self.language)
+        ):
+            raise LightspeedConfigurationError(
+                f"language must be two lower-case letters such as 'en', got {self.language!r}"
+            )
         if self.where is not None and not callable(self.where):
             raise LightspeedConfigurationError(f"where must be a function of a ticket, got {self.where!r}")
 

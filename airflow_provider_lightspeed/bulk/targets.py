@@ -65,7 +65,7 @@ def read_targets(value: Any, fetch: Callable[[str], bytes], shop: str) -> Plan:
         if value.get("receipt"):
             digest = value.get(DIGEST_KEY)
         value = address or (value if ids is None else ids)
-    if isinstance(value, str) and value.strip().startswith("s3://"):
+    if isinstance(value, str) and value.strip().lower().startswith("s3://"):
         data = fetch(value)
         if digest is not None and digest != receipt_digest(data):
             raise LightspeedConfigurationError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from airflow_provider_lightspeed._arguments import parse_text
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.changes.files import FORMATS
 from airflow_provider_lightspeed.changes.log import ChangeLog
@@ -76,6 +77,7 @@ def parse_prefix(s3_prefix: str, s3_bucket: str | None = None) -> tuple[str, str
     """
     from airflow_provider_lightspeed.s3.client import full_address, parse_s3_uri
 
+    s3_prefix = parse_text("s3_prefix", s3_prefix)
     address = full_address("s3_prefix", s3_prefix.strip(), s3_bucket)
     if address.rstrip("/").count("/") < 3:
         raise LightspeedConfigurationError(

@@ -13,6 +13,7 @@ from airflow_provider_lightspeed._arguments import (
     parse_choice,
     parse_flag,
     parse_instant,
+    parse_text,
     parse_ticket_filter,
     passed_names,
     record_passed,
@@ -287,7 +288,8 @@ class BulkTicketsOperator(BaseOperator):
             raise LightspeedConfigurationError(
                 f"give ticket_ids or criteria, not both; the criteria are {criteria}"
             )
-        if self.receipt_s3_key:
+        if self.receipt_s3_key is not None:
+            self.receipt_s3_key = parse_text("receipt_s3_key", self.receipt_s3_key)
             parse_s3_uri(self.receipt_s3_key)
         if not (isinstance(self.max_share, int | float) and 0.0 < self.max_share <= 1.0):
             raise LightspeedConfigurationError(

@@ -19,6 +19,7 @@ from airflow_provider_lightspeed._airflow import (
     conf,
 )
 from airflow_provider_lightspeed._arguments import (
+    parse_conn_id,
     parse_text,
     parse_ticket_filter,
     record_passed,
@@ -236,16 +237,16 @@ class NewTicketSensor(BaseSensorOperator):
             raise LightspeedConfigurationError(
                 f"max_tickets ({self.max_tickets}) must be at least 1 and at least min_tickets ({self.min_tickets})"
             )
+        self.lightspeed_conn_id = parse_conn_id(self.lightspeed_conn_id)
         require_rendered(
             self,
             "since_id",
             "customer_email",
             "where",
             "state_name",
-            "lightspeed_conn_id",
             hint="leave it out if you do not need it",
         )
-        for name in ("customer_email", "state_name", "lightspeed_conn_id"):
+        for name in ("customer_email", "state_name"):
             if (value := getattr(self, name)) is not None:
                 setattr(self, name, parse_text(name, value).strip())
 

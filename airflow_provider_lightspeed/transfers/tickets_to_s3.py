@@ -26,6 +26,7 @@ from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError,
 from airflow_provider_lightspeed.api.wording import counted
 from airflow_provider_lightspeed.exceptions import fail_without_retry
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
+from airflow_provider_lightspeed.s3.client import full_address, parse_s3_uri
 from airflow_provider_lightspeed.s3.link import S3ObjectLink
 from airflow_provider_lightspeed.transfers.stoppable import StopsAtNextCall
 
@@ -255,7 +256,7 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
             self._push_link(context, attempt.console_address)
         result = self._result(context, job.uri, progress, size)
         self._exported = Exported(
-            hook.get_conn().settings.base_url, self.lightspeed_conn_id, job.file_format.fields(), result
+            hook.get_conn().settings.base_url, hook.lightspeed_conn_id, job.file_format.fields(), result
         )
         return result
 
@@ -290,10 +291,10 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
 
     def _job(self, hook: LightspeedHook) -> ExportJob:
         """Read the arguments, so that an error in them is found before anything is sent."""
-        from airflow_provider_lightspeed.s3.client import WriteOptions, full_address, parse_s3_uri
+        from airflow_provider_lightspeed.s3.client import WriteOptions
         from airflow_provider_lightspeed.transfers.attempt import ExportJob
 
-        bucket, key = parse_s3_uri(full_address("s3_key", self.s3_key, self.s3_bucket))
+        bucket, key = self._target()
         redaction = self._redaction(hook)
         return ExportJob(
             shop=hook.get_conn().settings.shop,
@@ -313,6 +314,10 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
             quarantine=self.on_malformed == "quarantine",
             options=WriteOptions(self.encrypt, self.kms_key_id, self.acl_policy),
         )
+
+    def _target(self) -> tuple[str, str]:
+        """Return bucket and key of the object."""
+        return parse_s3_uri(full_address("s3_key", self.s3_key, self.s3_bucket))
 
     def _redaction(self, hook: LightspeedHook) -> Redaction:
         from airflow_provider_lightspeed.transfers.redaction import MESSAGES_ASKED_FOR, Redaction
@@ -349,6 +354,7 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
         require_rendered(self, "s3_key", "lightspeed_conn_id")
         require_rendered(self, "created_from", "created_to", hint=NO_DATA_INTERVAL)
         require_rendered(self, *_OPTIONS, hint="leave it out if you do not need it")
+        self._target()
         for name in _SWITCHES:
             parse_flag(name, getattr(self, name))
         if self.on_malformed not in {"fail", "quarantine"}:
