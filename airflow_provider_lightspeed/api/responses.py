@@ -359,7 +359,9 @@ def _error_for(request: Request[Any], response: Response, status: int, error: An
         return LightspeedUnknownLanguageError(**details, hint=hint)
     if status == 404:
         # The list of all tickets is always there.
-        return LightspeedNotFoundError(**details, gone=explained and request.path not in _ALWAYS_THERE)
+        gone = explained and request.path not in _ALWAYS_THERE
+        hint = "It was deleted, or its id or the connection is wrong: check both." if gone else ""
+        return LightspeedNotFoundError(**details, gone=gone, hint=hint)
     if status == 407:
         hint = (
             "The proxy wants a user and a password: put them into the address in HTTP_PROXY or HTTPS_PROXY."

@@ -499,16 +499,16 @@ class ChangeLog:
             return
         if others:
             raise LightspeedTaskFailed(
-                f"{self._store.uri(others[0])} is no part of the log of changes. Use another prefix, or the "
-                "file_format of this one"
+                f"{self._store.uri(others[0])} is no part of the log of changes. Move it away, use another "
+                "prefix, or set the file_format of this one"
             )
         if beyond is None or self._store.find(self.name(seq + 1)) is not None:
             return  # nothing, or another run has committed just now
         if (found := _KEY.fullmatch(beyond)) and found[3] == self._form.suffix and int(found[2]) > seq:
             raise self.lost(seq + 1)
         raise LightspeedTaskFailed(
-            f"{self._store.uri(beyond)} is no part of the log of changes. Use another prefix, or the file_format of "
-            "this one"
+            f"{self._store.uri(beyond)} is no part of the log of changes. Move it away, use another prefix, or set the "
+            "file_format of this one"
         )
 
     def lost(self, seq: int) -> LightspeedChangesLostError:

@@ -187,7 +187,7 @@ class ExportTarget:
             except s3_exceptions() as unknown:
                 raise LightspeedStorageError(
                     f"S3 failed to write {self.uri}: {error}. Whether the object is there is unknown ({unknown}); the next "
-                    "try looks first"
+                    "try checks this first"
                 ) from None
             if existing and existing.get("export") == export:
                 return

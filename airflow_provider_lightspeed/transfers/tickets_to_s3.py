@@ -81,8 +81,8 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
     :param created_to: only tickets created before this instant, with a zone (templated). A shop may show a ticket some
         time after it was created: one that comes after the export is in no object.
     :param since_id: only tickets with a greater id (templated).
-    :param customer_email: only tickets of the customer with this e-mail address (templated). ``email`` would be
-        Airflow's own argument: whom to notify of a failure.
+    :param customer_email: only tickets of the customer with this e-mail address (templated). Not
+        ``email``: that is Airflow's own argument, the address that it notifies of a failure.
     :param file_format: ``jsonl``, ``csv`` or ``parquet`` (default: by the key's ending, otherwise ``jsonl``; templated).
     :param compression: ``gzip``, ``zstd`` or ``none`` (default: by the key's ending, ``.gz`` or ``.zst``; templated).
         Parquet compresses inside the file, with ``zstd`` by default.

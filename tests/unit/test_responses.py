@@ -324,7 +324,7 @@ def test_the_largest_and_the_smallest_that_make_sense_are_taken() -> None:
             error("No."),
             "No. The API key has no right to this: add it in the shop's back office.",
         ),
-        (404, error("Gone."), "Gone."),
+        (404, error("Gone."), "Gone. It was deleted, or its id or the connection is wrong: check both."),
         (
             404,
             error("Unknown or inactive Language."),
