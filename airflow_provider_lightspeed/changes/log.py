@@ -515,7 +515,8 @@ class ChangeLog:
         """Build the error for a change file that is gone."""
         return LightspeedChangesLostError(
             f"{self.uri(seq)} is missing, and later files or status.json show that it was there. Bring it back (from "
-            "a version of the bucket, or a copy). A reader starts over from current; a writer takes another prefix"
+            "a version of the bucket, or a copy). If file_format was changed, undo that, or use another prefix. A reader starts "
+            "over from current"
         )
 
     def _fetch(self, seq: int) -> IO[bytes]:
