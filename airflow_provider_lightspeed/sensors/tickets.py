@@ -105,7 +105,7 @@ class NewTicketSensor(BaseSensorOperator):
         or its list cannot be read completely.
     """
 
-    template_fields: Sequence[str] = ("since_id", "customer_email", "state_name", "lightspeed_conn_id")
+    template_fields: Sequence[str] = ("lightspeed_conn_id", "since_id", "customer_email", "state_name")
     ui_color = "#e9f9e3"
 
     @record_passed
