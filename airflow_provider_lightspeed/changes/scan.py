@@ -296,10 +296,10 @@ class Scan:
         if progress is not None:
             commits = self._log.commits(progress.base)
             return next((commit for commit in commits if commit.observation == progress.observation), None)
-        is_own = head is not None and options.run and options.generation
-        if is_own and head is not None and (head.run, head.generation) == (options.run, options.generation):
-            return head
-        return None
+        # Without a task instance, both are empty.
+        if not options.run or not options.generation or head is None:
+            return None
+        return head if (head.run, head.generation) == (options.run, options.generation) else None
 
     def _check_shop(self, opened: Opened) -> None:
         there, ours = opened.identity, self._options.identity
@@ -704,8 +704,8 @@ def announce(change_log: ChangeLog, run: str) -> Callable[[], None] | None:
     status = change_log.read_status()
     if status is None or not status.seq:
         return None
-    told = status.announced
-    if told is not None and told.seq >= status.seq and told.run != run:
+    last = status.announced
+    if last is not None and last.seq >= status.seq and last.run != run:
         return None
     seq = status.seq
 

@@ -19,7 +19,7 @@ from airflow_provider_lightspeed._arguments import (
     record_passed,
     require_rendered,
 )
-from airflow_provider_lightspeed._checkpoint import Checkpoint, clear_generation, defer_until, digest
+from airflow_provider_lightspeed._checkpoint import Checkpoint, defer_until, task_generation
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.api.wording import counted, first_few
 from airflow_provider_lightspeed.bulk.cancellation import CancelToken
@@ -129,7 +129,7 @@ class BulkTicketsOperator(BaseOperator):
         checkpoint = self._checkpoint(context, change)
         if not checkpoint.is_persistent:
             self._warn_of_replaced_receipt(context)
-        job = change.start(checkpoint.load(), client.settings.shop, self._generation(context))
+        job = change.start(checkpoint.load(), client.settings.shop, task_generation(self, context))
         return self._run(context, change, job, client, checkpoint, is_new_try=True)
 
     @fail_without_retry()
@@ -146,7 +146,7 @@ class BulkTicketsOperator(BaseOperator):
         job = change.resume(saved, client.settings.shop)
         if job is not None and job.options_hash == change.options_hash:
             return self._run(context, change, job, client, checkpoint)
-        job = change.start(saved, client.settings.shop, self._generation(context))
+        job = change.start(saved, client.settings.shop, task_generation(self, context))
         return self._run(context, change, job, client, checkpoint, is_new_try=True)
 
     def on_kill(self) -> None:
@@ -190,12 +190,12 @@ class BulkTicketsOperator(BaseOperator):
             if wait is None:
                 self._raise_for_failures(change, job)
                 # Airflow may fail to store the result: then the next try returns it.
-                job.ended = self._generation(context)
+                job.ended = task_generation(self, context)
                 save()
         except BaseException as error:
             job.calls = earlier_calls + client.calls
             if isinstance(error, LightspeedTaskFailed):
-                job.ended, job.is_refused = self._generation(context), True
+                job.ended, job.is_refused = task_generation(self, context), True
             self._keep_what_was_done(context, change, job, checkpoint)
             raise
         if wait is not None:
@@ -244,10 +244,6 @@ class BulkTicketsOperator(BaseOperator):
             return
         raise LightspeedTicketsFailed(message, failed) if job.failed() else LightspeedTaskFailed(message)
 
-    def _generation(self, context: Context) -> str:
-        """Name the tries of the task instance until it is cleared. The checkpoint belongs to one instance anyway."""
-        return digest(self.retries, *clear_generation(context))
-
     def _warn_of_replaced_receipt(self, context: Context) -> None:
         try_number = getattr(context.get("ti"), "try_number", None) or 1
         if self.receipt_s3_key and try_number > 1:
@@ -260,7 +256,7 @@ class BulkTicketsOperator(BaseOperator):
 
     def _checkpoint(self, context: Context, change: BulkChange) -> Checkpoint:
         # What was planned and done counts until the job has ended, also after a clear.
-        return Checkpoint(context, f"lightspeed_bulk_{change.action_hash[:12]}", outlives_clear=True)
+        return Checkpoint(context, f"lightspeed_bulk_{change.action_hash}", outlives_clear=True)
 
     def _change(self) -> BulkChange:
         """Read the arguments.

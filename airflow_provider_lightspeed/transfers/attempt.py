@@ -14,17 +14,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from airflow_provider_lightspeed._checkpoint import Checkpoint
-from airflow_provider_lightspeed.api.errors import (
-    LightspeedConfigurationError,
-    LightspeedIncompleteListError,
-    LightspeedQuotaExhaustedError,
-)
+from airflow_provider_lightspeed.api.errors import LightspeedQuotaExhaustedError
 from airflow_provider_lightspeed.api.tickets import TicketFilter
-from airflow_provider_lightspeed.exceptions import (
-    LightspeedStagingLostError,
-    LightspeedStorageError,
-    LightspeedTaskFailed,
-)
+from airflow_provider_lightspeed.exceptions import NOT_RESUMABLE, LightspeedStorageError
 from airflow_provider_lightspeed.formats import Format
 from airflow_provider_lightspeed.quarantine import Quarantine
 from airflow_provider_lightspeed.s3.client import WriteOptions, connect, s3_errors, s3_exceptions
@@ -41,14 +33,6 @@ if TYPE_CHECKING:
     from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 
 log = logging.getLogger(__name__)
-
-#: After these, a try that resumes would fail alike.
-_NOT_RESUMABLE = (
-    LightspeedConfigurationError,
-    LightspeedIncompleteListError,
-    LightspeedStagingLostError,
-    LightspeedTaskFailed,
-)
 
 
 @dataclass(frozen=True)
@@ -237,7 +221,7 @@ class ExportAttempt:
                 f"{self._saved.summary}"
             ) from None
         except BaseException as error:
-            self._stop(start_over=isinstance(error, _NOT_RESUMABLE))
+            self._stop(start_over=isinstance(error, NOT_RESUMABLE))
             raise
 
     def _read_list(self, max_wait: float | None) -> int:

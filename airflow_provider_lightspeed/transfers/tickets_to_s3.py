@@ -17,7 +17,6 @@ from airflow_provider_lightspeed._airflow import (
 from airflow_provider_lightspeed._arguments import (
     NO_DATA_INTERVAL,
     parse_flag,
-    parse_text,
     parse_ticket_filter,
     record_passed,
     require_rendered,
@@ -33,6 +32,7 @@ from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError,
 from airflow_provider_lightspeed.api.wording import counted
 from airflow_provider_lightspeed.exceptions import fail_without_retry
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
+from airflow_provider_lightspeed.s3.client import full_address, parse_s3_uri
 from airflow_provider_lightspeed.s3.link import S3ObjectLink
 from airflow_provider_lightspeed.transfers.stoppable import StopsAtNextCall
 
@@ -301,7 +301,7 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
         from airflow_provider_lightspeed.s3.client import WriteOptions
         from airflow_provider_lightspeed.transfers.attempt import ExportJob
 
-        bucket, key = _locate(self.s3_bucket, self.s3_key)
+        bucket, key = self._target()
         redaction = self._redaction(hook)
         return ExportJob(
             shop=hook.get_conn().settings.shop,
@@ -321,6 +321,10 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
             quarantine=self.on_malformed == "quarantine",
             options=WriteOptions(self.encrypt, self.kms_key_id, self.acl_policy),
         )
+
+    def _target(self) -> tuple[str, str]:
+        """Return bucket and key of the object."""
+        return parse_s3_uri(full_address("s3_key", self.s3_key, self.s3_bucket))
 
     def _redaction(self, hook: LightspeedHook) -> Redaction:
         from airflow_provider_lightspeed.transfers.redaction import MESSAGES_ASKED_FOR, Redaction
@@ -357,23 +361,10 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
         require_rendered(self, "s3_key", "lightspeed_conn_id")
         require_rendered(self, "created_from", "created_to", hint=NO_DATA_INTERVAL)
         require_rendered(self, *_OPTIONS, hint="leave it out if you do not need it")
-        _locate(self.s3_bucket, self.s3_key)
+        self._target()
         for name in _SWITCHES:
             parse_flag(name, getattr(self, name))
         if self.on_malformed not in {"fail", "quarantine"}:
             raise LightspeedConfigurationError(
                 f"on_malformed must be fail or quarantine, got {self.on_malformed!r}"
             )
-
-
-def _locate(bucket: Any, key: Any) -> tuple[str, str]:
-    from airflow_provider_lightspeed.s3.client import parse_s3_uri
-
-    key, bucket = parse_text("s3_key", key), None if bucket is None else parse_text("s3_bucket", bucket)
-    if not key.lower().startswith("s3://"):
-        if not bucket:
-            raise LightspeedConfigurationError(f"s3_key {key!r} needs s3_bucket, or to be an s3:// address")
-        return parse_s3_uri(f"s3://{bucket}/{key}")
-    if bucket:
-        raise LightspeedConfigurationError(f"s3_key {key!r} names its bucket: leave s3_bucket out")
-    return parse_s3_uri(key)
