@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import wraps
@@ -13,6 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.api.tickets import TicketFilter, parse_ticket_id
+from airflow_provider_lightspeed.api.wording import first_few
 
 #: What a window that is empty after rendering means.
 NO_DATA_INTERVAL = (
@@ -21,7 +23,8 @@ NO_DATA_INTERVAL = (
 )
 #: Iterables of small numbers, which are no ids.
 Bytes = bytes | bytearray | memoryview
-_SHOWN = 5
+#: One address. What it may look like beyond this is the shop's to decide.
+_EMAIL = re.compile(r"[^@\s,;]+@[^@\s,;]+")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -94,6 +97,18 @@ def parse_text(name: str, value: Any) -> str:
         f"{name} must be a text, got {type(value).__name__}. The result of a mapped task is a list: join its texts, or "
         "map this task over them"
     )
+
+
+def parse_conn_id(value: Any) -> str:
+    """Read the id of the connection to the shop, without the blanks that a list or a person leaves around it.
+
+    :raises LightspeedConfigurationError: if it is missing: that must not lead to another shop.
+    """
+    if is_unrendered(value):
+        raise LightspeedConfigurationError(
+            f"lightspeed_conn_id is empty after rendering (got {value!r}): give the id of the connection to the shop"
+        )
+    return parse_text("lightspeed_conn_id", value).strip()
 
 
 def parse_flag(name: str, value: Any) -> bool:
@@ -174,6 +189,13 @@ def parse_ticket_filter(
             "the customer's e-mail address must be text without blanks around it, and not empty. For all customers, "
             "leave it out"
         )
+    # A shop may ignore a filter that it cannot read, such as "null" or "nan", and then list the tickets of all customers.
+    if email is not None and not _EMAIL.fullmatch(email):
+        raise LightspeedConfigurationError(
+            "the customer's e-mail address must be one address, such as name@example.com: what was given has not "
+            "exactly one @ between other characters, or a blank, a comma or a semicolon. For several customers, map the "
+            "task over them"
+        )
     return TicketFilter(
         since_id=None if since_id is None else _parse_since_id(since_id),
         created_from=parse_instant("created_from", created_from),
@@ -209,9 +231,8 @@ def parse_ticket_ids(value: Any) -> list[int]:
         except LightspeedConfigurationError:
             wrong.append(repr(item))
     if wrong:
-        shown = ", ".join(wrong[:_SHOWN]) + (", …" if len(wrong) > _SHOWN else "")
         raise LightspeedConfigurationError(
-            f"ticket ids must be positive whole numbers, got {shown} ({len(wrong)} wrong). No ticket was changed"
+            f"ticket ids must be positive whole numbers, got {first_few(wrong)} ({len(wrong)} wrong). No ticket was changed"
         )
     return list(ids)
 

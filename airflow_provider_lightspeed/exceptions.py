@@ -1,4 +1,4 @@
-"""All exceptions of the provider: what a call raises, what a task raises, and which Airflow need not retry."""
+"""All exceptions of the provider: what a call raises, what a task raises, and which end a retry or a resumption."""
 
 from __future__ import annotations
 
@@ -84,6 +84,15 @@ class LightspeedStaleChangesError(AirflowException):
 
 class LightspeedStagingLostError(LightspeedStorageError):
     """The staged parts of an export are gone, for example by a lifecycle rule. The next try starts over."""
+
+
+#: After these, a try that resumed an earlier one would fail alike: the next one starts over.
+NOT_RESUMABLE = (
+    LightspeedConfigurationError,
+    LightspeedIncompleteListError,
+    LightspeedStagingLostError,
+    LightspeedTaskFailed,
+)
 
 
 @contextmanager

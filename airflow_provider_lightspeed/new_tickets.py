@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Generator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice, takewhile
@@ -17,6 +18,7 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedNotFoundError,
     LightspeedQuotaExhaustedError,
 )
+from airflow_provider_lightspeed.api.queries import newest_ticket
 from airflow_provider_lightspeed.api.tickets import (
     PAGE_SIZE,
     RejectedTicket,
@@ -96,20 +98,6 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
     witnesses: tuple[tuple[TicketId, int], ...] = ()
     shop: str | None = None
     page_size: Annotated[int, msgspec.Meta(ge=1)] = PAGE_SIZE
-
-    @classmethod
-    def starting_after(cls, newest: int, created: int | None, shop: str | None) -> Cursor:
-        """Return the cursor of a first run: tickets after the newest one are new."""
-        return cls(newest, witnesses=() if created is None else ((newest, created),), shop=shop)
-
-    def adopted_by(self, shop: str, created: int | None) -> Cursor:
-        """Return a cursor that did not say of which shop it is, for the shop in which it is used first.
-
-        :param created: when the ticket `max_id` was created, in seconds since 1970; None if there is none. By it the
-            shop is recognised if the key is rotated before there are new tickets.
-        """
-        witnesses = self.witnesses or (() if created is None else ((self.max_id, created),))
-        return msgspec.structs.replace(self, shop=shop, witnesses=witnesses)
 
     @property
     def max_id(self) -> int:
@@ -195,26 +183,49 @@ def _look_back(page_size: int) -> int:
     return min(LOOK_BACK, page_size // 2)
 
 
-def witness(ticket_id: int) -> Generator[Request[Any], Any, int | None]:
-    """Find out when a ticket was created, by which its shop can be recognised; None if it is not there or malformed.
+def first_cursor(start: str, shop: str) -> Generator[Request[Any], Any, Cursor]:
+    """Find where tickets begin to be new in a shop without a cursor.
 
     Yields calls to make, and is sent their data or thrown their errors.
 
-    :param ticket_id: 0: there is none.
+    :param start: ``latest`` (after the newest ticket) or ``earliest``.
     """
-    try:
-        return (yield from _created(ticket_id)) if ticket_id else None
-    except LightspeedMalformedResponseError:
-        return None
+    if start == "earliest":
+        return Cursor(0, shop=shop)
+    # An empty list is asked for twice: believed by mistake, it would make every ticket new.
+    newest = (yield from newest_ticket()) or (yield from newest_ticket())
+    return (yield from _adopt(Cursor(newest), shop))
 
 
-def shows_a_witness(cursor: Cursor) -> Generator[Request[Any], Any, bool]:
-    """Find out whether a shop has a ticket by which the cursor's shop is recognised.
+def cursor_in(shop: str, cursor: Cursor) -> Generator[Request[Any], Any, Cursor | None]:
+    """Find the cursor of a shop that may have got another key; None if the cursor is that of another shop.
 
     Yields calls to make, and is sent their data or thrown their errors.
 
-    :raises LightspeedMalformedResponseError: if only a malformed ticket may be one.
+    :raises LightspeedMalformedResponseError: if only a malformed ticket may show that it is the same shop.
     """
+    if cursor.shop == shop:
+        return cursor
+    if cursor.shop is None:  # written by a person, or by an early version
+        return (yield from _adopt(cursor, shop))
+    is_same = yield from _shows_a_witness(cursor)
+    return msgspec.structs.replace(cursor, shop=shop) if is_same else None
+
+
+def _adopt(cursor: Cursor, shop: str) -> Generator[Request[Any], Any, Cursor]:
+    """Return a cursor of a shop for one that is of none yet.
+
+    Its newest ticket becomes a witness: by it the shop is recognised if the key is rotated before there are new tickets.
+    """
+    created = None
+    if cursor.max_id:
+        with suppress(LightspeedMalformedResponseError):
+            created = yield from _created(cursor.max_id)
+    witnesses = cursor.witnesses or (() if created is None else ((cursor.max_id, created),))
+    return msgspec.structs.replace(cursor, shop=shop, witnesses=witnesses)
+
+
+def _shows_a_witness(cursor: Cursor) -> Generator[Request[Any], Any, bool]:
     malformed = None
     for ticket_id, created in reversed(cursor.witnesses):
         try:

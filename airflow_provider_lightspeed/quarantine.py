@@ -10,10 +10,10 @@ import msgspec
 
 from airflow_provider_lightspeed.api.errors import LightspeedMalformedResponseError
 from airflow_provider_lightspeed.api.tickets import RejectedTicket
+from airflow_provider_lightspeed.api.wording import first_few
 
 #: More than this are no exceptions: the shop returns tickets in a form that this version does not know.
 _MOST = 1000
-_SHOWN = 5
 
 
 class Quarantine:
@@ -60,6 +60,7 @@ class Quarantine:
     @property
     def summary(self) -> str:
         """The first few, by id, with what is wrong with them."""
-        tickets = [msgspec.json.decode(line) for line in list(self._lines.values())[:_SHOWN]]
-        shown = "; ".join(f"{ticket['id'] or 'one without id'}, {ticket['reason']}" for ticket in tickets)
-        return shown + ("; …" if len(self._lines) > _SHOWN else "")
+        tickets = map(msgspec.json.decode, self._lines.values())
+        return first_few(
+            [f"{ticket['id'] or 'one without id'}, {ticket['reason']}" for ticket in tickets], separator="; "
+        )

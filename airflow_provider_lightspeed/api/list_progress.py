@@ -1,22 +1,21 @@
-"""Logs how long it takes to read a list, and every ten seconds how far it is."""
+"""Logs how long it takes to read a list, and how far it is."""
 
 from __future__ import annotations
 
 import logging
-import time
 from datetime import UTC, timedelta
 from math import ceil
 from typing import Any, Protocol
 
 from airflow_provider_lightspeed.api.errors import LightspeedError, LightspeedQuotaExhaustedError
 from airflow_provider_lightspeed.api.paging import Page, usual_calls
+from airflow_provider_lightspeed.api.progress_clock import ProgressClock
 from airflow_provider_lightspeed.api.rate_limit import Quota
 from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Request, TicketFilter, count_tickets
 from airflow_provider_lightspeed.api.wording import counted, humanize
 
 log = logging.getLogger(__name__)
 
-_PROGRESS_EVERY = 10.0
 #: With fewer calls left in a window of the quota, none is used for an estimate.
 _FEW_CALLS_LEFT = 10
 
@@ -80,7 +79,7 @@ class ListProgress:
         self._calls_per_ticket = calls_per_ticket
         self._at_once = at_once
         self._max_wait = max_wait
-        self._reported = time.monotonic()
+        self._clock = ProgressClock()
 
     def report(self, page: Page, read: int) -> None:
         """Log what is due after a page. A list of more than one page is counted first, if reading it has not done so.
@@ -89,10 +88,8 @@ class ListProgress:
         """
         if self.expected is None and page.seen > PAGE_SIZE:
             self._announce(page, read)
-        now = time.monotonic()
-        if now - self._reported < _PROGRESS_EVERY:
+        if not self._clock.due():
             return
-        self._reported = now
         to_go = ""
         # Tickets may have been created since the count: then how many are left is not known.
         if self.expected and self.expected >= read:
@@ -125,17 +122,12 @@ class ListProgress:
         if self._client.calls_left < _FEW_CALLS_LEFT:
             return None  # the list itself may need them, and start over if it has to wait
         try:
-            return self._call(_count_about(self._tickets))
+            return int(self._client.call(_count_about(self._tickets), max_wait=self._max_wait))
         except LightspeedQuotaExhaustedError:
             raise  # the next page has to wait too
         except LightspeedError as error:
             log.info("The shop did not count the list, so it is read without an estimate: %s", error)
             return 0
-
-    def _call(self, request: Request[Any]) -> int:
-        if self._max_wait is None:
-            return int(self._client.call(request))
-        return int(self._client.call(request, max_wait=self._max_wait))
 
     def _calls_for(self, tickets: int) -> tuple[int, int]:
         """Return how many calls so many tickets take, and how many of those follow one another."""

@@ -177,7 +177,7 @@ class _Probe:
             return Finding(topic, _NO_TICKETS, "Filters by e-mail address are up to the shop.")
         try:
             listed = self._list(limit=1, email=_NO_EMAIL)
-            counted = self._ask(count_tickets(email=_NO_EMAIL))
+            count = self._ask(count_tickets(email=_NO_EMAIL))
         except LightspeedAPIError:
             return Finding(topic, _REFUSED, "Do not use customer_email with this shop.")
         except _OutOfCallsError:
@@ -188,7 +188,7 @@ class _Probe:
                 "ignored by lists",
                 "Do not use customer_email with this shop: it matches tickets of all customers.",
             )
-        if counted:
+        if count:
             return Finding(
                 topic,
                 "read by lists, ignored by the count",

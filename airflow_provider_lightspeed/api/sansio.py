@@ -199,7 +199,7 @@ class SansIOClient:
         )
         # The threads of a bulk job share one client.
         self._lock = threading.Lock()
-        self._told_until = 0.0
+        self._logged_until = 0.0
 
     @property
     def quota(self) -> Quota | None:
@@ -408,9 +408,11 @@ class SansIOClient:
                 if wait.seconds <= 0:
                     self.calls += 1
                 # Several threads may wait for the same: only one logs it.
-                tell = wait.seconds >= _QUIET_WAIT and now + wait.seconds > self._told_until + _QUIET_WAIT
-                if tell:
-                    self._told_until = now + wait.seconds
+                is_news = (
+                    wait.seconds >= _QUIET_WAIT and now + wait.seconds > self._logged_until + _QUIET_WAIT
+                )
+                if is_news:
+                    self._logged_until = now + wait.seconds
             if wait.seconds <= 0:
                 self._metrics.count("calls")
                 return
@@ -424,7 +426,7 @@ class SansIOClient:
                     sent=sent,
                     reason=wait.reason,
                 )
-            if tell:
+            if is_news:
                 log.info("Waiting %.0f s, until %s UTC: %s", wait.seconds, f"{until:%H:%M:%S}", wait.reason)
             self._metrics.count("seconds_waited", round(wait.seconds))
             yield Sleep(wait.seconds)

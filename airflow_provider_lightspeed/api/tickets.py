@@ -57,23 +57,6 @@ class Link(TypedDict):
     resource: Resource | Literal[False]
 
 
-#: Properties of a ticket that the vendor's page lists, in its order.
-TICKET_PROPERTIES = (
-    "id",
-    "createdAt",
-    "updatedAt",
-    "isAnswered",
-    "isClosed",
-    "isTodo",
-    "subject",
-    "memo",
-    "doNotifyAnswered",
-    "language",
-    "customer",
-    "messages",
-)
-
-
 class Ticket(TypedDict):
     """A support ticket, with the API's own property names (vendor page "Ticket").
 

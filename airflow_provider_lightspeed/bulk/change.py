@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from airflow_provider_lightspeed._checkpoint import digest
 from airflow_provider_lightspeed.api.client import LightspeedClient
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedQuotaExhaustedError
 from airflow_provider_lightspeed.api.wording import counted
@@ -82,14 +82,14 @@ class BulkChange:
     @property
     def action_hash(self) -> str:
         """Hash of the action: results of another action cannot be resumed."""
-        return _hash(self.changed_key, self.properties, self.dry_run)
+        return digest(self.changed_key, self.properties, self.dry_run)
 
     @property
     def options_hash(self) -> str:
         """Hash of the arguments that are no templates: a template may render to another value after each deferral."""
         criteria = self.criteria
         chosen = criteria.only_answered, criteria.include_todo, describe(criteria.where)
-        return _hash(chosen, self.max_tickets, self.max_share, self.if_changed)
+        return digest(chosen, self.max_tickets, self.max_share, self.if_changed)
 
     def start(self, saved: Mapping[str, Any] | None, shop: str, generation: str = "") -> Job:
         """Return the job of a new try: that of an earlier try, if it is about the same tickets.
@@ -263,8 +263,4 @@ class BulkChange:
     def _request_hash(self, targets: Plan | None) -> str:
         """Hash which tickets are requested: a task that was changed and then cleared must not resume its old plan."""
         criteria = None if targets is not None else replace(self.criteria, where=None)
-        return _hash(targets, criteria, self.options_hash)
-
-
-def _hash(*values: object) -> str:
-    return hashlib.sha256(repr(values).encode()).hexdigest()
+        return digest(targets, criteria, self.options_hash)

@@ -68,7 +68,7 @@ class Job(msgspec.Struct, kw_only=True):
     :param stalls: how many windows of the quota in a row passed without progress.
     :param calls: API calls so far.
     :param receipt_digest: identifies the receipt that was written last.
-    :param ended: in which generation of the task (see :func:`~airflow_provider_lightspeed._checkpoint.clear_generation`)
+    :param ended: in which generation of the task (see :func:`~airflow_provider_lightspeed._checkpoint.task_generation`)
         it ended; empty until then. A task that is cleared makes a new plan.
     :param is_refused: whether it ended because tickets had changed: the task failed, and its record counts.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,13 +19,12 @@ from airflow_provider_lightspeed.api.errors import (
 from airflow_provider_lightspeed.api.list_progress import ListProgress
 from airflow_provider_lightspeed.api.paging import Page
 from airflow_provider_lightspeed.api.tickets import Ticket, TicketFilter, changed_at, created_at
-from airflow_provider_lightspeed.api.wording import counted
+from airflow_provider_lightspeed.api.wording import counted, first_few
 from airflow_provider_lightspeed.bulk.actions import Action
 from airflow_provider_lightspeed.bulk.job import Job, version_of, was_never_changed
 
 log = logging.getLogger(__name__)
 
-_SHOWN = 5
 #: Planning is saved after so many calls: a killed try repeats no more than about these.
 _CALLS_AT_RISK = 20
 
@@ -55,8 +55,13 @@ class Criteria:
 
         :raises LightspeedConfigurationError: naming the criterion.
         """
-        if self.language is not None and not (isinstance(self.language, str) and self.language.strip()):
-            raise LightspeedConfigurationError(f"language must be a code such as 'en', got {self.language!r}")
+        # Any other text is the language of no ticket, and the task would end green with nothing done.
+        if self.language is not None and not (
+            isinstance(self.language, str) and re.fullmatch(r"[a-z]{2}", self.language)
+        ):
+            raise LightspeedConfigurationError(
+                f"language must be two lower-case letters such as 'en', got {self.language!r}"
+            )
         if self.where is not None and not callable(self.where):
             raise LightspeedConfigurationError(f"where must be a function of a ticket, got {self.where!r}")
 
@@ -216,8 +221,7 @@ def _choose(
 
 
 def _report_malformed(ids: list[int | None], seen: float) -> None:
-    shown = ", ".join("one without id" if key is None else str(key) for key in ids[:_SHOWN])
-    summary = f"{shown}{', …' if len(ids) > _SHOWN else ''}"
+    summary = first_few(["one without id" if key is None else str(key) for key in ids])
     if len(ids) > seen / 2:
         raise LightspeedMalformedResponseError(
             f"{len(ids)} of {seen} tickets are malformed: {summary}. No ticket was changed in this try"

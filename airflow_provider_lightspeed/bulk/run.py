@@ -8,7 +8,6 @@ overwrites nothing of theirs: a PUT holds only the requested properties.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from functools import partial
@@ -21,6 +20,7 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedQuotaExhaustedError,
     LightspeedTooLateError,
 )
+from airflow_provider_lightspeed.api.progress_clock import ProgressClock
 from airflow_provider_lightspeed.api.tickets import Ticket, get_ticket
 from airflow_provider_lightspeed.api.wording import counted, humanize
 from airflow_provider_lightspeed.bulk.actions import Action
@@ -42,7 +42,6 @@ IfChanged = Literal["skip", "overwrite", "fail"]
 _AT_ONCE = 8
 #: Seconds after which a ticket is read again before it is changed.
 _MAX_AGE = 30.0
-_PROGRESS_EVERY = 10.0
 #: Seconds that calls in flight may take after a request to stop: Airflow kills a task after five.
 _GRACE = 2.0
 
@@ -75,7 +74,7 @@ class Run:
         self._dry_run = dry_run
         self._save = save
         self._cancel = cancel or CancelToken()
-        self._reported = time.monotonic()
+        self._clock = ProgressClock()
         # What may have been changed though no response says so, by this try or an earlier one.
         self._unconfirmed = dict(job.in_flight)
 
@@ -226,10 +225,7 @@ class Run:
         return each
 
     def _log_progress(self) -> None:
-        if time.monotonic() - self._reported < _PROGRESS_EVERY:
-            return
-        self._reported = time.monotonic()
-        if not (left := len(self._job.remaining)):
+        if not self._clock.due() or not (left := len(self._job.remaining)):
             return
         calls, sequential = self._calls_left()
         log.info(

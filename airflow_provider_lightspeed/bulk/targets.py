@@ -6,7 +6,7 @@ import gzip
 import hashlib
 import zlib
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -65,7 +65,7 @@ def read_targets(value: Any, fetch: Callable[[str], bytes], shop: str) -> Plan:
         if value.get("receipt"):
             digest = value.get(DIGEST_KEY)
         value = address or (value if ids is None else ids)
-    if isinstance(value, str) and value.strip().startswith("s3://"):
+    if isinstance(value, str) and value.strip().lower().startswith("s3://"):
         data = fetch(value)
         if digest is not None and digest != receipt_digest(data):
             raise LightspeedConfigurationError(
@@ -120,13 +120,11 @@ def _entries(lines: Iterable[Any]) -> Iterable[tuple[int, str | None]]:
     for line in lines:
         if not isinstance(line, dict):
             yield parse_ticket_id(line), None
-        elif "outcome" not in line:
-            yield parse_ticket_id(line["id"]), version_of(_ticket(line)) if "updatedAt" in line else None
+            continue
+        if "outcome" not in line:
+            is_known = "updatedAt" in line
         elif line["outcome"] in _TAKEN or line.get("maybe_changed"):
-            # In a receipt, nothing for updatedAt means that it is not known.
-            known = line["updatedAt"] is not None
-            yield parse_ticket_id(line["id"]), version_of(_ticket(line)) if known else None
-
-
-def _ticket(line: Any) -> Ticket:
-    return line  # type: ignore[no-any-return]
+            is_known = line["updatedAt"] is not None
+        else:
+            continue
+        yield parse_ticket_id(line["id"]), version_of(cast("Ticket", line)) if is_known else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from airflow_provider_lightspeed._arguments import parse_text
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.changes.files import FORMATS
 from airflow_provider_lightspeed.changes.log import ChangeLog
@@ -74,21 +75,13 @@ def parse_prefix(s3_prefix: str, s3_bucket: str | None = None) -> tuple[str, str
 
     :raises LightspeedConfigurationError: if one of them is missing.
     """
-    from airflow_provider_lightspeed.s3.client import parse_s3_uri
+    from airflow_provider_lightspeed.s3.client import full_address, parse_s3_uri
 
-    text = s3_prefix.strip()
-    is_address = text.lower().startswith("s3://")
-    if is_address and s3_bucket:
-        raise LightspeedConfigurationError(f"s3_prefix {s3_prefix!r} names its bucket: leave s3_bucket out")
-    if not is_address and not s3_bucket:
-        raise LightspeedConfigurationError(
-            f"s3_prefix {s3_prefix!r} needs s3_bucket, or to be an s3:// address"
-        )
-    address = text if is_address else f"s3://{s3_bucket}/{text}"
+    s3_prefix = parse_text("s3_prefix", s3_prefix)
+    address = full_address("s3_prefix", s3_prefix.strip(), s3_bucket)
     if address.rstrip("/").count("/") < 3:
         raise LightspeedConfigurationError(
             f"s3_prefix {s3_prefix!r} needs a folder in the bucket, such as s3://bucket/lightspeed/shop_nl/"
         )
     # A folder may be written with or without the slash at its end.
-    bucket, prefix = parse_s3_uri(address.removesuffix("/"))
-    return bucket, prefix
+    return parse_s3_uri(address.removesuffix("/"))

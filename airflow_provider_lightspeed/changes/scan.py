@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -24,8 +23,9 @@ from airflow_provider_lightspeed.api.errors import (
     LightspeedQuotaExhaustedError,
 )
 from airflow_provider_lightspeed.api.paging import Cursor, Page
+from airflow_provider_lightspeed.api.progress_clock import ProgressClock
 from airflow_provider_lightspeed.api.tickets import RejectedTicket, TicketFilter, get_ticket
-from airflow_provider_lightspeed.api.wording import counted, humanize
+from airflow_provider_lightspeed.api.wording import counted, days, first_few, humanize
 from airflow_provider_lightspeed.changes.compare import Comparison, Entry, Known, Limits, entry_of
 from airflow_provider_lightspeed.changes.coverage import (
     Coverage,
@@ -59,8 +59,6 @@ Kind = Literal["auto", "recent", "full"]
 
 _ATTEMPTS = 5
 _SHOWN = 10
-#: Seconds between two lines on progress.
-_PROGRESS_EVERY = 10.0
 #: What takes less time than this is not announced.
 _LONG = timedelta(seconds=10)
 #: A killed scan asks again for no more than this, and what is under way.
@@ -298,10 +296,10 @@ class Scan:
         if progress is not None:
             commits = self._log.commits(progress.base)
             return next((commit for commit in commits if commit.observation == progress.observation), None)
-        is_own = head is not None and options.run and options.generation
-        if is_own and head is not None and (head.run, head.generation) == (options.run, options.generation):
-            return head
-        return None
+        # Without a task instance, both are empty.
+        if not options.run or not options.generation or head is None:
+            return None
+        return head if (head.run, head.generation) == (options.run, options.generation) else None
 
     def _check_shop(self, opened: Opened) -> None:
         there, ours = opened.identity, self._options.identity
@@ -511,8 +509,7 @@ class Scan:
             if ticket_id not in answered:
                 (progress.unlisted if known.is_unlisted(ticket_id) else progress.gone).append(ticket_id)
         if progress.unlisted:
-            shown = ", ".join(map(str, sorted(progress.unlisted)[:_SHOWN]))
-            shown += ", …" if len(progress.unlisted) > _SHOWN else ""
+            shown = first_few([*map(str, sorted(progress.unlisted))], _SHOWN)
             log.warning(
                 "The shop's list hides %s (%d requested in this scan). Kept in the log: %s",
                 counted(len(progress.unlisted), "known ticket"), requested, shown,
@@ -524,14 +521,13 @@ class Scan:
         """Request tickets one by one; what the shop shows of them counts as if the list had shown it."""
         answered = {*self.progress.gone, *self.progress.unlisted}
         ticket_ids = [ticket_id for ticket_id in ticket_ids if ticket_id not in answered]
-        reported = time.monotonic()
+        clock = ProgressClock()
         if self._client.estimate(len(ticket_ids), sequential=len(ticket_ids)) >= _LONG:
             self._client.log_estimate(
                 len(ticket_ids), f"Requesting {counted(len(ticket_ids), 'missing ticket')} one by one"
             )
         for done, ticket_id in enumerate(ticket_ids):
-            if time.monotonic() - reported >= _PROGRESS_EVERY:
-                reported = time.monotonic()
+            if clock.due():
                 left = len(ticket_ids) - done
                 to_go = humanize(self._client.estimate(left, sequential=left))
                 log.info(
@@ -668,9 +664,10 @@ class Scan:
         if self._options.compact is not None:
             deleted = self._log.compact(self._now() - self._options.compact, head.seq)
             if deleted:
-                days = self._options.compact / timedelta(days=1)
-                age = f"{days:g} day{'' if days == 1 else 's'}"
-                log.info("Deleted %s older than %s (compact)", counted(deleted, "change file"), age)
+                log.info(
+                    "Deleted %s older than %s (compact)",
+                    counted(deleted, "change file"), days(self._options.compact),
+                )  # fmt: skip
         return Result(
             seq=made.seq,
             uri=self._uri(made.seq),
@@ -707,8 +704,8 @@ def announce(change_log: ChangeLog, run: str) -> Callable[[], None] | None:
     status = change_log.read_status()
     if status is None or not status.seq:
         return None
-    told = status.announced
-    if told is not None and told.seq >= status.seq and told.run != run:
+    last = status.announced
+    if last is not None and last.seq >= status.seq and last.run != run:
         return None
     seq = status.seq
 

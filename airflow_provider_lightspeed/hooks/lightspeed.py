@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_lightspeed._airflow import AirflowNotFoundException, BaseHook, mask_secret
-from airflow_provider_lightspeed._arguments import parse_ticket_filter
+from airflow_provider_lightspeed._arguments import parse_conn_id, parse_ticket_filter
 from airflow_provider_lightspeed._variables import read_variable
 from airflow_provider_lightspeed.api import tickets as api
 from airflow_provider_lightspeed.api.errors import LightspeedError, LightspeedQuotaExhaustedError
@@ -23,6 +23,7 @@ from airflow_provider_lightspeed.provider_info import (
 )
 
 if TYPE_CHECKING:
+    from airflow_provider_lightspeed._airflow import Connection
     from airflow_provider_lightspeed.api.client import LightspeedClient
     from airflow_provider_lightspeed.api.probe import ShopReport
     from airflow_provider_lightspeed.api.rate_limit import Quota
@@ -133,10 +134,14 @@ class LightspeedHook(BaseHook):
         from airflow_provider_lightspeed.hooks.connection import mask_credentials, read_settings
         from airflow_provider_lightspeed.hooks.metrics import AirflowMetrics
 
-        connection = self.get_connection(self.lightspeed_conn_id)
+        connection = self._connection()
         settings = read_settings(connection, connection.extra_dejson, self._arguments)
         mask_credentials(settings)
         return LightspeedClient(settings, metrics=AirflowMetrics(self.lightspeed_conn_id))
+
+    def _connection(self) -> Connection:
+        self.lightspeed_conn_id = parse_conn_id(self.lightspeed_conn_id)
+        return self.get_connection(self.lightspeed_conn_id)
 
     def get_hash_secret(self, variable: str | None = None) -> str:
         """Return the secret with which personal fields are hashed; empty if there is none.
@@ -146,7 +151,7 @@ class LightspeedHook(BaseHook):
         :param variable: Airflow Variable that holds it instead.
         :raises AirflowException: if Airflow cannot read its Variables at the moment. Let Airflow retry.
         """
-        extra = {} if variable else self.get_connection(self.lightspeed_conn_id).extra_dejson
+        extra = {} if variable else self._connection().extra_dejson
         key = str(extra.get("hash_secret") or _read_secret(variable or "lightspeed_hash_secret") or "")
         if key:
             mask_secret(key)

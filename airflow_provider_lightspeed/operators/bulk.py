@@ -13,14 +13,15 @@ from airflow_provider_lightspeed._arguments import (
     parse_choice,
     parse_flag,
     parse_instant,
+    parse_text,
     parse_ticket_filter,
     passed_names,
     record_passed,
     require_rendered,
 )
-from airflow_provider_lightspeed._checkpoint import Checkpoint, clear_generation, defer_until, digest
+from airflow_provider_lightspeed._checkpoint import Checkpoint, defer_until, task_generation
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
-from airflow_provider_lightspeed.api.wording import counted
+from airflow_provider_lightspeed.api.wording import counted, first_few
 from airflow_provider_lightspeed.bulk.cancellation import CancelToken
 from airflow_provider_lightspeed.exceptions import (
     LightspeedTaskFailed,
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from airflow_provider_lightspeed.bulk.job import Job
     from airflow_provider_lightspeed.bulk.run import IfChanged
 
-_SHOWN = 5
 _MAX_TICKETS = 1000
 _CRITERIA = (
     "created_before",
@@ -55,6 +55,7 @@ class BulkTicketsOperator(BaseOperator):
     """Do one thing to many tickets. See :class:`~.tickets.UpdateTicketsOperator` for the arguments."""
 
     template_fields: Sequence[str] = (
+        "lightspeed_conn_id",  # first: templates of the others may name it (in a mapped group, it is no text before)
         "ticket_ids",
         "created_before",
         "updated_before",
@@ -63,7 +64,6 @@ class BulkTicketsOperator(BaseOperator):
         "receipt_s3_key",
         "kms_key_id",
         "acl_policy",
-        "lightspeed_conn_id",
         "aws_conn_id",
     )
     ui_color = "#e3f0f9"
@@ -129,7 +129,7 @@ class BulkTicketsOperator(BaseOperator):
         checkpoint = self._checkpoint(context, change)
         if not checkpoint.is_persistent:
             self._warn_of_replaced_receipt(context)
-        job = change.start(checkpoint.load(), client.settings.shop, self._generation(context))
+        job = change.start(checkpoint.load(), client.settings.shop, task_generation(self, context))
         return self._run(context, change, job, client, checkpoint, is_new_try=True)
 
     @fail_without_retry()
@@ -146,7 +146,7 @@ class BulkTicketsOperator(BaseOperator):
         job = change.resume(saved, client.settings.shop)
         if job is not None and job.options_hash == change.options_hash:
             return self._run(context, change, job, client, checkpoint)
-        job = change.start(saved, client.settings.shop, self._generation(context))
+        job = change.start(saved, client.settings.shop, task_generation(self, context))
         return self._run(context, change, job, client, checkpoint, is_new_try=True)
 
     def on_kill(self) -> None:
@@ -190,12 +190,12 @@ class BulkTicketsOperator(BaseOperator):
             if wait is None:
                 self._raise_for_failures(change, job)
                 # Airflow may fail to store the result: then the next try returns it.
-                job.ended = self._generation(context)
+                job.ended = task_generation(self, context)
                 save()
         except BaseException as error:
             job.calls = earlier_calls + client.calls
             if isinstance(error, LightspeedTaskFailed):
-                job.ended, job.is_refused = self._generation(context), True
+                job.ended, job.is_refused = task_generation(self, context), True
             self._keep_what_was_done(context, change, job, checkpoint)
             raise
         if wait is not None:
@@ -237,17 +237,12 @@ class BulkTicketsOperator(BaseOperator):
         failed = change.failures(job)
         if not failed:
             return
-        shown = "; ".join(f"{ticket_id}: {reason}" for ticket_id, reason in list(failed.items())[:_SHOWN])
-        more = "; …" if len(failed) > _SHOWN else ""
-        message = f"{len(failed):,} of {counted(len(job.plan), 'ticket')} failed: {shown}{more}"
+        shown = first_few([f"{ticket_id}: {reason}" for ticket_id, reason in failed.items()], separator="; ")
+        message = f"{len(failed):,} of {counted(len(job.plan), 'ticket')} failed: {shown}"
         if self.on_failure == "warn":
             self.log.warning(message)
             return
         raise LightspeedTicketsFailed(message, failed) if job.failed() else LightspeedTaskFailed(message)
-
-    def _generation(self, context: Context) -> str:
-        """Name the tries of the task instance until it is cleared. The checkpoint belongs to one instance anyway."""
-        return digest(self.retries, *clear_generation(context))
 
     def _warn_of_replaced_receipt(self, context: Context) -> None:
         try_number = getattr(context.get("ti"), "try_number", None) or 1
@@ -261,7 +256,7 @@ class BulkTicketsOperator(BaseOperator):
 
     def _checkpoint(self, context: Context, change: BulkChange) -> Checkpoint:
         # What was planned and done counts until the job has ended, also after a clear.
-        return Checkpoint(context, f"lightspeed_bulk_{change.action_hash[:12]}", outlives_clear=True)
+        return Checkpoint(context, f"lightspeed_bulk_{change.action_hash}", outlives_clear=True)
 
     def _change(self) -> BulkChange:
         """Read the arguments.
@@ -293,7 +288,8 @@ class BulkTicketsOperator(BaseOperator):
             raise LightspeedConfigurationError(
                 f"give ticket_ids or criteria, not both; the criteria are {criteria}"
             )
-        if self.receipt_s3_key:
+        if self.receipt_s3_key is not None:
+            self.receipt_s3_key = parse_text("receipt_s3_key", self.receipt_s3_key)
             parse_s3_uri(self.receipt_s3_key)
         if not (isinstance(self.max_share, int | float) and 0.0 < self.max_share <= 1.0):
             raise LightspeedConfigurationError(

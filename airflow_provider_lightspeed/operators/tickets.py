@@ -56,7 +56,7 @@ class CreateTicketOperator(BaseOperator):
         ticket may exist.
     """
 
-    template_fields: Sequence[str] = ("subject", "customer_id", "memo", "lightspeed_conn_id")
+    template_fields: Sequence[str] = ("lightspeed_conn_id", "subject", "customer_id", "memo")
     ui_color = "#e3f0f9"
 
     @record_passed
@@ -80,7 +80,7 @@ class CreateTicketOperator(BaseOperator):
     @fail_without_retry()
     def execute(self, context: Context) -> dict[str, Any]:
         """Create the ticket."""
-        require_rendered(self, "subject")
+        require_rendered(self, "subject", "lightspeed_conn_id")
         require_rendered(self, "memo", may_be_empty=True)
         subject, memo = parse_text("subject", self.subject), parse_text("memo", self.memo)
         customer = _parse_customer_id(self.customer_id)
@@ -161,7 +161,7 @@ class ReplyToTicketOperator(BaseOperator):
         message may have been posted.
     """
 
-    template_fields: Sequence[str] = ("ticket_id", "message", "lightspeed_conn_id")
+    template_fields: Sequence[str] = ("lightspeed_conn_id", "ticket_id", "message")
     ui_color = "#e3f0f9"
 
     @record_passed
@@ -181,7 +181,7 @@ class ReplyToTicketOperator(BaseOperator):
     @fail_without_retry()
     def execute(self, context: Context) -> dict[str, Any]:
         """Post the message."""
-        require_rendered(self, "ticket_id", "message")
+        require_rendered(self, "ticket_id", "message", "lightspeed_conn_id")
         text = parse_text("message", self.message)
         hook, mark = LightspeedHook(self.lightspeed_conn_id), SendGuard(context)
         hook.get_conn()  # a connection that is missing must not count as sent

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from airflow_provider_lightspeed._arguments import parse_text
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.exceptions import LightspeedStorageError
 
@@ -141,6 +142,23 @@ def is_aws(client: S3Client) -> bool:
     """Return whether the client leads to AWS, and not to another store with the same API."""
     host = urlsplit(client.meta.endpoint_url).hostname or ""
     return host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+
+
+def full_address(argument: str, value: Any, bucket: Any) -> str:
+    """Return the ``s3://`` address that an argument is, or names together with ``s3_bucket``.
+
+    :param argument: its name, for the error.
+    :param bucket: the value of ``s3_bucket``.
+    :raises LightspeedConfigurationError: if the bucket is missing or named twice, or one of them is no text.
+    """
+    value = parse_text(argument, value)
+    bucket = None if bucket is None else parse_text("s3_bucket", bucket)
+    is_address = value.lower().startswith("s3://")
+    if is_address and bucket:
+        raise LightspeedConfigurationError(f"{argument} {value!r} names its bucket: leave s3_bucket out")
+    if not is_address and not bucket:
+        raise LightspeedConfigurationError(f"{argument} {value!r} needs s3_bucket, or to be an s3:// address")
+    return value if is_address else f"s3://{bucket}/{value}"
 
 
 def parse_s3_uri(uri: str) -> tuple[str, str]:

@@ -9,8 +9,6 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-import msgspec
-
 from airflow_provider_lightspeed._airflow import (
     AirflowException,
     AirflowFailException,
@@ -21,6 +19,7 @@ from airflow_provider_lightspeed._airflow import (
     conf,
 )
 from airflow_provider_lightspeed._arguments import (
+    parse_conn_id,
     parse_text,
     parse_ticket_filter,
     record_passed,
@@ -42,10 +41,10 @@ from airflow_provider_lightspeed.new_tickets import (
     FailedEvent,
     PollResult,
     Seen,
+    cursor_in,
     digest,
+    first_cursor,
     read_event,
-    shows_a_witness,
-    witness,
 )
 from airflow_provider_lightspeed.sensors.state import DeliveredRun, SensorState
 
@@ -106,7 +105,7 @@ class NewTicketSensor(BaseSensorOperator):
         or its list cannot be read completely.
     """
 
-    template_fields: Sequence[str] = ("since_id", "customer_email", "state_name", "lightspeed_conn_id")
+    template_fields: Sequence[str] = ("lightspeed_conn_id", "since_id", "customer_email", "state_name")
     ui_color = "#e9f9e3"
 
     @record_passed
@@ -238,16 +237,16 @@ class NewTicketSensor(BaseSensorOperator):
             raise LightspeedConfigurationError(
                 f"max_tickets ({self.max_tickets}) must be at least 1 and at least min_tickets ({self.min_tickets})"
             )
+        self.lightspeed_conn_id = parse_conn_id(self.lightspeed_conn_id)
         require_rendered(
             self,
             "since_id",
             "customer_email",
             "where",
             "state_name",
-            "lightspeed_conn_id",
             hint="leave it out if you do not need it",
         )
-        for name in ("customer_email", "state_name", "lightspeed_conn_id"):
+        for name in ("customer_email", "state_name"):
             if (value := getattr(self, name)) is not None:
                 setattr(self, name, parse_text(name, value).strip())
 
@@ -274,16 +273,15 @@ class NewTicketSensor(BaseSensorOperator):
 
     def _check_shop(self, state: SensorState) -> None:
         cursor, client = state.cursor, self._hook.get_conn()
-        shop = client.settings.shop
-        if cursor is None or cursor.shop == shop:
+        if cursor is None or cursor.shop == client.settings.shop:
             return
-        if cursor.shop is None:  # written by hand, or by an early version
-            state.recognise(cursor.adopted_by(shop, client.run(witness(cursor.max_id))))
-        elif client.run(shows_a_witness(cursor)):
-            self.log.info(
-                "Connection %r has another key of the same shop: continuing", self.lightspeed_conn_id
-            )
-            state.recognise(msgspec.structs.replace(cursor, shop=shop))
+        found = client.run(cursor_in(client.settings.shop, cursor))
+        if found is not None:
+            if cursor.shop is not None:
+                self.log.info(
+                    "Connection %r has another key of the same shop: continuing", self.lightspeed_conn_id
+                )
+            state.recognise(found)
         else:
             self.log.warning(
                 "Connection %r leads to another shop than before (key and tickets differ): starting over with "
@@ -296,13 +294,10 @@ class NewTicketSensor(BaseSensorOperator):
 
     def _first_cursor(self) -> Cursor:
         client = self._hook.get_conn()
-        shop = client.settings.shop
-        if self.start == "earliest":
-            return Cursor(0, shop=shop)
-        # An empty list is asked for twice: believed by mistake, it would make every ticket new.
-        newest = self._hook.newest_ticket_id() or self._hook.newest_ticket_id()
-        self.log.info("First run: tickets after id %d count as new", newest)
-        return Cursor.starting_after(newest, client.run(witness(newest)), shop)
+        cursor = client.run(first_cursor(self.start, client.settings.shop))
+        if self.start == "latest":
+            self.log.info("First run: tickets after id %d count as new", cursor.since_id)
+        return cursor
 
     def _replay(self, before: DeliveredRun) -> PollResult:
         self.log.info("This run has delivered tickets before: returning those that still exist")

@@ -16,17 +16,12 @@ from airflow_provider_lightspeed._airflow import (
 )
 from airflow_provider_lightspeed._arguments import is_unrendered, parse_flag, record_passed, require_rendered
 from airflow_provider_lightspeed._checkpoint import Checkpoint, defer_until, digest, task_generation, task_key
-from airflow_provider_lightspeed.api.errors import (
-    LightspeedConfigurationError,
-    LightspeedIncompleteListError,
-    LightspeedQuotaExhaustedError,
-)
+from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedQuotaExhaustedError
 from airflow_provider_lightspeed.api.wording import counted
 from airflow_provider_lightspeed.assets import is_ticket_changes_asset
 from airflow_provider_lightspeed.exceptions import (
-    LightspeedStagingLostError,
+    NOT_RESUMABLE,
     LightspeedStaleChangesError,
-    LightspeedTaskFailed,
     fail_without_retry,
 )
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
@@ -55,13 +50,6 @@ _OPTIONS = (
     "acl_policy",
 )
 _SCANS = ("auto", "recent", "full")
-#: After these, a try that resumes would fail alike.
-_NOT_RESUMABLE = (
-    LightspeedConfigurationError,
-    LightspeedIncompleteListError,
-    LightspeedStagingLostError,
-    LightspeedTaskFailed,
-)
 
 
 class LightspeedTicketChangesToS3Operator(StopsAtNextCall, BaseOperator):
@@ -116,6 +104,7 @@ class LightspeedTicketChangesToS3Operator(StopsAtNextCall, BaseOperator):
     """
 
     template_fields: Sequence[str] = (
+        "lightspeed_conn_id",  # first: templates of the others may name it (in a mapped group, it is no text before)
         "s3_prefix",
         "s3_bucket",
         "scan",
@@ -126,7 +115,6 @@ class LightspeedTicketChangesToS3Operator(StopsAtNextCall, BaseOperator):
         "hash_secret_variable",
         "kms_key_id",
         "acl_policy",
-        "lightspeed_conn_id",
         "aws_conn_id",
     )
     ui_color = "#f9e3e3"
@@ -267,7 +255,7 @@ class LightspeedTicketChangesToS3Operator(StopsAtNextCall, BaseOperator):
                     defer_until(self, error.until, method, saved, reason=error.reason)
                 # The list can't be resumed where it is, so it must not be interrupted.
                 max_wait = inf
-            except _NOT_RESUMABLE:
+            except NOT_RESUMABLE:
                 checkpoint.clear()
                 with suppress(Exception):
                     scan.remove_parts()
@@ -448,7 +436,7 @@ class CheckTicketChangesOperator(BaseOperator):
     :raises LightspeedStaleChangesError: (retried: a run may be under way) with all that is wrong.
     """
 
-    template_fields: Sequence[str] = ("s3_prefix", "s3_bucket", "lightspeed_conn_id", "aws_conn_id")
+    template_fields: Sequence[str] = ("lightspeed_conn_id", "s3_prefix", "s3_bucket", "aws_conn_id")
     ui_color = "#f9e3e3"
 
     @record_passed

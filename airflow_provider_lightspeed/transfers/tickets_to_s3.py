@@ -21,11 +21,18 @@ from airflow_provider_lightspeed._arguments import (
     record_passed,
     require_rendered,
 )
-from airflow_provider_lightspeed._checkpoint import Checkpoint, defer_until, task_generation, task_key
+from airflow_provider_lightspeed._checkpoint import (
+    Checkpoint,
+    defer_until,
+    mapped_instance,
+    task_generation,
+    task_key,
+)
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedQuotaExhaustedError
 from airflow_provider_lightspeed.api.wording import counted
 from airflow_provider_lightspeed.exceptions import fail_without_retry
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
+from airflow_provider_lightspeed.s3.client import full_address, parse_s3_uri
 from airflow_provider_lightspeed.s3.link import S3ObjectLink
 from airflow_provider_lightspeed.transfers.stoppable import StopsAtNextCall
 
@@ -116,6 +123,7 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
     """
 
     template_fields: Sequence[str] = (
+        "lightspeed_conn_id",  # first: templates of the others may name it (in a mapped group, it is no text before)
         "s3_bucket",
         "s3_key",
         "created_from",
@@ -129,7 +137,6 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
         "hash_secret_variable",
         "kms_key_id",
         "acl_policy",
-        "lightspeed_conn_id",
         "aws_conn_id",
     )
     ui_color = "#f9e3e3"
@@ -232,6 +239,7 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
             aws_conn_id=self.aws_conn_id,
             owner=task_key(context),
             generation=task_generation(self, context),
+            instance=mapped_instance(context),
         )
         try:
             size = attempt.run(state, max_wait=None if self.deferrable else inf)
@@ -255,7 +263,7 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
             self._push_link(context, attempt.console_address)
         result = self._result(context, job.uri, progress, size)
         self._exported = Exported(
-            hook.get_conn().settings.base_url, self.lightspeed_conn_id, job.file_format.fields(), result
+            hook.get_conn().settings.base_url, hook.lightspeed_conn_id, job.file_format.fields(), result
         )
         return result
 
@@ -293,7 +301,7 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
         from airflow_provider_lightspeed.s3.client import WriteOptions
         from airflow_provider_lightspeed.transfers.attempt import ExportJob
 
-        bucket, key = _locate(self.s3_bucket, self.s3_key)
+        bucket, key = self._target()
         redaction = self._redaction(hook)
         return ExportJob(
             shop=hook.get_conn().settings.shop,
@@ -313,6 +321,10 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
             quarantine=self.on_malformed == "quarantine",
             options=WriteOptions(self.encrypt, self.kms_key_id, self.acl_policy),
         )
+
+    def _target(self) -> tuple[str, str]:
+        """Return bucket and key of the object."""
+        return parse_s3_uri(full_address("s3_key", self.s3_key, self.s3_bucket))
 
     def _redaction(self, hook: LightspeedHook) -> Redaction:
         from airflow_provider_lightspeed.transfers.redaction import MESSAGES_ASKED_FOR, Redaction
@@ -349,21 +361,10 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
         require_rendered(self, "s3_key", "lightspeed_conn_id")
         require_rendered(self, "created_from", "created_to", hint=NO_DATA_INTERVAL)
         require_rendered(self, *_OPTIONS, hint="leave it out if you do not need it")
+        self._target()
         for name in _SWITCHES:
             parse_flag(name, getattr(self, name))
         if self.on_malformed not in {"fail", "quarantine"}:
             raise LightspeedConfigurationError(
                 f"on_malformed must be fail or quarantine, got {self.on_malformed!r}"
             )
-
-
-def _locate(bucket: str | None, key: str) -> tuple[str, str]:
-    from airflow_provider_lightspeed.s3.client import parse_s3_uri
-
-    if not key.lower().startswith("s3://"):
-        if not bucket:
-            raise LightspeedConfigurationError(f"s3_key {key!r} needs s3_bucket, or to be an s3:// address")
-        return parse_s3_uri(f"s3://{bucket}/{key}")
-    if bucket:
-        raise LightspeedConfigurationError(f"s3_key {key!r} names its bucket: leave s3_bucket out")
-    return parse_s3_uri(key)

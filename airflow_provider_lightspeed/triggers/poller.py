@@ -17,8 +17,8 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
-from airflow_provider_lightspeed.api.queries import NewTickets, new_tickets, newest_ticket
-from airflow_provider_lightspeed.new_tickets import Cursor, PollSchedule, Seen, shows_a_witness, witness
+from airflow_provider_lightspeed.api.queries import NewTickets, new_tickets
+from airflow_provider_lightspeed.new_tickets import Cursor, PollSchedule, Seen, cursor_in, first_cursor
 
 if TYPE_CHECKING:
     from airflow_provider_lightspeed.api.client import AsyncLightspeedClient
@@ -147,24 +147,17 @@ class Subscription:
         """Set and return the cursor in the client's shop."""
         if self.cursor is not None and self.start is None:
             return self.cursor
-        shop = client.settings.shop
-        if self.cursor is not None and self.cursor.shop not in {None, shop}:
-            self.cursor = await self._recognise(client, self.cursor)
+        if self.cursor is not None:
+            self.cursor = await client.run(cursor_in(client.settings.shop, self.cursor))
+            if self.cursor is None:
+                log.warning(
+                    "Connection %r leads to another shop than before (key and tickets differ): starting over with start=%r",
+                    self._poller.conn_id,
+                    self.start,
+                )
         if self.cursor is None:
             self.cursor = await first.get(self.start or "latest")
-        elif self.cursor.shop is None:
-            self.cursor = self.cursor.adopted_by(shop, await client.run(witness(self.cursor.max_id)))
         return self.cursor
-
-    async def _recognise(self, client: AsyncLightspeedClient, cursor: Cursor) -> Cursor | None:
-        if await client.run(shows_a_witness(cursor)):
-            return msgspec.structs.replace(cursor, shop=client.settings.shop)
-        log.warning(
-            "Connection %r leads to another shop than before (key and tickets differ): starting over with start=%r",
-            self._poller.conn_id,
-            self.start,
-        )
-        return None
 
 
 class _FirstCursors:
@@ -180,16 +173,8 @@ class _FirstCursors:
         :param start: ``latest`` or ``earliest``.
         """
         if start not in self._found:
-            self._found[start] = await self._find(start)
+            self._found[start] = await self._client.run(first_cursor(start, self._client.settings.shop))
         return self._found[start]
-
-    async def _find(self, start: str) -> Cursor:
-        client, shop = self._client, self._client.settings.shop
-        if start == "earliest":
-            return Cursor(0, shop=shop)
-        # An empty list is asked for twice: believed by mistake, it would make every ticket new.
-        newest = await client.run(newest_ticket()) or await client.run(newest_ticket())
-        return Cursor.starting_after(newest, await client.run(witness(newest)), shop)
 
 
 _pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[PollKey, _SharedPoller]] = WeakKeyDictionary()

@@ -36,6 +36,8 @@ class Store(dict[str, Any]):
 class Xcom:
     """The task instance of a context, as far as operators use it."""
 
+    dag_id, run_id, task_id, map_index = "dag", "run", "bulk", -1
+
     def __init__(self, *, max_tries: int = 1, try_number: int = 1) -> None:
         self.max_tries, self.try_number = max_tries, try_number
         self.pushed: dict[str, Any] = {}

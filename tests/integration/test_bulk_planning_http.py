@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_lightspeed.api import list_progress, retry
+from airflow_provider_lightspeed.api import progress_clock, retry
 from airflow_provider_lightspeed.api.errors import LightspeedIncompleteListError
 from airflow_provider_lightspeed.api.paging.cursors import OldestFirstCursor, ReaderState
 from airflow_provider_lightspeed.api.paging.timezone import FilterZone
@@ -74,7 +74,7 @@ def test_a_plan_logs_how_long_it_takes_and_how_far_it_is(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, order: str
 ) -> None:
     caplog.set_level("INFO")
-    monkeypatch.setattr(list_progress, "_PROGRESS_EVERY", 0.0)
+    monkeypatch.setattr(progress_clock, "_EVERY", 0.0)
     with shop(monkeypatch, tickets=1_000, order=order, limits=NO_LIMITS) as sandbox:
         run(plan())
         # With the newest ticket first, reading the list counts it anyway.
@@ -116,7 +116,7 @@ def test_a_plan_for_a_customer_logs_how_far_it_is(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    monkeypatch.setattr(list_progress, "_PROGRESS_EVERY", 0.0)
+    monkeypatch.setattr(progress_clock, "_EVERY", 0.0)
     with shop(monkeypatch, tickets=1, limits=NO_LIMITS) as sandbox:
         sandbox.add_tickets(600, customer=77)
         run(plan(customer_email=email_of(77), max_tickets=1_000))
@@ -129,7 +129,7 @@ def test_reading_the_last_changes_counts_the_calls_before_a_deferral_too(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    monkeypatch.setattr(list_progress, "_PROGRESS_EVERY", 0.0)
+    monkeypatch.setattr(progress_clock, "_EVERY", 0.0)
     with shop(monkeypatch, tickets=2_000, order="oldest", limits=NO_LIMITS) as sandbox:
         ids = sandbox.shop.ids()
         job = Job(request_hash="", action_hash="", options_hash="", shop="", calls=50)
@@ -145,7 +145,7 @@ def test_reading_the_last_changes_of_many_ids_is_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    monkeypatch.setattr(list_progress, "_PROGRESS_EVERY", 0.0)
+    monkeypatch.setattr(progress_clock, "_EVERY", 0.0)
     with shop(monkeypatch, tickets=1_000, limits=NO_LIMITS) as sandbox:
         by_ids = CloseTicketsOperator(task_id="close", ticket_ids=sandbox.shop.ids()[-300:], max_tickets=300)
         run(by_ids)

@@ -19,7 +19,7 @@ import pytest
 from botocore.client import BaseClient
 
 from airflow_provider_lightspeed._airflow import AirflowSkipException
-from airflow_provider_lightspeed.api import list_progress
+from airflow_provider_lightspeed.api import progress_clock
 from airflow_provider_lightspeed.api.errors import LightspeedServerError
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed
 from airflow_provider_lightspeed.s3 import target as s3_target
@@ -98,7 +98,7 @@ def test_it_says_how_long_it_takes_and_how_far_it_is(
     window: dict[str, str],
 ) -> None:
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(list_progress, "_PROGRESS_EVERY", 0.0)
+    monkeypatch.setattr(progress_clock, "_EVERY", 0.0)
     end = datetime(2026, 6, 1, tzinfo=UTC)
     with Sandbox(ShopConfig(tickets=1000, end=end, days=60, limits=NO_LIMITS, order=order)) as shop:
         monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", shop.airflow_connection())

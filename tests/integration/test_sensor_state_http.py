@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_lightspeed._airflow import AirflowException, AirflowSensorTimeout, TaskDeferred
-from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
+from airflow_provider_lightspeed.api.client import LightspeedClient
 from airflow_provider_lightspeed.sandbox import Sandbox
 from airflow_provider_lightspeed.sensors.tickets import NewTicketSensor
 from tests.integration.sensor_runs import Variables, sensor_context
@@ -152,16 +152,16 @@ def test_a_try_that_was_believed_dead_hands_over_what_the_next_one_did(sandbox: 
 
 
 def test_two_first_runs_begin_at_the_same_ticket(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    ask = LightspeedHook.newest_ticket_id
+    run = LightspeedClient.run
     arrived: list[int] = []
 
-    def overtaken(hook: LightspeedHook) -> int:
-        monkeypatch.setattr(LightspeedHook, "newest_ticket_id", ask)
+    def overtaken(client: LightspeedClient, query: Any) -> Any:
+        monkeypatch.setattr(LightspeedClient, "run", run)
         assert _run(sensor_context("other")) is None
         arrived.extend(sandbox.add_tickets(1))
-        return ask(hook)
+        return run(client, query)
 
-    monkeypatch.setattr(LightspeedHook, "newest_ticket_id", overtaken)
+    monkeypatch.setattr(LightspeedClient, "run", overtaken)
     assert _run(sensor_context("slow"))["ticket_ids"] == arrived
 
 

@@ -68,6 +68,33 @@ def test_no_since_id(since_id: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    "email",
+    [
+        "null",
+        "nan",
+        "undefined",
+        "*",
+        "%",
+        "a@",
+        "@b.nl",
+        "a@b@c",
+        "a@b.nl,c@d.nl",
+        "a@b.nl; c@d.nl",
+        "a b@c.nl",
+    ],
+)
+def test_what_is_no_address_of_one_customer_chooses_no_tickets(email: str) -> None:
+    with pytest.raises(LightspeedConfigurationError, match="must be one address") as caught:
+        parse_ticket_filter(email=email)
+    assert email not in str(caught.value) or email in {"*", "%", "a@", "@b.nl"}
+
+
+@pytest.mark.parametrize("email", ["a@b", "o'neil+x@example.co.uk", "jörg@bücher.example"])
+def test_the_address_of_a_customer(email: str) -> None:
+    assert parse_ticket_filter(email=email).email == email
+
+
+@pytest.mark.parametrize(
     ("value", "ids"),
     [
         ([3, 1, 3, 2], [3, 1, 2]),

@@ -178,10 +178,12 @@ def test_ids_in_any_form(value: Any) -> None:
     ],
 )
 @pytest.mark.parametrize(
-    "value", ["s3://b/k", {"uri": "s3://b/k", "tickets": 3}, {"receipt": "s3://b/k", "closed": [1]}]
+    "value",
+    ["s3://b/k", "S3://b/k", {"uri": "s3://b/k", "tickets": 3}, {"receipt": "s3://b/k", "closed": [1]}],
 )
 def test_files_in_any_form(value: Any, data: bytes) -> None:
-    assert read_targets(value, {"s3://b/k": data}.__getitem__, _SHOP) == dict.fromkeys([3, 1, 2])
+    fetch = {"s3://b/k": data, "S3://b/k": data}.__getitem__
+    assert read_targets(value, fetch, _SHOP) == dict.fromkeys([3, 1, 2])
 
 
 @pytest.mark.parametrize("value", [b"123", bytearray(b"123"), memoryview(b"123"), {"closed": b"123"}])

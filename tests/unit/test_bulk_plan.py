@@ -102,6 +102,12 @@ def test_a_language_without_its_code_is_none(language: Any) -> None:
     assert not Criteria(language="nl").choose(ticket)
 
 
+@pytest.mark.parametrize("language", ["", "NL", " nl", "nl ", "nl,de", "Dutch", "null", "nl_NL", 5, ["nl"]])
+def test_a_language_that_no_ticket_has_is_refused(language: Any) -> None:
+    with pytest.raises(LightspeedConfigurationError, match="two lower-case letters"):
+        Criteria(language=language)
+
+
 @given(st.integers(0, 10**6), st.integers(0, 10**6))
 def test_more_than_max_tickets(planned: int, most: int) -> None:
     if planned <= most:

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_lightspeed.api import list_progress
+from airflow_provider_lightspeed.api import progress_clock
 from airflow_provider_lightspeed.api.errors import (
     LightspeedConfigurationError,
     LightspeedNotFoundError,
@@ -1072,7 +1072,7 @@ def test_a_long_scan_says_how_far_it_is(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     world = _unscanned(300)
-    monkeypatch.setattr(list_progress, "_PROGRESS_EVERY", 0.0)
+    monkeypatch.setattr(progress_clock, "_EVERY", 0.0)
     caplog.set_level("INFO")
     asked = []
     for scan in ("full", "full", "recent"):
@@ -1101,7 +1101,7 @@ def test_a_scan_estimates_nothing_beyond_the_tickets_that_are_known(
     for _ in range(known, 300):
         world.shop.create()
     world.shop.announced.clear()
-    monkeypatch.setattr(list_progress, "_PROGRESS_EVERY", 0.0)
+    monkeypatch.setattr(progress_clock, "_EVERY", 0.0)
     caplog.set_level("INFO")
     world.scan(scan="full")
     announced = [job for job, _ in world.shop.announced]
@@ -1114,7 +1114,7 @@ def test_a_resumed_scan_does_not_count_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     world = _unscanned(300)
-    monkeypatch.setattr(list_progress, "_PROGRESS_EVERY", 0.0)
+    monkeypatch.setattr(progress_clock, "_EVERY", 0.0)
     caplog.set_level("INFO")
     saved: list[dict[str, Any]] = []
 
@@ -1138,7 +1138,7 @@ def test_requesting_many_missing_tickets_is_announced(
     for ticket_id in list(world.shop.tickets)[:25]:
         world.shop.delete(ticket_id)
     world.shop.announced.clear()
-    monkeypatch.setattr(scan_module, "_PROGRESS_EVERY", 0.0)
+    monkeypatch.setattr(progress_clock, "_EVERY", 0.0)
     caplog.set_level("INFO")
     world.scan(scan="full", confirm_deleted=20)
     assert [job for job, _ in world.shop.announced] == [

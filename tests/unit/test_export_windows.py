@@ -78,7 +78,7 @@ class Client:
 
     def log_estimate(self, calls: int, job: str, *, sequential: int | None = None) -> None: ...
 
-    def call(self, request: Any) -> Any:
+    def call(self, request: Any, *, max_wait: float | None = None) -> Any:
         with self.shop.lock:
             self._turn()
             return self.shop.world.answer(request)

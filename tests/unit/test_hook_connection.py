@@ -181,3 +181,20 @@ def test_credentials_are_masked(connect: Any) -> None:
     for secret in (SECRET, "token-of-the-shop", settings.key, settings.password, settings.authorization):
         assert secret not in str(redact(f"so {secret} it is"))
     assert SECRET not in repr(settings)
+
+
+@pytest.mark.parametrize("conn_id", [None, "", "  ", "None", "\n"])
+def test_a_missing_connection_id_says_so(connect: Any, conn_id: Any) -> None:
+    connect()
+    with pytest.raises(LightspeedConfigurationError, match="lightspeed_conn_id is empty after rendering"):
+        LightspeedHook(conn_id).get_conn()
+    works, why = LightspeedHook(conn_id).test_connection()
+    assert (works, "lightspeed_conn_id is empty" in why) == (False, True)
+
+
+def test_blanks_around_a_connection_id_are_no_part_of_it(connect: Any) -> None:
+    connect(extra={"hash_secret": "sixteen characters or more"})
+    hook = LightspeedHook(" lightspeed_default\n")
+    assert hook.get_hash_secret() == "sixteen characters or more"
+    hook.get_conn()
+    assert hook.lightspeed_conn_id == "lightspeed_default"

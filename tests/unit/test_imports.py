@@ -53,6 +53,7 @@ _PUBLIC = (
 #: Modules (and what is below them) that are needed once a task runs, a trigger looks, or a connection is read.
 _LATER = (
     "api.list_progress",
+    "api.progress_clock",
     "api.responses",
     "api.client",
     "api.paging",

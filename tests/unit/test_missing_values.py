@@ -20,7 +20,10 @@ from airflow_provider_lightspeed.operators.tickets import (
     UpdateTicketsOperator,
 )
 from airflow_provider_lightspeed.sensors.tickets import NewTicketSensor
-from airflow_provider_lightspeed.transfers.ticket_changes_to_s3 import LightspeedTicketChangesToS3Operator
+from airflow_provider_lightspeed.transfers.ticket_changes_to_s3 import (
+    CheckTicketChangesOperator,
+    LightspeedTicketChangesToS3Operator,
+)
 from airflow_provider_lightspeed.transfers.tickets_to_s3 import LightspeedTicketsToS3Operator
 
 _INSTANT = "2026-01-31T00:00:00+00:00"
@@ -76,9 +79,26 @@ _OPERATORS: list[tuple[type[BaseOperator], dict[str, Any], dict[str, Any]]] = [
     (LightspeedTicketsToS3Operator, {"s3_key": "s3://bucket/key"}, _EXPORT),
     (LightspeedTicketsToS3Operator, {"s3_key": "key", "s3_bucket": "bucket"}, {"s3_bucket": "bucket"}),
     (LightspeedTicketChangesToS3Operator, {"s3_prefix": "s3://bucket/prefix"}, _CHANGES),
-    (NewTicketSensor, {"since_id": 0}, {"since_id": 7, "customer_email": "ada@example.com", "where": bool}),
-    (CreateTicketOperator, {"subject": "Late", "customer_id": 7}, {"subject": "Late", "customer_id": 7}),
-    (ReplyToTicketOperator, {"ticket_id": 7, "message": "Hello"}, {"ticket_id": 7, "message": "Hello"}),
+    (
+        NewTicketSensor,
+        {"since_id": 0},
+        {
+            "since_id": 7,
+            "customer_email": "ada@example.com",
+            "where": bool,
+            "lightspeed_conn_id": "shop",
+        },
+    ),
+    (
+        CreateTicketOperator,
+        {"subject": "Late", "customer_id": 7},
+        {"subject": "Late", "customer_id": 7, "lightspeed_conn_id": "shop"},
+    ),
+    (
+        ReplyToTicketOperator,
+        {"ticket_id": 7, "message": "Hello"},
+        {"ticket_id": 7, "message": "Hello", "lightspeed_conn_id": "shop"},
+    ),
 ]
 _CASES = [
     pytest.param(operator, arguments, name, id=f"{operator.__name__}-{name}-{len(arguments)}")
@@ -87,6 +107,8 @@ _CASES = [
 ]
 #: Those that a template may fill.
 _TEMPLATED = [case for case in _CASES if case.values[2] in case.values[0].template_fields]  # type: ignore[union-attr, operator]
+#: Of operators that use no S3.
+_TEXTS = ("memo", "message", "state_name")
 #: These have another default.
 _NEVER_NONE = {
     "only_answered",
@@ -121,17 +143,21 @@ def execute(operator: Any) -> None:
     operator.execute({})
 
 
-def _other(name: str) -> dict[str, str]:
+def _other(operator: type[BaseOperator], name: str) -> dict[str, str]:
     """Another argument, which is mapped."""
-    return {"aws_conn_id" if name == "lightspeed_conn_id" else "lightspeed_conn_id": "other"}
+    if name != "lightspeed_conn_id":
+        return {"lightspeed_conn_id": "other"}
+    return {next(other for other in ("aws_conn_id", *_TEXTS) if other in operator.template_fields): "other"}
 
 
 def _by_partial(operator: Any, arguments: dict[str, Any], name: str) -> BaseOperator:
     with dag():
-        task = operator.partial(task_id="task", **arguments, **{name: None}).expand(**{
-            key: [value] for key, value in _other(name).items()
+        other = _other(operator, name)
+        others = {key: value for key, value in arguments.items() if key not in other}
+        task = operator.partial(task_id="task", **others, **{name: None}).expand(**{
+            key: [value] for key, value in other.items()
         })
-    return task.unmap(_other(name))  # type: ignore[no-any-return]
+    return task.unmap(_other(operator, name))  # type: ignore[no-any-return]
 
 
 def _by_expand(operator: Any, arguments: dict[str, Any], name: str) -> BaseOperator:
@@ -148,10 +174,12 @@ def _by_expand_kwargs(operator: Any, arguments: dict[str, Any], name: str) -> Ba
 
 def _by_default_args(operator: Any, arguments: dict[str, Any], name: str) -> BaseOperator:
     with dag(default_args={name: None}):
-        task = operator.partial(task_id="task", **arguments).expand(**{
-            key: [value] for key, value in _other(name).items()
+        other = _other(operator, name)
+        others = {key: value for key, value in arguments.items() if key not in other}
+        task = operator.partial(task_id="task", **others).expand(**{
+            key: [value] for key, value in other.items()
         })
-    return task.unmap(_other(name))  # type: ignore[no-any-return]
+    return task.unmap(_other(operator, name))  # type: ignore[no-any-return]
 
 
 _MAPPED = [_by_partial, _by_expand, _by_expand_kwargs, _by_default_args]
@@ -270,3 +298,31 @@ def test_what_cannot_be_compared_is_refused(argument: str, value: Any) -> None:
                 task_id="delete", **({"only_answered": True, "max_tickets": 9} | {argument: value})
             )
         )
+
+
+@pytest.mark.parametrize("value", [["a", "b"], {"a": 1}, 1.5, 7, True])
+@pytest.mark.parametrize(
+    ("operator", "arguments", "name"),
+    [
+        (LightspeedTicketsToS3Operator, {}, "s3_key"),
+        (LightspeedTicketsToS3Operator, {"s3_key": "key"}, "s3_bucket"),
+        (LightspeedTicketChangesToS3Operator, {}, "s3_prefix"),
+        (LightspeedTicketChangesToS3Operator, {"s3_prefix": "prefix"}, "s3_bucket"),
+        (CheckTicketChangesOperator, {}, "s3_prefix"),
+        (CloseTicketsOperator, {"ticket_ids": [7]}, "receipt_s3_key"),
+    ],
+)
+def test_an_address_that_is_no_text_is_refused_or_read_as_one(
+    operator: Any, arguments: dict[str, Any], name: str, value: Any
+) -> None:
+    with pytest.raises((LightspeedTaskFailed, _Reached)) as caught:
+        execute(operator(task_id="task", **(arguments | {name: value})))
+    if isinstance(value, list | dict):
+        assert f"{name} must be a text" in str(caught.value)
+
+
+@pytest.mark.parametrize("operator", sorted({operator for operator, _, _ in _OPERATORS}, key=str))
+def test_the_connection_is_rendered_first(operator: type[BaseOperator]) -> None:
+    # Templates of the other fields may name the shop: {{ task.lightspeed_conn_id }}.
+    assert next(iter(operator.template_fields)) == "lightspeed_conn_id"
+    assert CheckTicketChangesOperator.template_fields[0] == "lightspeed_conn_id"

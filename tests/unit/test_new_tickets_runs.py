@@ -23,7 +23,6 @@ from hypothesis import strategies as st
 
 from airflow_provider_lightspeed._airflow import TaskDeferred
 from airflow_provider_lightspeed.api.errors import LightspeedConnectionError
-from airflow_provider_lightspeed.api.queries import newest_ticket
 from airflow_provider_lightspeed.api.responses import Response, parse_response
 from airflow_provider_lightspeed.api.tickets import TicketFilter
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed
@@ -124,9 +123,6 @@ class _Hook:
 
     def run(self, question: Any) -> Any:
         return self._worlds.ask(question)
-
-    def newest_ticket_id(self) -> Any:
-        return self._worlds.ask(newest_ticket())
 
     def iter_pages(self, tickets: TicketFilter, *, keep_malformed: bool) -> Any:
         rows = self._worlds.shop.at(self._worlds.now).values()

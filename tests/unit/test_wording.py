@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from airflow_provider_lightspeed.api.wording import counted, humanize
+from airflow_provider_lightspeed.api.wording import counted, days, first_few, humanize
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,17 @@ def test_a_noun_of_several_words() -> None:
 )
 def test_how_long_in_words(seconds: float, words: str) -> None:
     assert humanize(timedelta(seconds=seconds)) == words
+
+
+@pytest.mark.parametrize(
+    ("hours", "words"), [(24, "1 day"), (36, "1.5 days"), (30 * 24, "30 days"), (24 * 1000, "1000 days")]
+)
+def test_an_age_in_days(hours: float, words: str) -> None:
+    assert days(timedelta(hours=hours)) == words
+
+
+@pytest.mark.parametrize(
+    ("items", "words"), [("", ""), ("a", "a"), ("abcde", "a, b, c, d, e"), ("abcdefg", "a, b, c, d, e, …")]
+)
+def test_a_long_list_is_cut(items: str, words: str) -> None:
+    assert first_few([*items]) == words
