@@ -122,6 +122,15 @@ def task_key(context: Context | Mapping[str, Any]) -> str:
     return digest(instance.dag_id, instance.run_id, instance.task_id, instance.map_index)
 
 
+def mapped_instance(context: Context | Mapping[str, Any]) -> tuple[str, int] | None:
+    """Name the mapped task in its run, and say which instance of it this is; None if it is not mapped."""
+    instance: Any = context.get("ti")
+    index = getattr(instance, "map_index", None)
+    if not isinstance(index, int) or index < 0:
+        return None
+    return digest(instance.dag_id, instance.run_id, instance.task_id), index
+
+
 def task_generation(operator: BaseOperator, context: Context | Mapping[str, Any]) -> str:
     """Name the tries of the task instance until it succeeds or is cleared; empty without one.
 

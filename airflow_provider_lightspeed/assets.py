@@ -136,7 +136,7 @@ def _ids_in(extra: object) -> list[int]:
     try:
         return msgspec.convert(extra, _Extra).payload.ticket_ids
     except msgspec.ValidationError:
-        log.info("Passed over an event of the asset that names no tickets")
+        log.info("Ignored an event of the asset that names no tickets")
         return []
 
 

@@ -34,7 +34,7 @@ _MARGIN = timedelta(seconds=1)
 
 
 class LightspeedRetryPolicy(RetryPolicy):
-    """Decide by what went wrong whether, and when, a task is tried again.
+    """Decide, by the error, whether and when Airflow retries a task.
 
     For the provider's operators and for your own ``@task`` functions that use ``LightspeedHook``.
 
@@ -43,7 +43,7 @@ class LightspeedRetryPolicy(RetryPolicy):
     - The quota is used up: try again when it is back, and not before.
     - Anything else: as the task's ``retries`` and ``retry_delay`` say.
 
-    The task's ``retries`` stay the most that is tried.
+    The task's ``retries`` remain the upper limit.
     """
 
     def evaluate(

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from textwrap import wrap
 
 from airflow_provider_lightspeed.sandbox import Call
 from demo.airflow_home import PROJECT, OnChange
@@ -85,7 +86,10 @@ def print_log(here: World) -> None:
     heading("What the tasks logged")
     for line in here.airflow.log.read_text().splitlines():
         if found := _TASK_LOG.fullmatch(line):
-            say(f"  {paint(cut(found['message'], _WIDTH), 'dim')}")
+            first, *rest = wrap(found["message"], _WIDTH, break_long_words=False, break_on_hyphens=False)
+            say(f"  {paint(first, 'dim')}")
+            for more in rest:
+                say(f"      {paint(more, 'dim')}")
 
 
 def print_tickets(day: Day) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from mkdocs.exceptions import PluginError
 
 _PROJECT = Path(__file__).parents[1]
+_HELP = {"faq.md", "troubleshooting.md"}
 _LOADED = re.compile(
     r"""<(?:script|img|iframe|link rel="(?:stylesheet|preload|icon)")[^>]*(?:src|href)="(https?:)?//[^"]*"""
 )
@@ -27,6 +28,13 @@ def on_config(config: Any) -> Any:
         config.edit_uri = "edit/main/docs/"
         config.theme["features"].append("content.action.edit")
     return config
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Return the text unchanged, and let the search list first what a reader with a problem needs."""
+    if page.file.src_uri in _HELP:
+        page.meta["search"] = {"boost": 4}
+    return markdown
 
 
 def on_post_page(output: str, page: Any, **_: Any) -> str:

@@ -58,8 +58,8 @@ class LightspeedResponseTooLargeError(LightspeedConnectionError):
 class LightspeedMalformedResponseError(LightspeedError):
     """A response is not what the API documents: HTML, cut-off JSON, a list without its key.
 
-    The client tried the call several times. If it stays and the message names a ticket, correct that ticket in the shop, or export with
-    ``on_malformed="quarantine"``.
+    The client tried the call several times. If the error stays and the message names a ticket, correct that ticket in
+    the shop, or export with ``on_malformed="quarantine"``.
 
     :param hint: what the reader of the log can do.
     """

@@ -47,6 +47,7 @@ MAX_BODY = 16 * 1024 * 1024
 #: What an ``error`` key may hold where there is none: PHP's and JSON's ways to say null.
 _NO_ERROR = (None, False, "")
 
+_OF_ONE = {"ticket", "ticketMessage"}
 _ALWAYS_THERE = {"tickets.json", "tickets/count.json"}
 _MALFORMED_TICKET = "Correct it in the shop. An export can leave it out, with on_malformed='quarantine'"
 _NOT_THE_API = "The shop is in maintenance, or a proxy answers for it: let Airflow retry later"
@@ -220,6 +221,9 @@ def _parse_row_by_row(
         raw = _split(body, str(request.envelope)) if request.is_list else []
     except NOT_JSON:
         raw = []
+    if request.envelope in _OF_ONE and _has_envelope(request, body):
+        row = f"{_name(request, request.expected_id)}, whose bytes are {_why_unreadable(error)}"
+        raise _malformed(request, response, f"holds {row}", hint=_MALFORMED_TICKET) from None
     if not raw:
         kind = "is empty" if not body.strip() else f"is not JSON ({error})"
         if body.strip() and "html" in response.headers.get("content-type", ""):
@@ -232,9 +236,20 @@ def _decode_row(request: Request[Any], raw: bytes) -> dict[str, Any] | RejectedT
     try:
         row = _read_row(request, msgspec.json.decode(raw))
     except NOT_JSON as error:
-        why = "not UTF-8" if isinstance(error, UnicodeDecodeError) else "not valid JSON"
-        return RejectedTicket(_find_id(raw), raw, f"whose bytes are {why}")
+        return RejectedTicket(_find_id(raw), raw, f"whose bytes are {_why_unreadable(error)}")
     return RejectedTicket(row.id, raw, row.reason) if isinstance(row, RejectedTicket) else row
+
+
+def _why_unreadable(error: Exception) -> str:
+    return "not UTF-8" if isinstance(error, UnicodeDecodeError) else "not valid JSON"
+
+
+def _has_envelope(request: Request[Any], body: bytes | bytearray) -> bool:
+    """Return whether this is the API's object, though something inside it can't be decoded."""
+    try:
+        return request.envelope in msgspec.json.decode(_made_legible(body), type=dict[str, msgspec.Raw])
+    except NOT_JSON:
+        return False
 
 
 def _find_id(raw: bytes) -> int | None:
@@ -359,7 +374,9 @@ def _error_for(request: Request[Any], response: Response, status: int, error: An
         return LightspeedUnknownLanguageError(**details, hint=hint)
     if status == 404:
         # The list of all tickets is always there.
-        return LightspeedNotFoundError(**details, gone=explained and request.path not in _ALWAYS_THERE)
+        gone = explained and request.path not in _ALWAYS_THERE
+        hint = "It was deleted, or its id or the connection is wrong: check both." if gone else ""
+        return LightspeedNotFoundError(**details, gone=gone, hint=hint)
     if status == 407:
         hint = (
             "The proxy wants a user and a password: put them into the address in HTTP_PROXY or HTTPS_PROXY."

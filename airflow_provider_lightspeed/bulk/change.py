@@ -230,7 +230,7 @@ class BulkChange:
             )
         if job.stalls >= _MAX_STALLS:
             raise LightspeedConfigurationError(
-                f"the job got nowhere in {job.stalls} windows of the quota in a row ({client.quota}); {remain}. {remedy}"
+                f"the job made no progress in {job.stalls} windows of the quota in a row ({client.quota}); {remain}. {remedy}"
             )
 
     def write_receipt(self, job: Job) -> None:

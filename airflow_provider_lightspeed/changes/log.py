@@ -390,23 +390,24 @@ class ChangeLog:
             return
         if others:
             raise LightspeedTaskFailed(
-                f"{self._store.uri(others[0])} is no part of the log of changes. Use another prefix, or the "
-                "file_format of this one"
+                f"{self._store.uri(others[0])} is no part of the log of changes. Move it away, use another "
+                "prefix, or set the file_format of this one"
             )
         if beyond is None or self._store.find(self.name(seq + 1)) is not None:
             return  # nothing, or another run has committed just now
         if (found := _KEY.fullmatch(beyond)) and found[3] == self._form.suffix and int(found[2]) > seq:
             raise self.lost(seq + 1)
         raise LightspeedTaskFailed(
-            f"{self._store.uri(beyond)} is no part of the log of changes. Use another prefix, or the file_format of "
-            "this one"
+            f"{self._store.uri(beyond)} is no part of the log of changes. Move it away, use another prefix, or set the "
+            "file_format of this one"
         )
 
     def lost(self, seq: int) -> LightspeedChangesLostError:
         """Build the error for a change file that is gone."""
         return LightspeedChangesLostError(
             f"{self.uri(seq)} is missing, and later files or status.json show that it was there. Bring it back (from "
-            "a version of the bucket, or a copy). A reader starts over from current; a writer takes another prefix"
+            "a version of the bucket, or a copy). If file_format was changed, undo that, or use another prefix. A reader starts "
+            "over from current"
         )
 
     def _fetch(self, seq: int) -> IO[bytes]:

@@ -44,17 +44,20 @@ def choose(key: str, file_format: str | None = None, compression: str | None = N
     chosen = file_format or told or "jsonl"
     if told and told != chosen:
         raise FormatError(
-            f"the key {key!r} has the ending of {told}, but file_format is {chosen!r}: readers go by the key"
+            f"the key {key!r} has the ending of {told}, but file_format is {chosen!r}. Readers choose the format "
+            "by the ending: correct one of the two"
         )
     if chosen == "parquet":
         if packed:
             raise FormatError(
-                f"the key {key!r} has the ending of {packed}, but Parquet is compressed inside the file"
+                f"the key {key!r} has the ending of {packed}, but Parquet is compressed inside the file: leave "
+                "that ending out"
             )
         return chosen, compression or "zstd"
     contradicts = compression != packed if packed else told and compression != "none"
     if compression and contradicts:
         raise FormatError(
-            f"the key {key!r} has the ending of {packed or told}, but compression is {compression!r}: readers go by the key"
+            f"the key {key!r} has the ending of {packed or told}, but compression is {compression!r}. "
+            "Readers choose by the ending: correct one of the two"
         )
     return chosen, compression or packed or "none"

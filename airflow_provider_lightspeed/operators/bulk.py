@@ -55,6 +55,7 @@ class BulkTicketsOperator(BaseOperator):
     """Do one thing to many tickets. See :class:`~.tickets.UpdateTicketsOperator` for the arguments."""
 
     template_fields: Sequence[str] = (
+        "lightspeed_conn_id",  # first: templates of the others may name it (in a mapped group, it is no text before)
         "ticket_ids",
         "created_before",
         "updated_before",
@@ -63,7 +64,6 @@ class BulkTicketsOperator(BaseOperator):
         "receipt_s3_key",
         "kms_key_id",
         "acl_policy",
-        "lightspeed_conn_id",
         "aws_conn_id",
     )
     ui_color = "#e3f0f9"

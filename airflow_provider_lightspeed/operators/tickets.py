@@ -56,7 +56,7 @@ class CreateTicketOperator(BaseOperator):
         ticket may exist.
     """
 
-    template_fields: Sequence[str] = ("subject", "customer_id", "memo", "lightspeed_conn_id")
+    template_fields: Sequence[str] = ("lightspeed_conn_id", "subject", "customer_id", "memo")
     ui_color = "#e3f0f9"
 
     @record_passed
@@ -161,7 +161,7 @@ class ReplyToTicketOperator(BaseOperator):
         message may have been posted.
     """
 
-    template_fields: Sequence[str] = ("ticket_id", "message", "lightspeed_conn_id")
+    template_fields: Sequence[str] = ("lightspeed_conn_id", "ticket_id", "message")
     ui_color = "#e3f0f9"
 
     @record_passed

@@ -43,6 +43,7 @@ _CHECK_CREDENTIALS = (
     "check the credentials of the AWS connection, and for another store its endpoint and region"
 )
 _CHECK_NETWORK = ". Check the network of the worker, and `endpoint_url` of the AWS connection"
+_NO_CREDENTIALS = ". Create the AWS connection (`aws_conn_id`), or give the worker an IAM role"
 _CHECK_REGION = "the bucket is in another region: set it in the AWS connection"
 _CHECK_ADDRESS = "the bucket or the store is at another address: check `region_name` and `endpoint_url` (https?) of the AWS connection"
 _HINTS = {
@@ -250,6 +251,7 @@ def s3_errors(action: str, consequence: str = "") -> Generator[None]:
         EndpointConnectionError,
         InvalidRegionError,
         InvalidS3AddressingStyleError,
+        NoCredentialsError,
         ParamValidationError,
         PartialCredentialsError,
         ProfileNotFound,
@@ -277,4 +279,6 @@ def s3_errors(action: str, consequence: str = "") -> Generator[None]:
         raise LightspeedConfigurationError(f"S3 can't {action}: {why}{end}") from None
     except s3_exceptions() as error:
         hint = _CHECK_NETWORK if isinstance(error, EndpointConnectionError) else ""
+        if isinstance(error, NoCredentialsError):
+            hint = _NO_CREDENTIALS
         raise LightspeedStorageError(f"S3 failed to {action}: {error}{hint}{end}") from None

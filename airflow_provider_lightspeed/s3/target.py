@@ -24,6 +24,10 @@ _MOST_PARTS = 10_000
 _TAKEN = frozenset({"412", "PreconditionFailed", "ConditionalRequestConflict"})
 
 
+#: User metadata of an object that a mapped task wrote: which task and run. With it come ``map-index`` and ``source``.
+MAPPED_TASK = "mapped-task"
+
+
 class ExportTarget:
     """The object that an export writes.
 
@@ -71,6 +75,7 @@ class ExportTarget:
         :raises LightspeedTaskFailed: if the key is taken by anything else.
         """
         existing = self.existing()
+        self._refuse_other_instance(existing)
         if existing and existing.get("job") == job:
             generation = self._metadata.get("generation")
             if existing.get("export") == export or (generation and existing.get("generation") == generation):
@@ -159,6 +164,8 @@ class ExportTarget:
                 buffer += rest
             if upload.id:
                 upload.send(buffer)
+            if MAPPED_TASK in self._metadata and not self._condition:
+                self._refuse_other_instance(self.existing())
             with self._last_write(metadata["export"]):
                 if upload.id:
                     upload.complete(self._condition)
@@ -187,7 +194,7 @@ class ExportTarget:
             except s3_exceptions() as unknown:
                 raise LightspeedStorageError(
                     f"S3 failed to write {self.uri}: {error}. Whether the object is there is unknown ({unknown}); the next "
-                    "try looks first"
+                    "try checks this first"
                 ) from None
             if existing and existing.get("export") == export:
                 return
@@ -198,6 +205,23 @@ class ExportTarget:
     def abort(self, upload: str) -> None:
         """Abort a multipart upload of an earlier try, if it is still open."""
         _Upload(self._client, self._where, {}, upload=upload).abort()
+
+    def _refuse_other_instance(self, existing: dict[str, str] | None) -> None:
+        """Keep what another instance of this mapped task has written in this run: mostly another shop's tickets.
+
+        The same tickets may be written again: the list of instances may have changed before the run was cleared.
+
+        :raises LightspeedTaskFailed: naming both instances.
+        """
+        mine, other = self._metadata, existing or {}
+        is_sibling = mine.get(MAPPED_TASK) and mine[MAPPED_TASK] == other.get(MAPPED_TASK)
+        if is_sibling and mine["map-index"] != other["map-index"] and mine["source"] != other["source"]:
+            raise LightspeedTaskFailed(
+                f"{self.uri} has the export of instance {other['map-index']} of this mapped task, with another shop or "
+                f"filter. Instance {mine['map-index']} would replace it. Give each instance its own key: put "
+                "{{ task.lightspeed_conn_id }} or {{ ti.map_index }} in s3_key. If the list of instances has changed since, "
+                "delete the object"
+            )
 
     def _taken(self) -> LightspeedTaskFailed:
         return LightspeedTaskFailed(

@@ -127,9 +127,11 @@ def _field_docs(options: type) -> dict[str, str]:
     return {name: " ".join(text.replace("``", "").split()) for name, text in found}
 
 
-def _value(kind: Any, text: str) -> Any:
+def _value(kind: Any, text: str, given: str = "") -> Any:
     if text == "off":
         return NO_LIMITS
+    if get_origin(kind) is Literal:
+        return text  # argparse names the choices
     value: object = text
     try:
         if is_dataclass(kind) or get_origin(kind) is Mapping:
@@ -138,10 +140,12 @@ def _value(kind: Any, text: str) -> Any:
             value = re.split(r"[,/]", text)
         return msgspec.convert(value, kind, strict=False)
     except (ValueError, msgspec.ValidationError) as error:
-        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
+        raise argparse.ArgumentTypeError(f"{given or repr(text)}: {error}") from None
 
 
 def _pairs(kind: Any, text: str) -> dict[str, str]:
+    if wrong := [pair for pair in text.split(",") if "=" not in pair]:
+        raise ValueError(f"{wrong[0]!r} is not NAME=VALUE")
     pairs = dict(pair.split("=", 1) for pair in text.split(","))
     if is_dataclass(kind) and (unknown := pairs.keys() - {field.name for field in fields(kind)}):
         raise ValueError(f"unknown names {sorted(unknown)}")
@@ -150,7 +154,9 @@ def _pairs(kind: Any, text: str) -> dict[str, str]:
 
 def _fault(text: str) -> Fault:
     kind, *options = text.split(",")
-    return _value(Fault, ",".join([f"kind={kind}", *options]))  # type: ignore[no-any-return]
+    if kind not in get_args(FaultKind):
+        raise argparse.ArgumentTypeError(f"unknown kind {kind!r}: use {', '.join(get_args(FaultKind))}")
+    return _value(Fault, ",".join([f"kind={kind}", *options]), given=repr(text))  # type: ignore[no-any-return]
 
 
 if __name__ == "__main__":

@@ -85,8 +85,8 @@ class NewTicketSensor(BaseSensorOperator):
     waits instead.
 
     :param since_id: only tickets with a greater id (templated).
-    :param customer_email: only tickets of the customer with this e-mail address (templated). ``email`` would be
-        Airflow's own argument: whom to notify of a failure.
+    :param customer_email: only tickets of the customer with this e-mail address (templated). Not
+        ``email``: that is Airflow's own argument, the address that it notifies of a failure.
     :param min_tickets: how many new tickets to wait for.
     :param max_tickets: maximum number of tickets to return, lowest ids first. The next run returns the others.
     :param where: which tickets count; called on the worker with each new ticket, at each poll that finds a change.
@@ -105,7 +105,7 @@ class NewTicketSensor(BaseSensorOperator):
         or its list cannot be read completely.
     """
 
-    template_fields: Sequence[str] = ("since_id", "customer_email", "state_name", "lightspeed_conn_id")
+    template_fields: Sequence[str] = ("lightspeed_conn_id", "since_id", "customer_email", "state_name")
     ui_color = "#e9f9e3"
 
     @record_passed

@@ -22,7 +22,7 @@ from airflow_provider_lightspeed.quarantine import Quarantine
 from airflow_provider_lightspeed.s3.client import WriteOptions, connect, s3_errors, s3_exceptions
 from airflow_provider_lightspeed.s3.link import console_address
 from airflow_provider_lightspeed.s3.staging import Staging
-from airflow_provider_lightspeed.s3.target import ExportTarget
+from airflow_provider_lightspeed.s3.target import MAPPED_TASK, ExportTarget
 from airflow_provider_lightspeed.transfers.export import Export
 from airflow_provider_lightspeed.transfers.progress import Progress, SavedProgress
 from airflow_provider_lightspeed.transfers.redaction import Redaction
@@ -80,6 +80,11 @@ class ExportJob:
         return hashlib.sha256(msgspec.json.encode(values)).hexdigest()
 
     @property
+    def source(self) -> str:
+        """Stands for the shop and the filters."""
+        return hashlib.sha256(msgspec.json.encode([self.shop, asdict(self.tickets)])).hexdigest()[:16]
+
+    @property
     def filters(self) -> str:
         """The filters, by the names of the arguments, for logs: without the customer's address."""
         shown = asdict(self.tickets)
@@ -95,6 +100,7 @@ class ExportAttempt:
     :param hook: returns a hook whose client waits so many seconds for quota; None: as the connection says.
     :param owner: of the export: the task instance, the same in each try; empty if there is none.
     :param generation: of the owner: its tries until it succeeds or is cleared.
+    :param instance: of a mapped task: a name for task and run, and the map index.
     :ivar progress: what the export has done so far.
     :ivar console_address: of the object in the AWS console, empty for another store.
     """
@@ -111,6 +117,7 @@ class ExportAttempt:
         aws_conn_id: str | None,
         owner: str,
         generation: str,
+        instance: tuple[str, int] | None = None,
     ) -> None:
         self._job = job
         self._checkpoint = checkpoint
@@ -118,6 +125,7 @@ class ExportAttempt:
         self._aws_conn_id = aws_conn_id
         self._owner = owner
         self._generation = generation
+        self._instance = instance
 
     def run(self, state: dict[str, Any] | None, *, max_wait: float | None) -> int:
         """Export, and return the size of the object.
@@ -154,6 +162,9 @@ class ExportAttempt:
         client = connect(self._aws_conn_id)
         self.console_address = console_address(client, self._job.bucket, self._job.key)
         job, metadata = self._job, {"generation": self._generation} if self._generation else {}
+        if self._instance:
+            mapped_task, map_index = self._instance
+            metadata |= {MAPPED_TASK: mapped_task, "map-index": str(map_index), "source": job.source}
         self._target = ExportTarget(
             client, job.bucket, job.key,
             replace=job.replace, options=job.options.for_objects, metadata=metadata,

@@ -105,6 +105,7 @@ class LightspeedTicketChangesToS3Operator(StopsAtNextCall, BaseOperator):
     """
 
     template_fields: Sequence[str] = (
+        "lightspeed_conn_id",  # first: templates of the others may name it (in a mapped group, it is no text before)
         "s3_prefix",
         "s3_bucket",
         "scan",
@@ -115,7 +116,6 @@ class LightspeedTicketChangesToS3Operator(StopsAtNextCall, BaseOperator):
         "hash_secret_variable",
         "kms_key_id",
         "acl_policy",
-        "lightspeed_conn_id",
         "aws_conn_id",
     )
     ui_color = "#f9e3e3"
@@ -437,7 +437,7 @@ class CheckTicketChangesOperator(BaseOperator):
     :raises LightspeedStaleChangesError: (retried: a run may be under way) with all that is wrong.
     """
 
-    template_fields: Sequence[str] = ("s3_prefix", "s3_bucket", "lightspeed_conn_id", "aws_conn_id")
+    template_fields: Sequence[str] = ("lightspeed_conn_id", "s3_prefix", "s3_bucket", "aws_conn_id")
     ui_color = "#f9e3e3"
 
     @record_passed

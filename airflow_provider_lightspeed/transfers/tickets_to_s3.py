@@ -21,7 +21,13 @@ from airflow_provider_lightspeed._arguments import (
     record_passed,
     require_rendered,
 )
-from airflow_provider_lightspeed._checkpoint import Checkpoint, defer_until, task_generation, task_key
+from airflow_provider_lightspeed._checkpoint import (
+    Checkpoint,
+    defer_until,
+    mapped_instance,
+    task_generation,
+    task_key,
+)
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedQuotaExhaustedError
 from airflow_provider_lightspeed.api.wording import counted
 from airflow_provider_lightspeed.exceptions import fail_without_retry
@@ -82,8 +88,8 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
     :param created_to: only tickets created before this instant, with a zone (templated). A shop may show a ticket some
         time after it was created: one that comes after the export is in no object.
     :param since_id: only tickets with a greater id (templated).
-    :param customer_email: only tickets of the customer with this e-mail address (templated). ``email`` would be
-        Airflow's own argument: whom to notify of a failure.
+    :param customer_email: only tickets of the customer with this e-mail address (templated). Not
+        ``email``: that is Airflow's own argument, the address that it notifies of a failure.
     :param file_format: ``jsonl``, ``csv`` or ``parquet`` (default: by the key's ending, otherwise ``jsonl``; templated).
     :param compression: ``gzip``, ``zstd`` or ``none`` (default: by the key's ending, ``.gz`` or ``.zst``; templated).
         Parquet compresses inside the file, with ``zstd`` by default.
@@ -117,6 +123,7 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
     """
 
     template_fields: Sequence[str] = (
+        "lightspeed_conn_id",  # first: templates of the others may name it (in a mapped group, it is no text before)
         "s3_bucket",
         "s3_key",
         "created_from",
@@ -130,7 +137,6 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
         "hash_secret_variable",
         "kms_key_id",
         "acl_policy",
-        "lightspeed_conn_id",
         "aws_conn_id",
     )
     ui_color = "#f9e3e3"
@@ -233,6 +239,7 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
             aws_conn_id=self.aws_conn_id,
             owner=task_key(context),
             generation=task_generation(self, context),
+            instance=mapped_instance(context),
         )
         try:
             size = attempt.run(state, max_wait=None if self.deferrable else inf)

@@ -3,7 +3,9 @@ document.addEventListener("DOMContentLoaded", () => {
   for (const table of document.querySelectorAll(".md-typeset table:not([class])")) {
     const heads = [...table.querySelectorAll("thead th")].map((head) => head.textContent.trim())
     const hasNumbers = table.querySelector('[style*="right"]') !== null
-    if (heads.length < 3 || heads.length > 5 || hasNumbers) continue
+    // A long name would leave no room for the other column of two.
+    const hasLongNames = [...table.querySelectorAll("td code")].some((code) => code.textContent.length > 24)
+    if (heads.length < (hasLongNames ? 2 : 3) || heads.length > 5 || hasNumbers) continue
     table.classList.add("as-list")
     for (const row of table.querySelectorAll("tbody tr"))
       [...row.cells].forEach((cell, column) => cell.setAttribute("data-head", heads[column] ?? ""))

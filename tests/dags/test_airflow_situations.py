@@ -86,6 +86,29 @@ with DAG("shops"):
 
     per_shop.expand(conn_id=names)
 
+with DAG("names_of_shops"):
+    @task_group
+    def export_shop(conn_id):
+        LightspeedTicketsToS3Operator(
+            task_id="export", s3_key="s3://situations/group/{{ task.lightspeed_conn_id }}.jsonl", replace=True,
+            lightspeed_conn_id=conn_id,
+        )
+        CloseTicketsOperator(
+            task_id="close", ticket_ids=[7], receipt_s3_key="s3://situations/group/{{ task.lightspeed_conn_id }}-receipt",
+            lightspeed_conn_id=conn_id, dry_run=True,
+        )
+
+    export_shop.expand(conn_id=["one", "two"])
+    LightspeedTicketsToS3Operator(
+        task_id="rendered", s3_key="s3://situations/group/{{ task.lightspeed_conn_id }}-rendered.jsonl",
+        lightspeed_conn_id="{{ 'one' }}",
+    )
+
+with DAG("one_key"):
+    LightspeedTicketsToS3Operator.partial(
+        task_id="export", s3_key="s3://situations/one_key.jsonl", replace=True
+    ).expand(lightspeed_conn_id=["one", "two"])
+
 with DAG("lineage"):
     LightspeedTicketsToS3Operator(
         task_id="export", s3_bucket="situations", s3_key="lineage.jsonl", lightspeed_conn_id="one",
@@ -226,6 +249,26 @@ def test_few_calls_a_window_are_enough(airflow: AirflowHome, shops: dict[str, Sa
     assert outcome.tasks["export"].result["tickets"] == 1_200
     assert outcome.tasks["close"].result["closed"] == list(range(2600, 2841, 40))
     assert shops["far"].count_calls(method="PUT") == 7
+
+
+def test_templates_name_the_shop_of_a_mapped_group(airflow: AirflowHome, s3: S3Server) -> None:
+    outcome = airflow.run_dag("names_of_shops")
+    assert outcome.state == "success", airflow.log.read_text()[-5_000:]
+    assert {key for key in _objects(s3) if key.startswith("group/")} == {
+        f"group/{name}"
+        for name in ("one.jsonl", "one-receipt", "two.jsonl", "two-receipt", "one-rendered.jsonl")
+    }
+    first = s3.client().get_object(Bucket=BUCKET, Key="group/two.jsonl")["Body"].readline()
+    assert json.loads(first)["id"] >= 9_000
+
+
+def test_two_shops_of_a_mapped_export_never_share_an_object(airflow: AirflowHome, s3: S3Server) -> None:
+    outcome = airflow.run_dag("one_key")
+    assert outcome.state == "failed", airflow.log.read_text()[-5_000:]
+    assert "would replace it. Give each instance its own key" in airflow.log.read_text()
+    states = airflow.query("select state from task_instance where dag_id = 'one_key' order by state")
+    assert states == [("failed",), ("success",)]
+    assert "one_key.jsonl" in _objects(s3)
 
 
 @pytest.mark.airflow(since="3.3")

@@ -116,7 +116,7 @@ def test_the_server_is_killed(
     with monkeypatch.context() as patch:
         watch(patch, before=at(call, number, server.kill))
         claim = (
-            "Whether the object is there is unknown .*; the next try looks first"
+            "Whether the object is there is unknown .*; the next try checks this first"
             if call == "complete_multipart_upload"
             else r"No part of them is visible there; progress is kept \(\d+ tickets\)"
         )

@@ -172,5 +172,6 @@ def test_no_connection_is_said_in_plain_words() -> None:
     command = [sys.executable, "-m", "airflow_provider_lightspeed.probe", "--conn-id", "nowhere"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1
-    assert "'nowhere' cannot be probed" in done.stderr
+    assert "'nowhere' cannot be probed: there is no such connection" in done.stderr
+    assert "AIRFLOW_CONN_NOWHERE" in done.stderr
     assert "Traceback" not in done.stderr

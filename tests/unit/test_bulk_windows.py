@@ -238,7 +238,9 @@ def test_a_job_that_gets_nowhere_fails(
         return response
 
     monkeypatch.setattr(shop, "answer", greedy)
-    with pytest.raises(LightspeedConfigurationError, match=r"got nowhere in 100 windows .*45 tickets left"):
+    with pytest.raises(
+        LightspeedConfigurationError, match=r"made no progress in 100 windows .*45 tickets left"
+    ):
         run(shop, change(ticket_ids=list(shop.tickets)), max_wait=60, clock=clock)
     assert not shop.puts
 

@@ -220,3 +220,43 @@ def test_a_store_that_ignores_the_condition_is_found_out(s3: Any) -> None:
 def test_who_may_do_nothing_is_told_to_check_the_rights(s3: Any) -> None:
     with pytest.raises(ClientError, match="AccessDenied"):
         is_right(Picky(s3, lambda _: True))
+
+
+def _publish(
+    s3: Any, size: int = 1, *, mapped_task: str = "t", map_index: int = 0, source: str = "one"
+) -> None:
+    metadata = {"mapped-task": mapped_task, "map-index": str(map_index), "source": source}
+    made = ExportTarget(s3, "bucket", "a/k", replace=True, options={}, metadata=metadata)
+    made.publish([b"x" * size], content_type="text/plain", metadata={"export": str(map_index), "job": source})
+
+
+@SIZES
+def test_a_mapped_instance_does_not_replace_what_another_has_written(s3: Any, size: int) -> None:
+    _publish(s3, source="one")
+    with pytest.raises(
+        LightspeedTaskFailed, match=r"export of instance 0 .* Instance 1 would replace it.*map_index"
+    ):
+        _publish(s3, size, map_index=1, source="two")
+    assert s3.head_object(Bucket="bucket", Key="a/k")["Metadata"]["source"] == "one"
+    assert "Uploads" not in s3.list_multipart_uploads(Bucket="bucket")
+    other = {"mapped-task": "t", "map-index": "1", "source": "two"}
+    made = ExportTarget(s3, "bucket", "a/k", replace=True, options={}, metadata=other)
+    with pytest.raises(LightspeedTaskFailed, match="Instance 1 would replace it"):
+        made.find_published("job", "export")
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        pytest.param({"source": "two"}, id="the same instance"),
+        pytest.param({"map_index": 1, "source": "one"}, id="the list of instances was put in another order"),
+        pytest.param(
+            {"map_index": 1, "source": "two", "mapped_task": "another run"}, id="another run or task"
+        ),
+    ],
+)
+def test_any_other_task_replaces_it(s3: Any, later: dict[str, Any]) -> None:
+    _publish(s3)
+    _publish(s3, **later)
+    s3.put_object(Bucket="bucket", Key="a/k", Body=b"of another program")
+    _publish(s3, map_index=1, source="two")

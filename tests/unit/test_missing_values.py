@@ -319,3 +319,10 @@ def test_an_address_that_is_no_text_is_refused_or_read_as_one(
         execute(operator(task_id="task", **(arguments | {name: value})))
     if isinstance(value, list | dict):
         assert f"{name} must be a text" in str(caught.value)
+
+
+@pytest.mark.parametrize("operator", sorted({operator for operator, _, _ in _OPERATORS}, key=str))
+def test_the_connection_is_rendered_first(operator: type[BaseOperator]) -> None:
+    # Templates of the other fields may name the shop: {{ task.lightspeed_conn_id }}.
+    assert next(iter(operator.template_fields)) == "lightspeed_conn_id"
+    assert CheckTicketChangesOperator.template_fields[0] == "lightspeed_conn_id"

@@ -306,6 +306,21 @@ def test_a_malformed_answer_may_lack_its_type() -> None:
         read(LIST, b"[] []")
 
 
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b'{"ticket": {"id": 7, "memo": "\xff"}}', "not UTF-8"),
+        (b'{"ticket": {"id": 7, "memo": "\\ud83d"}}', "not valid JSON"),
+    ],
+)
+def test_one_malformed_ticket_is_not_taken_for_maintenance(body: bytes, why: str) -> None:
+    with pytest.raises(
+        errors.LightspeedMalformedResponseError, match=f"holds ticket 7, whose bytes are {why}"
+    ) as raised:
+        read(ONE, body)
+    assert raised.value.hint.startswith("Correct it in the shop.")
+
+
 def test_the_largest_and_the_smallest_that_make_sense_are_taken() -> None:
     assert read(LIST, {"tickets": [{"id": 2**63 - 1}, {"id": 1}]}) == [{"id": 2**63 - 1}, {"id": 1}]
     assert read(COUNT, {"count": 0}) == 0
@@ -324,7 +339,7 @@ def test_the_largest_and_the_smallest_that_make_sense_are_taken() -> None:
             error("No."),
             "No. The API key has no right to this: add it in the shop's back office.",
         ),
-        (404, error("Gone."), "Gone."),
+        (404, error("Gone."), "Gone. It was deleted, or its id or the connection is wrong: check both."),
         (
             404,
             error("Unknown or inactive Language."),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from botocore.awsrequest import AWSResponse
-from botocore.exceptions import ClientError, EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.exceptions import LightspeedStorageError
@@ -124,6 +124,18 @@ def test_an_unreachable_store_is_one_traceback_with_a_remedy() -> None:
     # Airflow logs the traceback of a cause, too: a hundred lines of boto that say the same.
     assert raised.value.__suppress_context__
     assert raised.value.__cause__ is None
+
+
+def test_missing_credentials_name_where_to_put_them() -> None:
+    with (
+        pytest.raises(LightspeedStorageError) as raised,
+        s3_errors("write s3://b/k", "No ticket was fetched"),
+    ):
+        raise NoCredentialsError
+    assert str(raised.value) == (
+        "S3 failed to write s3://b/k: Unable to locate credentials. Create the AWS connection (`aws_conn_id`), or give "
+        "the worker an IAM role. No ticket was fetched"
+    )
 
 
 def test_a_refused_role_is_a_plain_error(monkeypatch: pytest.MonkeyPatch) -> None:
