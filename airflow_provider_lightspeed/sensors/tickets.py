@@ -19,7 +19,10 @@ from airflow_provider_lightspeed._airflow import (
     conf,
 )
 from airflow_provider_lightspeed._arguments import (
+    parse_choice,
     parse_conn_id,
+    parse_flag,
+    parse_number,
     parse_text,
     parse_ticket_filter,
     record_passed,
@@ -231,8 +234,12 @@ class NewTicketSensor(BaseSensorOperator):
         return result
 
     def _check_arguments(self) -> None:
-        if self.start not in {"latest", "earliest"}:
-            raise LightspeedConfigurationError(f"start must be 'latest' or 'earliest', got {self.start!r}")
+        parse_choice("start", self.start, "latest", "earliest")
+        for name in ("min_tickets", "max_tickets"):
+            parse_number(name, getattr(self, name))
+        parse_flag("deferrable", self.deferrable)
+        if self.where is not None and not callable(self.where):
+            raise LightspeedConfigurationError(f"where must be a function of a ticket, got {self.where!r}")
         if self.max_tickets < max(self.min_tickets, 1):
             raise LightspeedConfigurationError(
                 f"max_tickets ({self.max_tickets}) must be at least 1 and at least min_tickets ({self.min_tickets})"
