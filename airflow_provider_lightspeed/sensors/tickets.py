@@ -71,7 +71,7 @@ class NewTicketSensor(BaseSensorOperator):
     All modes (``poke``, ``reschedule``, deferrable) behave the same. A poll is one API call while nothing is new, two
     in the 15 minutes after a new ticket.
 
-    Returns ``{"ticket_ids", "count", "since_id", "max_id"}``, ids ascending. ``since_id`` is the greatest id delivered
+    Returns ``{"ticket_ids", "count", "since_id", "max_id", "shop"}``, ids ascending. ``since_id`` is the greatest id delivered
     before, ``max_id`` the greatest id that is done now.
 
     With ``since_id``, every ticket with a greater id is new, and no state is kept. Without it, the sensor continues
@@ -185,7 +185,9 @@ class NewTicketSensor(BaseSensorOperator):
             self.log.warning("This poll failed, and the sensor waits for the next one: %s", error)
             delivered = None
         if delivered is not None:
-            return PokeReturnValue(True, delivered.result())
+            # Ids alone would say nothing in another shop, or name tickets of other customers there.
+            shop = self._hook.get_conn().settings.shop
+            return PokeReturnValue(True, {**delivered.result(), "shop": shop})
         # A poll before the quota allows it would be at the cost of the other programs on the key.
         until_quota = self._hook.get_conn().estimate(1).total_seconds()
         self.poke_interval = max(self._interval, min(until_quota, self.timeout))
