@@ -7,7 +7,9 @@ import logging
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Self
+
+import msgspec
 
 from airflow_provider_lightspeed.api.errors import LightspeedError, LightspeedUnknownOutcomeError
 
@@ -18,6 +20,24 @@ log = logging.getLogger(__name__)
 
 #: Key in a saved state: which tries of the task may use it.
 _LIFE = "life"
+
+
+class SavedState(msgspec.Struct):
+    """What a try keeps for the next one: plain JSON, some kilobytes."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain JSON values."""
+        # Lists instead of tuples: Airflow's store keeps JSON values only.
+        plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
+        return plain
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any] | None) -> Self | None:
+        """Read it; None for nothing, or for what another version wrote."""
+        try:
+            return None if state is None else msgspec.convert(state, cls)
+        except msgspec.ValidationError:
+            return None
 
 
 class Checkpoint:

@@ -14,7 +14,6 @@ from airflow_provider_lightspeed.api.client import LightspeedClient
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError, LightspeedQuotaExhaustedError
 from airflow_provider_lightspeed.api.wording import counted
 from airflow_provider_lightspeed.bulk.actions import Action, Delete, Update
-from airflow_provider_lightspeed.bulk.cancellation import CancelToken
 from airflow_provider_lightspeed.bulk.functions import describe
 from airflow_provider_lightspeed.bulk.job import Job, Plan
 from airflow_provider_lightspeed.bulk.plan import (
@@ -26,6 +25,7 @@ from airflow_provider_lightspeed.bulk.plan import (
 from airflow_provider_lightspeed.bulk.refresh import record_last_changes
 from airflow_provider_lightspeed.bulk.run import IfChanged, Run
 from airflow_provider_lightspeed.bulk.targets import DIGEST_KEY, read_targets, receipt_digest
+from airflow_provider_lightspeed.cancellation import CancelToken
 
 __all__ = ["BulkChange", "Criteria"]
 

@@ -24,7 +24,6 @@ from airflow_provider_lightspeed.api.progress_clock import ProgressClock
 from airflow_provider_lightspeed.api.tickets import Ticket, get_ticket
 from airflow_provider_lightspeed.api.wording import counted, humanize
 from airflow_provider_lightspeed.bulk.actions import Action
-from airflow_provider_lightspeed.bulk.cancellation import CancelToken
 from airflow_provider_lightspeed.bulk.job import Job, Result, Status, version_of
 from airflow_provider_lightspeed.bulk.refresh import (
     Snapshot,
@@ -34,6 +33,7 @@ from airflow_provider_lightspeed.bulk.refresh import (
     reads_pages,
     snapshots,
 )
+from airflow_provider_lightspeed.cancellation import CancelToken
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from airflow_provider_lightspeed.changes.log import Status
+from airflow_provider_lightspeed.changes.records import Status
 
 
 def problems(status: Status | None, head: int, current: int, max_age: timedelta, now: datetime) -> list[str]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from array import array
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from random import Random
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 from uuid import uuid4
 
 import msgspec
@@ -26,7 +26,7 @@ from airflow_provider_lightspeed.api.paging import Cursor, Page
 from airflow_provider_lightspeed.api.progress_clock import ProgressClock
 from airflow_provider_lightspeed.api.tickets import RejectedTicket, TicketFilter, get_ticket
 from airflow_provider_lightspeed.api.wording import counted, days, first_few, humanize
-from airflow_provider_lightspeed.changes.compare import Comparison, Entry, Known, Limits, entry_of
+from airflow_provider_lightspeed.changes.compare import Comparison, Entry, Known, entry_of
 from airflow_provider_lightspeed.changes.coverage import (
     Coverage,
     as_of,
@@ -36,28 +36,20 @@ from airflow_provider_lightspeed.changes.coverage import (
     recent_as_of,
 )
 from airflow_provider_lightspeed.changes.files import Row
-from airflow_provider_lightspeed.changes.log import (
-    Announced,
-    ChangeLog,
-    Commit,
-    Identity,
-    Opened,
-    Refused,
-    Status,
-    apply,
-    check_identity,
-    instants,
-)
+from airflow_provider_lightspeed.changes.log import ChangeLog, Opened, apply
+from airflow_provider_lightspeed.changes.options import Options, choose_scan
+from airflow_provider_lightspeed.changes.progress import Progress
+from airflow_provider_lightspeed.changes.records import Commit, Refused, Status, check_identity, instants
 from airflow_provider_lightspeed.exceptions import LightspeedStorageError, LightspeedTaskFailed
 from airflow_provider_lightspeed.quarantine import Quarantine
 from airflow_provider_lightspeed.s3.client import s3_errors
-from airflow_provider_lightspeed.s3.staging import Chunk, Staging
+from airflow_provider_lightspeed.s3.staging import Staging
 
 log = logging.getLogger(__name__)
 
-Kind = Literal["auto", "recent", "full"]
-
+#: Attempts to commit while other runs commit too.
 _ATTEMPTS = 5
+#: Ids of hidden tickets in a log line.
 _SHOWN = 10
 #: What takes less time than this is not announced.
 _LONG = timedelta(seconds=10)
@@ -95,73 +87,6 @@ class Client(list_progress.Client, Protocol):
         self, tickets: TicketFilter, cursor: Cursor | None = None, *, keep_malformed: bool = False
     ) -> Iterator[Page]:
         """Read the list, page by page."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a shop is scanned.
-
-    :param recent: age up to which a ticket is read by a recent scan.
-    :param full_every: age of the last full scan from which ``auto`` makes another one.
-    :param confirm_deleted: tickets that are gone from the list and asked for one by one; of those that the list hides, as
-        many as are left, at random.
-    :param compact: age from which change files are deleted; None: never.
-    """
-
-    identity: Identity
-    scan: Kind = "auto"
-    recent: timedelta = timedelta(days=14)
-    full_every: timedelta = timedelta(hours=23)
-    limits: Limits = field(default_factory=Limits)
-    confirm_deleted: int = 25
-    compact: timedelta | None = None
-    run: str = ""
-    generation: str = ""
-
-
-class Progress(msgspec.Struct, kw_only=True):
-    """What a scan has done so far: plain JSON, some kilobytes.
-
-    :ivar observation: id of the scan.
-    :ivar identity: of the shop and the layout; progress of another one is of no use.
-    :ivar base: the change file that it began after, and `coverage` as it was then.
-    :ivar cursor: where reading the list resumes; None: at its beginning.
-    :ivar expected: about how many tickets the list has; None: not known yet.
-    :ivar parts: what is staged: tickets seen, rows of those that are new or changed.
-    :ivar ended: when the last ticket was read; None: the list is not read yet.
-    :ivar gone: tickets that the shop does not have any more, and `unlisted` those that it has and does not list.
-    :ivar unnamed: whether the list has malformed tickets whose id can't be read.
-    """
-
-    observation: str
-    identity: Identity
-    scan: Literal["recent", "full"]
-    after_id: int
-    started: datetime
-    base: int
-    coverage: Coverage
-    cursor: Cursor | None = None
-    expected: int | None = None
-    parts: list[Chunk] = msgspec.field(default_factory=list)
-    ended: datetime | None = None
-    gone: list[int] = msgspec.field(default_factory=list)
-    unlisted: list[int] = msgspec.field(default_factory=list)
-    unnamed: bool = False
-    calls: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as plain JSON values."""
-        # Lists instead of tuples: Airflow's store keeps JSON values only.
-        plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
-        return plain
-
-    @classmethod
-    def from_json(cls, state: Mapping[str, Any] | None) -> Progress | None:
-        """Read it; None for nothing, or for what another version has written."""
-        try:
-            return None if state is None else msgspec.convert(state, cls)
-        except msgspec.ValidationError:
-            return None
 
 
 @dataclass(frozen=True)
@@ -560,55 +485,64 @@ class Scan:
     # Committing.
 
     def _commit(self, opened: Opened, found: Known, others: list[Commit], touched: set[int]) -> Result:
-        """Commit what is left beside what other runs have committed since the scan began."""
+        """Commit what is left beside what other runs have committed since the scan began.
+
+        :param opened: the end of the log, which moves on with what other runs commit meanwhile.
+        :param others: what other runs have committed, and `touched` the tickets in it.
+        """
         progress, known = self.progress, opened.known
-        head, coverage, since_full = opened.head, opened.coverage, opened.deleted_since_full
         for _ in range(_ATTEMPTS):
             entries = [found[index] for index in range(len(found)) if found.ids[index] not in touched]
             gone = [
                 ticket_id for ticket_id in progress.gone if ticket_id not in touched and ticket_id in known
             ]
-            inserted = sum(entry.id not in known for entry in entries)
-            ended = progress.ended or self._now()
-            started = min([progress.started, *(other.started for other in others)])
-            commit = Commit(
-                seq=(head.seq if head else 0) + 1,
-                observation=progress.observation,
-                run=self._options.run,
-                generation=self._options.generation,
-                scan=progress.scan,
-                started=progress.started,
-                ended=max(ended, head.ended) if head else ended,
-                inserted=inserted,
-                updated=len(entries) - inserted,
-                deleted=len(gone),
-                unlisted=len(progress.unlisted),
-                tickets=len(known) + inserted - len(gone),
-                calls=self._calls,
-                deleted_since_full=since_full + len(gone) if progress.after_id else 0,
-                coverage=covered_by(coverage, progress.after_id, started),
-                identity=self._options.identity,
-                rejected=len(self._quarantine or ()),
-            )
+            commit = self._make_commit(opened, entries, gone, others)
             if not entries and not gone:
-                nothing = msgspec.structs.replace(commit, seq=commit.seq - 1)
-                return self._finish(nothing, nothing, latest(coverage, commit.coverage), known)
+                nothing = msgspec.structs.replace(commit, seq=opened.seq)
+                return self._finish(nothing, nothing, latest(opened.coverage, commit.coverage), known)
             if self._log.append(commit, self._rows_of(commit, known, touched, gone)):
                 known.put(entries)
                 known.remove(gone)
                 return self._finish(commit, commit, commit.coverage, known)
             own = None
-            for other in self._log.commits(commit.seq - 1):
+            for other in self._log.commits(opened.seq):
                 touched.update(apply(known, self._log.rows(other.seq)))
                 others.append(other)
-                head, coverage, since_full = other, other.coverage, other.deleted_since_full
+                opened = opened.moved_to(other)
                 own = other if other.observation == progress.observation else own
-            if own is not None and head is not None:
+            if own is not None and opened.head is not None:
                 # This write, or that of a slow try of this scan. What this try saw beyond it comes with the next scan.
-                return self._finish(own, head, coverage, known)
+                return self._finish(own, opened.head, opened.coverage, known)
         raise LightspeedStorageError(
             f"other runs have committed {len(others)} change files since this scan began, each before it could. Run "
             "one DAG run at a time for a prefix (max_active_runs=1). The next try resumes"
+        )
+
+    def _make_commit(
+        self, opened: Opened, entries: list[Entry], gone: list[int], others: list[Commit]
+    ) -> Commit:
+        progress, head, known = self.progress, opened.head, opened.known
+        inserted = sum(entry.id not in known for entry in entries)
+        ended = progress.ended or self._now()
+        started = min([progress.started, *(other.started for other in others)])
+        return Commit(
+            seq=opened.seq + 1,
+            observation=progress.observation,
+            run=self._options.run,
+            generation=self._options.generation,
+            scan=progress.scan,
+            started=progress.started,
+            ended=max(ended, head.ended) if head else ended,
+            inserted=inserted,
+            updated=len(entries) - inserted,
+            deleted=len(gone),
+            unlisted=len(progress.unlisted),
+            tickets=len(known) + inserted - len(gone),
+            calls=self._calls,
+            deleted_since_full=opened.deleted_since_full + len(gone) if progress.after_id else 0,
+            coverage=covered_by(opened.coverage, progress.after_id, started),
+            identity=self._options.identity,
+            rejected=len(self._quarantine or ()),
         )
 
     def _rows_of(self, commit: Commit, known: Known, touched: set[int], gone: list[int]) -> Iterator[Row]:
@@ -693,53 +627,6 @@ class Scan:
     @property
     def _parts(self) -> Staging:
         return self._make_parts(self.progress.observation)
-
-
-def announce(change_log: ChangeLog, run: str) -> Callable[[], None] | None:
-    """Return a function that records that the end of the log was announced; None if another run has announced it.
-
-    A record of this run does not count: it may have been killed before its event was sent. So its retry may repeat an
-    event. If no retry follows, the event is sent with the next change.
-    """
-    status = change_log.read_status()
-    if status is None or not status.seq:
-        return None
-    last = status.announced
-    if last is not None and last.seq >= status.seq and last.run != run:
-        return None
-    seq = status.seq
-
-    def note() -> None:
-        def change(there: Status | None) -> Status | None:
-            if there is None or (there.announced and there.announced.seq > seq):
-                return None
-            return msgspec.structs.replace(there, announced=Announced(seq, run))
-
-        change_log.write_status(change)
-
-    return note
-
-
-def choose_scan(
-    options: Options, coverage: Coverage, refused: Refused | None, now: datetime
-) -> Literal["recent", "full"]:
-    """Return which scan is due."""
-    last_full = coverage[0].as_of if coverage else None
-    if last_full is None:
-        return "full"  # nothing is known yet
-    if options.scan != "auto":
-        return options.scan
-    if now - last_full <= options.full_every:
-        return "recent"
-    if refused is None or refused.scan != "full" or options.limits.accept_deleted is not None:
-        return "full"
-    if now - refused.started > options.full_every:
-        return "full"
-    log.warning(
-        "A full scan is due, but the last one was refused at %s: %s. Recent scans continue",
-        refused.started.isoformat(), refused.why,
-    )  # fmt: skip
-    return "recent"
 
 
 def _ids(data: bytes) -> array[int]:

@@ -23,7 +23,7 @@ from airflow_provider_lightspeed._arguments import (
 from airflow_provider_lightspeed._checkpoint import Checkpoint, defer_until, task_generation
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.api.wording import counted, first_few
-from airflow_provider_lightspeed.bulk.cancellation import CancelToken
+from airflow_provider_lightspeed.cancellation import CancelToken
 from airflow_provider_lightspeed.exceptions import (
     LightspeedTaskFailed,
     LightspeedTicketsFailed,

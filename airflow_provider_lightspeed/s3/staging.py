@@ -1,4 +1,4 @@
-"""Where an export keeps what it has written so far, until the object is complete."""
+"""Where an export or a scan keeps what it has read so far, until its object is complete."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ class NewTicketSensor(BaseSensorOperator):
     :param lightspeed_conn_id: connection to the shop (templated).
     :raises LightspeedTaskFailed: (no retry) if the credentials or arguments are wrong, or the Variable is unreadable.
     :raises AirflowException: (retried) if Airflow cannot read or store its Variables. Nothing is delivered.
-    :raises LightspeedError: (retried, or passed over with ``silent_fail``) if the shop refuses for another reason,
+    :raises LightspeedError: (retried, or ignored with ``silent_fail``) if the shop refuses for another reason,
         or its list cannot be read completely.
     """
 

@@ -19,7 +19,7 @@ from airflow_provider_lightspeed.api.list_progress import ListProgress
 from airflow_provider_lightspeed.api.paging import Cursor, Page
 from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, TicketFilter
 from airflow_provider_lightspeed.api.wording import counted
-from airflow_provider_lightspeed.bulk.cancellation import Cancelled
+from airflow_provider_lightspeed.cancellation import Cancelled
 from airflow_provider_lightspeed.formats import Format
 from airflow_provider_lightspeed.quarantine import Quarantine
 from airflow_provider_lightspeed.s3.staging import Staging

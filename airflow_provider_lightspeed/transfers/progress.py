@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import msgspec
 
-from airflow_provider_lightspeed._checkpoint import Checkpoint
+from airflow_provider_lightspeed._checkpoint import Checkpoint, SavedState
 from airflow_provider_lightspeed.api.paging import Cursor
 from airflow_provider_lightspeed.api.wording import counted
 from airflow_provider_lightspeed.s3.staging import Chunk
@@ -17,7 +17,7 @@ from airflow_provider_lightspeed.s3.staging import Chunk
 RESTART_MARGIN = timedelta(seconds=3)
 
 
-class Progress(msgspec.Struct):
+class Progress(SavedState):
     """What an export has done so far: plain JSON, some kilobytes.
 
     :ivar export: id of the export, also in the object's metadata.
@@ -71,19 +71,6 @@ class Progress(msgspec.Struct):
     def staged(self) -> list[Chunk]:
         """All staged parts."""
         return [*self.chunks, *([self.quarantine] if self.quarantine else [])]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as plain JSON values."""
-        plain: dict[str, Any] = msgspec.to_builtins(self)
-        return plain
-
-    @classmethod
-    def from_json(cls, state: dict[str, Any] | None) -> Progress | None:
-        """Read it; None for nothing, or for what another version wrote."""
-        try:
-            return None if state is None else msgspec.convert(state, cls)
-        except msgspec.ValidationError:
-            return None
 
 
 class SavedProgress:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from airflow_provider_lightspeed.bulk.cancellation import CancelToken
+from airflow_provider_lightspeed.cancellation import CancelToken
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 
 

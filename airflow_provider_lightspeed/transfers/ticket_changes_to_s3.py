@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_lightspeed._airflow import Context
     from airflow_provider_lightspeed.changes.log import ChangeLog
-    from airflow_provider_lightspeed.changes.scan import Options, Scan
+    from airflow_provider_lightspeed.changes.options import Options
+    from airflow_provider_lightspeed.changes.scan import Scan
     from airflow_provider_lightspeed.formats import Layout
     from airflow_provider_lightspeed.formats.columns import Columns
     from airflow_provider_lightspeed.transfers.redaction import Redaction
@@ -186,8 +187,8 @@ class LightspeedTicketChangesToS3Operator(StopsAtNextCall, BaseOperator):
 
     @fail_without_retry()
     def _run(self, context: Context, state: dict[str, Any] | None) -> dict[str, Any]:
+        from airflow_provider_lightspeed.changes.announce import announce
         from airflow_provider_lightspeed.changes.reader import parse_prefix
-        from airflow_provider_lightspeed.changes.scan import announce
         from airflow_provider_lightspeed.s3.client import connect, s3_errors
 
         started = time.monotonic()
@@ -231,7 +232,7 @@ class LightspeedTicketChangesToS3Operator(StopsAtNextCall, BaseOperator):
         redaction: Redaction,
         layout: Layout,
     ) -> dict[str, Any]:
-        from airflow_provider_lightspeed.changes.scan import Progress
+        from airflow_provider_lightspeed.changes.progress import Progress
         from airflow_provider_lightspeed.formats.columns import Columns
 
         checkpoint = Checkpoint(context)
@@ -321,8 +322,8 @@ class LightspeedTicketChangesToS3Operator(StopsAtNextCall, BaseOperator):
 
     def _scan_options(self, context: Context, hook: LightspeedHook, redaction: Redaction) -> Options:
         from airflow_provider_lightspeed.changes.compare import Limits
-        from airflow_provider_lightspeed.changes.log import Identity
-        from airflow_provider_lightspeed.changes.scan import Options
+        from airflow_provider_lightspeed.changes.options import Options
+        from airflow_provider_lightspeed.changes.records import Identity
 
         settings = hook.get_conn().settings
         excluded, hashed, hash_key = redaction.name

@@ -17,7 +17,7 @@ from airflow_provider_lightspeed._airflow import TaskDeferred
 from airflow_provider_lightspeed.api import retry
 from airflow_provider_lightspeed.api.client import LightspeedClient
 from airflow_provider_lightspeed.api.tickets import Request
-from airflow_provider_lightspeed.bulk.cancellation import CancelToken
+from airflow_provider_lightspeed.cancellation import CancelToken
 from airflow_provider_lightspeed.exceptions import LightspeedTaskFailed, LightspeedTicketsFailed
 from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.operators.tickets import (

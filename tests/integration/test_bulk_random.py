@@ -22,7 +22,7 @@ import pytest
 from airflow_provider_lightspeed.api.client import LightspeedClient
 from airflow_provider_lightspeed.api.errors import LightspeedError
 from airflow_provider_lightspeed.api.tickets import Request
-from airflow_provider_lightspeed.bulk.cancellation import Cancelled
+from airflow_provider_lightspeed.cancellation import Cancelled
 from airflow_provider_lightspeed.exceptions import LightspeedTicketsFailed
 from airflow_provider_lightspeed.operators.bulk import BulkTicketsOperator
 from airflow_provider_lightspeed.operators.tickets import (

@@ -14,8 +14,8 @@ from airflow_provider_lightspeed.api.client import LightspeedClient
 from airflow_provider_lightspeed.api.errors import LightspeedQuotaExhaustedError
 from airflow_provider_lightspeed.bulk import refresh
 from airflow_provider_lightspeed.bulk import run as bulk_run
-from airflow_provider_lightspeed.bulk.cancellation import Cancelled
 from airflow_provider_lightspeed.bulk.job import Job
+from airflow_provider_lightspeed.cancellation import Cancelled
 from airflow_provider_lightspeed.exceptions import (
     LightspeedServerError,
     LightspeedTaskFailed,

@@ -17,7 +17,7 @@ import pytest
 from airflow_provider_lightspeed._airflow import TaskDeferred
 from airflow_provider_lightspeed.api.errors import LightspeedMalformedResponseError
 from airflow_provider_lightspeed.assets import ticket_changes_asset
-from airflow_provider_lightspeed.bulk.cancellation import Cancelled
+from airflow_provider_lightspeed.cancellation import Cancelled
 from airflow_provider_lightspeed.changes import read_changes
 from airflow_provider_lightspeed.changes import scan as scan_module
 from airflow_provider_lightspeed.changes.compare import Known

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_lightspeed._airflow import AirflowSkipException, TaskDeferred
-from airflow_provider_lightspeed.bulk.cancellation import Cancelled, CancelToken
+from airflow_provider_lightspeed.cancellation import Cancelled, CancelToken
 from airflow_provider_lightspeed.exceptions import LightspeedStagingLostError
 from airflow_provider_lightspeed.s3 import target as s3_target
 from airflow_provider_lightspeed.s3.staging import Staging

@@ -21,8 +21,11 @@ from airflow_provider_lightspeed.api.paging.cursors import OldestFirstCursor, Re
 from airflow_provider_lightspeed.api.paging.timezone import FilterZone
 from airflow_provider_lightspeed.api.tickets import RejectedTicket, Request, TicketFilter
 from airflow_provider_lightspeed.changes.files import FORMATS
-from airflow_provider_lightspeed.changes.log import ChangeLog, Identity
-from airflow_provider_lightspeed.changes.scan import Options, Progress, Result, Scan
+from airflow_provider_lightspeed.changes.log import ChangeLog
+from airflow_provider_lightspeed.changes.options import Options
+from airflow_provider_lightspeed.changes.progress import Progress
+from airflow_provider_lightspeed.changes.records import Identity
+from airflow_provider_lightspeed.changes.scan import Result, Scan
 from airflow_provider_lightspeed.changes.store import Store
 from airflow_provider_lightspeed.formats import Layout
 from airflow_provider_lightspeed.formats.columns import Columns

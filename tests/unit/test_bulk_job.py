@@ -24,9 +24,9 @@ from airflow_provider_lightspeed.api.paging.cursors import (
     SliceCursor,
 )
 from airflow_provider_lightspeed.api.paging.timezone import FilterZone
-from airflow_provider_lightspeed.bulk.cancellation import Cancelled, CancelToken
 from airflow_provider_lightspeed.bulk.job import Job, Result, Status
 from airflow_provider_lightspeed.bulk.targets import parse_lines, read_targets
+from airflow_provider_lightspeed.cancellation import Cancelled, CancelToken
 from airflow_provider_lightspeed.transfers.progress import Progress
 
 _SHOP = "0123456789abcdef"

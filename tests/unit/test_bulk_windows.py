@@ -21,10 +21,10 @@ from airflow_provider_lightspeed.api.errors import (
 from airflow_provider_lightspeed.api.paging.cursors import OldestFirstCursor, ReaderState
 from airflow_provider_lightspeed.api.paging.timezone import FilterZone
 from airflow_provider_lightspeed.bulk import refresh
-from airflow_provider_lightspeed.bulk.cancellation import CancelToken
 from airflow_provider_lightspeed.bulk.change import BulkChange
 from airflow_provider_lightspeed.bulk.job import Job, Status
 from airflow_provider_lightspeed.bulk.plan import Criteria
+from airflow_provider_lightspeed.cancellation import CancelToken
 
 _WINDOW = 300.0
 _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)

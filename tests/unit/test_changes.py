@@ -36,9 +36,11 @@ from airflow_provider_lightspeed.changes.coverage import (
 )
 from airflow_provider_lightspeed.changes.files import FORMATS
 from airflow_provider_lightspeed.changes.fingerprint import fingerprint
-from airflow_provider_lightspeed.changes.log import Commit, LightspeedChangesLostError
+from airflow_provider_lightspeed.changes.log import LightspeedChangesLostError
+from airflow_provider_lightspeed.changes.options import choose_scan
 from airflow_provider_lightspeed.changes.reader import read_after
-from airflow_provider_lightspeed.changes.scan import LightspeedTooManyChangesError, Result, choose_scan
+from airflow_provider_lightspeed.changes.records import Commit
+from airflow_provider_lightspeed.changes.scan import LightspeedTooManyChangesError, Result
 from airflow_provider_lightspeed.exceptions import LightspeedStorageError, LightspeedTaskFailed
 from airflow_provider_lightspeed.formats import Layout
 from airflow_provider_lightspeed.formats.columns import Columns

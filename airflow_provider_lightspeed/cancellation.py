@@ -1,4 +1,4 @@
-"""Ask a job from a signal handler to stop."""
+"""A task that Airflow ends is asked to stop, and stops at a safe point."""
 
 from __future__ import annotations
 
