@@ -121,6 +121,16 @@ def parse_flag(name: str, value: Any) -> bool:
     return value
 
 
+def parse_number(name: str, value: Any) -> int:
+    """Read a number of tickets.
+
+    :raises LightspeedConfigurationError: if it is no whole number.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise LightspeedConfigurationError(f"{name} must be a whole number, got {value!r}")
+    return value
+
+
 def parse_choice(name: str, value: T, *allowed: T) -> T:
     """Read an argument of which only some values mean something.
 

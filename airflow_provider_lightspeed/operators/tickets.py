@@ -7,7 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider_lightspeed._airflow import BaseOperator
-from airflow_provider_lightspeed._arguments import parse_flag, parse_text, record_passed, require_rendered
+from airflow_provider_lightspeed._arguments import (
+    parse_choice,
+    parse_flag,
+    parse_text,
+    record_passed,
+    require_rendered,
+)
 from airflow_provider_lightspeed._checkpoint import SendGuard
 from airflow_provider_lightspeed.api.errors import (
     LightspeedConfigurationError,
@@ -84,10 +90,7 @@ class CreateTicketOperator(BaseOperator):
         require_rendered(self, "memo", may_be_empty=True)
         subject, memo = parse_text("subject", self.subject), parse_text("memo", self.memo)
         customer = _parse_customer_id(self.customer_id)
-        if self.on_unknown_outcome not in {"fail", "search"}:
-            raise LightspeedConfigurationError(
-                f"on_unknown_outcome must be 'fail' or 'search', got {self.on_unknown_outcome!r}"
-            )
+        parse_choice("on_unknown_outcome", self.on_unknown_outcome, "fail", "search")
         hook = LightspeedHook(self.lightspeed_conn_id)
         mark = SendGuard(context)
         if (earlier := mark.earlier()) is not None:
