@@ -121,6 +121,16 @@ def parse_flag(name: str, value: Any) -> bool:
     return value
 
 
+def parse_number(name: str, value: Any) -> int:
+    """Read a number of tickets.
+
+    :raises LightspeedConfigurationError: if it is no whole number.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise LightspeedConfigurationError(f"{name} must be a whole number, got {value!r}")
+    return value
+
+
 def parse_choice(name: str, value: T, *allowed: T) -> T:
     """Read an argument of which only some values mean something.
 
@@ -192,9 +202,8 @@ def parse_ticket_filter(
     # A shop may ignore a filter that it cannot read, such as "null" or "nan", and then list the tickets of all customers.
     if email is not None and not _EMAIL.fullmatch(email):
         raise LightspeedConfigurationError(
-            "the customer's e-mail address must be one address, such as name@example.com: what was given has not "
-            "exactly one @ between other characters, or a blank, a comma or a semicolon. For several customers, map the "
-            "task over them"
+            "the customer's e-mail address must be one address, such as name@example.com, with exactly one @ and no "
+            "blank, comma or semicolon. For several customers, map the task over them"
         )
     return TicketFilter(
         since_id=None if since_id is None else _parse_since_id(since_id),

@@ -82,7 +82,7 @@ def new_ticket_ids(asset: Asset, context: Context | Mapping[str, Any]) -> list[i
     """Return the ids of the new tickets that started a run, ascending, and none that an earlier event has named.
 
     It is empty if none of the asset's events has started the run: a manual one, or one that another asset has started.
-    Events that name no tickets are passed over: a user, a task with this asset as outlet or Airflow's REST API may
+    Events that name no tickets are ignored: a user, a task with this asset as outlet or Airflow's REST API may
     create those.
 
     A triggerer that ends in the moment between storing an event and recording that it did sends the event again. So

@@ -11,6 +11,7 @@ from mkdocs.exceptions import PluginError
 
 _PROJECT = Path(__file__).parents[1]
 _HELP = {"faq.md", "troubleshooting.md"}
+_WIDE = {"failures.md"}
 _LOADED = re.compile(
     r"""<(?:script|img|iframe|link rel="(?:stylesheet|preload|icon)")[^>]*(?:src|href)="(https?:)?//[^"]*"""
 )
@@ -31,9 +32,14 @@ def on_config(config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Return the text unchanged, and let the search list first what a reader with a problem needs."""
+    """Return the text unchanged; set what the theme does with the page.
+
+    The search lists first what a reader with a problem needs. A wide table gets the room of the table of contents.
+    """
     if page.file.src_uri in _HELP:
         page.meta["search"] = {"boost": 4}
+    if page.file.src_uri in _WIDE:
+        page.meta["hide"] = ["toc"]
     return markdown
 
 

@@ -32,6 +32,10 @@ _OWN_ADDRESS = (
     "Give each run and each mapped instance its own address in receipt_s3_key, for example with {{ run_id }} and "
     "{{ ti.map_index }}, and plan again. To undo what the result names, pass its ids"
 )
+_OWN_SHOP = (
+    "expand() with ticket_ids and lightspeed_conn_id combines each result with each shop: put the tasks of a shop into a "
+    "mapped task group instead. If the shop's API key or address was replaced since, pass the ids instead"
+)
 _GZIP = b"\x1f\x8b"
 _NOT_GZIP = (zlib.error, OSError, EOFError)
 
@@ -56,6 +60,10 @@ def read_targets(value: Any, fetch: Callable[[str], bytes], shop: str) -> Plan:
     reported: list[int] = []
     digest = None
     if isinstance(value, Mapping):
+        if value.get("shop", shop) != shop:
+            raise LightspeedConfigurationError(
+                f"ticket_ids is the result of another shop than that of lightspeed_conn_id. {_NOTHING_CHANGED} {_OWN_SHOP}"
+            )
         address = next((value[key] for key in _ADDRESSES if value.get(key)), None)
         # What a plan would delete is still there.
         lists = (*_ID_LISTS, "deleted") if value.get("dry_run") is True else _ID_LISTS

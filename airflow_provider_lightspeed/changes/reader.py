@@ -17,10 +17,10 @@ from airflow_provider_lightspeed.formats.columns import Columns
 def read_changes(
     s3_prefix: str, after: int = 0, *, aws_conn_id: str | None = "aws_default"
 ) -> Iterator[dict[str, Any]]:
-    """Go through the changes after a change file, in order: the rows of each file, with ``_seq``.
+    """Yield the rows of all change files after the one with number ``after``, in order.
 
-    Rows come as they are read, so nothing large is in memory. Keep the highest ``_seq`` where you keep the rows, in one
-    transaction, and pass it the next time.
+    Each row has the number of its file in ``_seq``. Rows come as they are read, so nothing large is in memory. Keep the
+    highest ``_seq`` where you keep the rows, in one transaction, and pass it the next time.
 
     :param s3_prefix: where ``LightspeedTicketChangesToS3Operator`` writes.
     :param after: number of the last file that was read; 0 for all.
@@ -38,7 +38,7 @@ def read_changes(
 
 
 def read_after(log: ChangeLog, after: int) -> Iterator[dict[str, Any]]:
-    """Go through the changes in a log."""
+    """Yield the rows of a log."""
     _, end, _ = log.ends()
     if after > end:
         raise LightspeedConfigurationError(

@@ -13,6 +13,7 @@ from airflow_provider_lightspeed._arguments import (
     parse_choice,
     parse_flag,
     parse_instant,
+    parse_number,
     parse_text,
     parse_ticket_filter,
     passed_names,
@@ -324,8 +325,4 @@ class BulkTicketsOperator(BaseOperator):
                     "to delete by criteria, set max_tickets, the most tickets that the task may delete"
                 )
             return _MAX_TICKETS
-        if not isinstance(self.max_tickets, int) or isinstance(self.max_tickets, bool):
-            raise LightspeedConfigurationError(
-                f"max_tickets must be a whole number, got {self.max_tickets!r}"
-            )
-        return self.max_tickets
+        return parse_number("max_tickets", self.max_tickets)

@@ -7,7 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow_provider_lightspeed._airflow import BaseOperator
-from airflow_provider_lightspeed._arguments import parse_flag, parse_text, record_passed, require_rendered
+from airflow_provider_lightspeed._arguments import (
+    parse_choice,
+    parse_flag,
+    parse_text,
+    record_passed,
+    require_rendered,
+)
 from airflow_provider_lightspeed._checkpoint import SendGuard
 from airflow_provider_lightspeed.api.errors import (
     LightspeedConfigurationError,
@@ -84,10 +90,7 @@ class CreateTicketOperator(BaseOperator):
         require_rendered(self, "memo", may_be_empty=True)
         subject, memo = parse_text("subject", self.subject), parse_text("memo", self.memo)
         customer = _parse_customer_id(self.customer_id)
-        if self.on_unknown_outcome not in {"fail", "search"}:
-            raise LightspeedConfigurationError(
-                f"on_unknown_outcome must be 'fail' or 'search', got {self.on_unknown_outcome!r}"
-            )
+        parse_choice("on_unknown_outcome", self.on_unknown_outcome, "fail", "search")
         hook = LightspeedHook(self.lightspeed_conn_id)
         mark = SendGuard(context)
         if (earlier := mark.earlier()) is not None:
@@ -235,8 +238,8 @@ class UpdateTicketsOperator(BulkTicketsOperator):
     :param updated_before: tickets not changed since this instant (templated).
     :param only_answered: tickets that the shop has answered.
     :param include_todo: also tickets that are marked as to do (default: criteria leave them out).
-    :param customer_email: tickets of the customer with this address (templated). It is not named ``email``, since
-        that is Airflow's own: whom to notify of a failure.
+    :param customer_email: tickets of the customer with this address (templated). Not ``email``: that is
+        Airflow's own argument, the address that it notifies of a failure.
     :param language: tickets in this language, by its two-letter code (templated).
     :param where: tickets for which this function of the ticket (a dict) is true.
     :param is_closed: close the tickets, or reopen them.
@@ -322,9 +325,9 @@ class DeleteTicketsOperator(BulkTicketsOperator):
     """Delete support tickets, for good: there is no way back.
 
     Returns what :class:`UpdateTicketsOperator` returns, with ``"deleted"`` for ``"updated"``, and takes its arguments
-    but for the properties.
+    except the properties.
 
-    :param max_tickets: as there (default 1000); with criteria it has to be given.
+    :param max_tickets: refuse the plan if it has more tickets than this (default: 1000). Required with criteria.
     """
 
     changed_key: ClassVar[Literal["updated", "closed", "deleted"]] = "deleted"

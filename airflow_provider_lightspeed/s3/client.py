@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from airflow_provider_lightspeed._arguments import parse_text
+from airflow_provider_lightspeed._arguments import is_unrendered, parse_text
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.exceptions import LightspeedStorageError
 
@@ -82,6 +82,15 @@ class WriteOptions:
     kms_key_id: str | None = None
     acl_policy: str | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse what is no text, such as a list that a mapped task got.
+
+        :raises LightspeedConfigurationError: naming the argument.
+        """
+        for name, value in (("kms_key_id", self.kms_key_id), ("acl_policy", self.acl_policy)):
+            if value is not None and not isinstance(value, str):
+                raise LightspeedConfigurationError(f"{name} must be a text, got {value!r}")
+
     @property
     def for_objects(self) -> dict[str, Any]:
         """boto's arguments for an object that readers are meant to find."""
@@ -104,6 +113,11 @@ def connect(aws_conn_id: str | None) -> S3Client:
     """Return a client. Call it within :func:`s3_errors`: it may assume a role, which can be refused."""
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
+    # S3Hook would use whatever credentials the worker has, maybe of another account.
+    if aws_conn_id is not None and is_unrendered(aws_conn_id):
+        raise LightspeedConfigurationError(
+            f"aws_conn_id is empty after rendering (got {aws_conn_id!r}): for the worker's own AWS credentials, pass None"
+        )
     try:
         client: S3Client = S3Hook(aws_conn_id=aws_conn_id).get_conn()
     except (TypeError, ValueError) as error:  # of an address, or an unknown setting

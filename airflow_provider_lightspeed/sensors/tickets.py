@@ -19,7 +19,10 @@ from airflow_provider_lightspeed._airflow import (
     conf,
 )
 from airflow_provider_lightspeed._arguments import (
+    parse_choice,
     parse_conn_id,
+    parse_flag,
+    parse_number,
     parse_text,
     parse_ticket_filter,
     record_passed,
@@ -68,7 +71,7 @@ class NewTicketSensor(BaseSensorOperator):
     All modes (``poke``, ``reschedule``, deferrable) behave the same. A poll is one API call while nothing is new, two
     in the 15 minutes after a new ticket.
 
-    Returns ``{"ticket_ids", "count", "since_id", "max_id"}``, ids ascending. ``since_id`` is the greatest id delivered
+    Returns ``{"ticket_ids", "count", "since_id", "max_id", "shop"}``, ids ascending. ``since_id`` is the greatest id delivered
     before, ``max_id`` the greatest id that is done now.
 
     With ``since_id``, every ticket with a greater id is new, and no state is kept. Without it, the sensor continues
@@ -101,7 +104,7 @@ class NewTicketSensor(BaseSensorOperator):
     :param lightspeed_conn_id: connection to the shop (templated).
     :raises LightspeedTaskFailed: (no retry) if the credentials or arguments are wrong, or the Variable is unreadable.
     :raises AirflowException: (retried) if Airflow cannot read or store its Variables. Nothing is delivered.
-    :raises LightspeedError: (retried, or passed over with ``silent_fail``) if the shop refuses for another reason,
+    :raises LightspeedError: (retried, or ignored with ``silent_fail``) if the shop refuses for another reason,
         or its list cannot be read completely.
     """
 
@@ -182,7 +185,9 @@ class NewTicketSensor(BaseSensorOperator):
             self.log.warning("This poll failed, and the sensor waits for the next one: %s", error)
             delivered = None
         if delivered is not None:
-            return PokeReturnValue(True, delivered.result())
+            # Ids alone would say nothing in another shop, or name tickets of other customers there.
+            shop = self._hook.get_conn().settings.shop
+            return PokeReturnValue(True, {**delivered.result(), "shop": shop})
         # A poll before the quota allows it would be at the cost of the other programs on the key.
         until_quota = self._hook.get_conn().estimate(1).total_seconds()
         self.poke_interval = max(self._interval, min(until_quota, self.timeout))
@@ -231,8 +236,12 @@ class NewTicketSensor(BaseSensorOperator):
         return result
 
     def _check_arguments(self) -> None:
-        if self.start not in {"latest", "earliest"}:
-            raise LightspeedConfigurationError(f"start must be 'latest' or 'earliest', got {self.start!r}")
+        parse_choice("start", self.start, "latest", "earliest")
+        for name in ("min_tickets", "max_tickets"):
+            parse_number(name, getattr(self, name))
+        parse_flag("deferrable", self.deferrable)
+        if self.where is not None and not callable(self.where):
+            raise LightspeedConfigurationError(f"where must be a function of a ticket, got {self.where!r}")
         if self.max_tickets < max(self.min_tickets, 1):
             raise LightspeedConfigurationError(
                 f"max_tickets ({self.max_tickets}) must be at least 1 and at least min_tickets ({self.min_tickets})"

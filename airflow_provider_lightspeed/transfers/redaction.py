@@ -76,13 +76,15 @@ class Redaction:
         key_variable: str | None = None,
         needed: Iterable[tuple[str, str]] = (),
     ) -> None:
-        self.exclude = frozenset(_read("exclude_fields", name) for name in exclude)
+        self.exclude = frozenset(_read("exclude_fields", name) for name in _listed("exclude_fields", exclude))
         for name, why in needed:
             if not self.exclude.isdisjoint({name, _EXTRA + name}):
                 raise LightspeedConfigurationError(why)
         if "extra" in self.exclude:
             self.exclude |= {_MESSAGE + "extra"}
-        as_given = {_read("hash_fields", name, _HASHABLE_NAMES): name for name in hashed}
+        as_given = {
+            _read("hash_fields", name, _HASHABLE_NAMES): name for name in _listed("hash_fields", hashed)
+        }
         self.hashed = frozenset(as_given)
         if any(name.startswith(_MESSAGE) for name in self.exclude | self.hashed):
             # Messages inside their relation, which this version does not know, would hold the field too.
@@ -171,6 +173,21 @@ class Redaction:
 
     def _digest(self, text: str) -> str:
         return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()
+
+
+def _listed(argument: str, names: Any) -> list[str]:
+    """Return the names of fields.
+
+    :raises LightspeedConfigurationError: if they are no list, such as the text that a template renders to.
+    """
+    if isinstance(names, Iterable) and not isinstance(names, str | bytes):
+        listed = list(names)
+        if all(isinstance(name, str) for name in listed):
+            return listed
+    raise LightspeedConfigurationError(
+        f"{argument} must be a list of fields, such as ['subject', 'memo'], got {names!r}. A template renders to text: "
+        "render one for each field, or set render_template_as_native_obj=True in the DAG"
+    )
 
 
 def _read(argument: str, name: str, allowed: Sequence[str] = ()) -> str:

@@ -16,6 +16,7 @@ from airflow_provider_lightspeed._airflow import (
 )
 from airflow_provider_lightspeed._arguments import (
     NO_DATA_INTERVAL,
+    parse_choice,
     parse_flag,
     parse_ticket_filter,
     record_passed,
@@ -364,7 +365,4 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
         self._target()
         for name in _SWITCHES:
             parse_flag(name, getattr(self, name))
-        if self.on_malformed not in {"fail", "quarantine"}:
-            raise LightspeedConfigurationError(
-                f"on_malformed must be fail or quarantine, got {self.on_malformed!r}"
-            )
+        parse_choice("on_malformed", self.on_malformed, "fail", "quarantine")

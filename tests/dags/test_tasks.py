@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from importlib.metadata import version
+from unittest.mock import ANY
 
 import pytest
 from packaging.version import Version
@@ -130,6 +131,7 @@ def test_the_sensor_hands_each_ticket_over_once(airflow: AirflowHome, shop: Sand
         "count": 2,
         "since_id": last,
         "max_id": first[-1],
+        "shop": ANY,
     }
     second = shop.add_tickets(3)
     assert airflow.run_dag("wait").tasks["wait"].result["ticket_ids"] == second

@@ -60,7 +60,7 @@ def test_they_fail_the_export_unless_asked_for(shop: Sandbox, s3_server: S3Serve
     with pytest.raises(LightspeedMalformedResponseError, match=r"ticket 2[6789]00"):
         export(new_task(), s3_bucket=s3_bucket, **TARGET)
     assert "a/b/t.jsonl.gz" not in keys(s3_server, s3_bucket)
-    with pytest.raises(LightspeedTaskFailed, match="on_malformed must be fail or quarantine"):
+    with pytest.raises(LightspeedTaskFailed, match="on_malformed must be one of fail, quarantine"):
         export(new_task(), s3_bucket=s3_bucket, **TARGET, on_malformed="skip")
 
 

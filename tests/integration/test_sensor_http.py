@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -41,6 +42,7 @@ def test_new_tickets(monkeypatch: pytest.MonkeyPatch, order: Order) -> None:
             "count": 3,
             "since_id": last,
             "max_id": new[-1],
+            "shop": ANY,
         }
         assert _poke(since_id=last, min_tickets=4) is None
         found = _poke(since_id=0)

@@ -8,6 +8,7 @@ import threading
 import time
 from contextlib import suppress
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -94,7 +95,7 @@ def test_a_cleared_run_asks_no_function_again(sandbox: Sandbox) -> None:
     (yes,) = sandbox.add_tickets(1, isTodo=True)
     (no,) = sandbox.add_tickets(1, isTodo=False)
     result = _run(sensor_context("run"), where=is_todo)
-    assert result == {"ticket_ids": [yes], "count": 1, "since_id": yes - 1, "max_id": no}
+    assert result == {"ticket_ids": [yes], "count": 1, "since_id": yes - 1, "max_id": no, "shop": ANY}
     sandbox.update_ticket(yes, isTodo=False)
     sandbox.update_ticket(no, isTodo=True)
     assert _run(sensor_context("run"), where=is_todo) == result

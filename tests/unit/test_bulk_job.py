@@ -186,6 +186,17 @@ def test_files_in_any_form(value: Any, data: bytes) -> None:
     assert read_targets(value, fetch, _SHOP) == dict.fromkeys([3, 1, 2])
 
 
+def test_the_result_of_a_sensor_is_of_its_own_shop() -> None:
+    result = {"ticket_ids": [3, 1], "count": 2, "since_id": 0, "max_id": 3, "shop": _SHOP}
+    assert read_targets(result, _no_file, _SHOP) == dict.fromkeys([3, 1])
+    assert read_targets(str(result), _no_file, _SHOP) == dict.fromkeys([3, 1])
+    for value in (result, str(result), [{**result, "shop": "another"}, result]):
+        with pytest.raises(
+            LightspeedConfigurationError, match=r"result of another shop.*No ticket.*mapped task group"
+        ):
+            read_targets(value, _no_file, "another" if value is not result else "a third")
+
+
 @pytest.mark.parametrize("value", [b"123", bytearray(b"123"), memoryview(b"123"), {"closed": b"123"}])
 def test_bytes_are_no_ids(value: Any) -> None:
     with pytest.raises(LightspeedConfigurationError, match="must be a list of ticket ids"):

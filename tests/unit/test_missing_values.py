@@ -326,3 +326,37 @@ def test_the_connection_is_rendered_first(operator: type[BaseOperator]) -> None:
     # Templates of the other fields may name the shop: {{ task.lightspeed_conn_id }}.
     assert next(iter(operator.template_fields)) == "lightspeed_conn_id"
     assert CheckTicketChangesOperator.template_fields[0] == "lightspeed_conn_id"
+
+
+_TO_S3 = {"s3_key": "s3://bucket/key"}
+_LOG = {"s3_prefix": "s3://bucket/prefix"}
+
+
+@pytest.mark.parametrize(
+    ("operator", "arguments", "complaint"),
+    [
+        (NewTicketSensor, {"min_tickets": "2"}, "min_tickets must be a whole number"),
+        (NewTicketSensor, {"min_tickets": None}, "min_tickets must be a whole number"),
+        (NewTicketSensor, {"max_tickets": 2.5}, "max_tickets must be a whole number"),
+        (NewTicketSensor, {"where": "len"}, "where must be a function"),
+        (NewTicketSensor, {"start": ["latest"]}, "start must be one of earliest, latest"),
+        (NewTicketSensor, {"deferrable": "False"}, "deferrable must be True or False"),
+        (
+            CreateTicketOperator,
+            {"subject": "Late", "customer_id": 7, "on_unknown_outcome": ["fail"]},
+            "on_unknown_outcome must be one of fail, search",
+        ),
+        (LightspeedTicketsToS3Operator, _TO_S3 | {"on_malformed": ["fail"]}, "on_malformed must be one of"),
+        (CheckTicketChangesOperator, _LOG | {"max_age": 26}, "max_age must be a timedelta"),
+        (CheckTicketChangesOperator, _LOG | {"max_age": None}, "max_age must be a timedelta"),
+        (CheckTicketChangesOperator, _LOG | {"aws_conn_id": " "}, "aws_conn_id is empty after rendering"),
+        (CloseTicketsOperator, {"ticket_ids": [7], "acl_policy": ["private"]}, "acl_policy must be a text"),
+        (DeleteTicketsOperator, {"ticket_ids": [7], "kms_key_id": 5}, "kms_key_id must be a text"),
+    ],
+)
+def test_what_a_configuration_file_or_a_form_may_hold(
+    operator: Any, arguments: dict[str, Any], complaint: str
+) -> None:
+    task = operator(task_id="task", **arguments)
+    with pytest.raises(LightspeedTaskFailed, match=complaint):
+        task.poke({}) if operator is NewTicketSensor else execute(task)

@@ -310,3 +310,12 @@ def test_digests_of_what_stays_in_the_shop_have_a_key() -> None:
     assert len(keys) == 4
     assert {len(key) for key in keys} == {32}
     assert Redaction(hashed=["memo"], key="k" * 16).digest_key("another secret") in keys
+
+
+@pytest.mark.parametrize(
+    "names", ["subject", "subject,memo", "[]", {"subject": 1}.values(), [None], ["subject", 1], 5, b"subject"]
+)
+@pytest.mark.parametrize("argument", ["exclude", "hashed"])
+def test_fields_that_are_no_list_of_names(argument: str, names: Any) -> None:
+    with pytest.raises(LightspeedConfigurationError, match="_fields must be a list of fields, such as"):
+        Redaction(**{argument: names})
