@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: Key in a saved state: which tries of the task may use it.
-_LIFE = "life"
+_GENERATION = "generation"
 
 
 class SavedState(msgspec.Struct):
@@ -63,7 +63,7 @@ class Checkpoint:
     ) -> None:
         self._store: Any = context.get("task_state_store")
         self._key = key
-        self._life = {} if outlives_clear else {_LIFE: clear_generation(context)}
+        self._generation = {} if outlives_clear else {_GENERATION: clear_generation(context)}
 
     @property
     def is_persistent(self) -> bool:
@@ -80,9 +80,9 @@ class Checkpoint:
 
     def _read(self, *, is_current: bool) -> dict[str, Any] | None:
         state = None if self._store is None else self._store.get(self._key)
-        if not isinstance(state, dict) or (self._life.items() <= state.items()) is not is_current:
+        if not isinstance(state, dict) or (self._generation.items() <= state.items()) is not is_current:
             return None
-        return {name: value for name, value in state.items() if name != _LIFE}
+        return {name: value for name, value in state.items() if name != _GENERATION}
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Save a state; it replaces the one before.
@@ -90,7 +90,7 @@ class Checkpoint:
         :param state: plain JSON values. Airflow warns above 64 KiB (``[state_store] max_value_storage_bytes``).
         """
         if self._store is not None:
-            self._store.set(self._key, {**state, **self._life})
+            self._store.set(self._key, {**state, **self._generation})
 
     def clear(self) -> None:
         """Delete the state: the task is done, or no later try can use it."""

@@ -118,6 +118,8 @@ class _Probe:
     def __init__(self, client: LightspeedClient) -> None:
         self._client = client
         self.calls = 0
+        self._count = 0
+        self._first: list[Ticket] = []
         self._seen: dict[int, Ticket] = {}
         self._rejected: set[int | None] = set()
         self._order = ""
@@ -126,9 +128,9 @@ class _Probe:
         self._is_small = False
 
     def lists(self) -> list[Finding]:
-        """Read the first pages and the count."""
+        """Read the first pages and the count, with which the other findings begin."""
         self._count = self._ask(count_tickets())
-        self._first: list[Ticket] = self._list()
+        self._first = self._list()
         again = self._list()
         if not self._first and self._count:
             self._first = again

@@ -40,11 +40,11 @@ def choose(key: str, file_format: str | None = None, compression: str | None = N
     for ending, method in _ENDINGS.items():
         if key.endswith(ending):
             name, packed = key.removesuffix(ending), method
-    told = next((known for known in FORMATS if name.endswith(f".{known}")), None)
-    chosen = file_format or told or "jsonl"
-    if told and told != chosen:
+    named = next((known for known in FORMATS if name.endswith(f".{known}")), None)
+    chosen = file_format or named or "jsonl"
+    if named and named != chosen:
         raise FormatError(
-            f"the key {key!r} has the ending of {told}, but file_format is {chosen!r}. Readers choose the format "
+            f"the key {key!r} has the ending of {named}, but file_format is {chosen!r}. Readers choose the format "
             "by the ending: correct one of the two"
         )
     if chosen == "parquet":
@@ -54,10 +54,10 @@ def choose(key: str, file_format: str | None = None, compression: str | None = N
                 "that ending out"
             )
         return chosen, compression or "zstd"
-    contradicts = compression != packed if packed else told and compression != "none"
+    contradicts = compression != packed if packed else named and compression != "none"
     if compression and contradicts:
         raise FormatError(
-            f"the key {key!r} has the ending of {packed or told}, but compression is {compression!r}. "
+            f"the key {key!r} has the ending of {packed or named}, but compression is {compression!r}. "
             "Readers choose by the ending: correct one of the two"
         )
     return chosen, compression or packed or "none"
