@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,14 +29,14 @@ from airflow_provider_lightspeed.hooks.lightspeed import LightspeedHook
 from airflow_provider_lightspeed.transfers.stoppable import StopsAtNextCall
 
 if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
-
     from airflow_provider_lightspeed._airflow import Context
     from airflow_provider_lightspeed.changes.log import ChangeLog
     from airflow_provider_lightspeed.changes.options import Options
     from airflow_provider_lightspeed.changes.scan import Scan
+    from airflow_provider_lightspeed.changes.store import Store
     from airflow_provider_lightspeed.formats import Layout
     from airflow_provider_lightspeed.formats.columns import Columns
+    from airflow_provider_lightspeed.s3.staging import Staging
     from airflow_provider_lightspeed.transfers.redaction import Redaction
 
 # The code that runs a scan is loaded when the task runs: DAG files are parsed every few seconds.
@@ -187,56 +188,65 @@ class LightspeedTicketChangesToS3Operator(StopsAtNextCall, BaseOperator):
 
     @fail_without_retry()
     def _run(self, context: Context, state: dict[str, Any] | None) -> dict[str, Any]:
-        from airflow_provider_lightspeed.changes.announce import announce
         from airflow_provider_lightspeed.changes.reader import parse_prefix
+        from airflow_provider_lightspeed.changes.store import Store
+        from airflow_provider_lightspeed.formats.columns import Columns
         from airflow_provider_lightspeed.s3.client import connect, s3_errors
+        from airflow_provider_lightspeed.s3.staging import Staging
 
         started = time.monotonic()
         self._check_options()
         bucket, prefix = parse_prefix(self.s3_prefix, self.s3_bucket)
         hook = self._hook(None)
         redaction = self._redaction(hook)
-        layout = self._layout(redaction)
+        columns = Columns(self._layout(redaction))
         options = self._scan_options(context, hook, redaction)
+        write = self._write_options()
         with s3_errors(f"use s3://{bucket}/{prefix}/"):
             client = connect(self.aws_conn_id)
-            log = self._open(client, bucket, prefix, layout)
-            result = self._scan(context, state, client, log, options, redaction, layout)
-        if self.on_malformed == "fail":
-            del result["rejected"]
+            log = self._open(Store(client, bucket, prefix, write.for_objects), columns)
+
+            def parts(name: str) -> Staging:
+                return Staging(client, bucket, f"{prefix}/changes", options.run, name, write.for_staging)
+
+            make = partial(self._make_scan, log, options, redaction, columns, parts)
+            result = self._scan(context, state, make)
+            if self.on_malformed == "fail":
+                del result["rejected"]
+            self._log_result(result, log, time.monotonic() - started)
+            self._update_assets(context, log, options.run, result)
+        return result
+
+    def _log_result(self, result: dict[str, Any], log: ChangeLog, seconds: float) -> None:
         any_change = result["inserted"] or result["updated"] or result["deleted"]
         self.log.info(
-            "%s scan: %s inserted, %s updated, %s deleted; %s in s3://%s/%s/ (%s %d); %s in %.1f s",
+            "%s scan: %s inserted, %s updated, %s deleted; %s in %s (%s %d); %s in %.1f s",
             result["scan"].capitalize(), *(f"{result[name]:,}" for name in ("inserted", "updated", "deleted")),
-            counted(result["tickets"], "ticket"), bucket, prefix,
+            counted(result["tickets"], "ticket"), log.address,
             "change file" if any_change else "nothing new since change file", result["seq"],
-            counted(result["calls"], "API call"), time.monotonic() - started,
+            counted(result["calls"], "API call"), seconds,
         )  # fmt: skip
+
+    def _update_assets(self, context: Context, log: ChangeLog, run: str, result: dict[str, Any]) -> None:
+        from airflow_provider_lightspeed.changes.announce import announce
+
         outlets = [outlet for outlet in self.outlets if is_ticket_changes_asset(outlet)]
         events: Any = context.get("outlet_events")
-        if outlets and events is not None:
-            with s3_errors(f"use s3://{bucket}/{prefix}/"):
-                if (note := announce(log, options.run)) is not None:
-                    for outlet in outlets:
-                        events[outlet].add(Asset(uri=outlet.name), extra=result)
-                    note()
-        return result
+        if outlets and events is not None and (note := announce(log, run)) is not None:
+            for outlet in outlets:
+                events[outlet].add(Asset(uri=outlet.name), extra=result)
+            note()
 
     def _scan(
         self,
         context: Context,
         state: dict[str, Any] | None,
-        client: S3Client,
-        log: ChangeLog,
-        options: Options,
-        redaction: Redaction,
-        layout: Layout,
+        make_scan: Callable[[LightspeedHook, Callable[[dict[str, Any]], None]], Scan],
     ) -> dict[str, Any]:
+        """Scan, and defer or wait in the worker slot while the quota is used up."""
         from airflow_provider_lightspeed.changes.progress import Progress
-        from airflow_provider_lightspeed.formats.columns import Columns
 
         checkpoint = Checkpoint(context)
-        columns = Columns(layout)
         saved = state
 
         def save(progress: dict[str, Any]) -> None:
@@ -246,8 +256,7 @@ class LightspeedTicketChangesToS3Operator(StopsAtNextCall, BaseOperator):
 
         max_wait = None if self.deferrable else inf
         while True:
-            hook = self._hook(max_wait)
-            scan = self._make_scan(client, log, hook, options, redaction, columns, save)
+            scan = make_scan(self._hook(max_wait), save)
             try:
                 result = scan.run(Progress.from_json(saved)).to_json()
             except LightspeedQuotaExhaustedError as error:
@@ -267,22 +276,17 @@ class LightspeedTicketChangesToS3Operator(StopsAtNextCall, BaseOperator):
 
     def _make_scan(
         self,
-        client: S3Client,
         log: ChangeLog,
-        hook: LightspeedHook,
         options: Options,
         redaction: Redaction,
         columns: Columns,
-        save: Any,
+        parts: Callable[[str], Staging],
+        hook: LightspeedHook,
+        save: Callable[[dict[str, Any]], None],
     ) -> Scan:
-        from airflow_provider_lightspeed.changes.reader import parse_prefix
         from airflow_provider_lightspeed.changes.scan import Scan
         from airflow_provider_lightspeed.quarantine import Quarantine
-        from airflow_provider_lightspeed.s3.staging import Staging
         from airflow_provider_lightspeed.transfers.messages import with_messages
-
-        bucket, prefix = parse_prefix(self.s3_prefix, self.s3_bucket)
-        write = self._write_options().for_staging
 
         def row(ticket: Mapping[str, Any]) -> dict[str, Any]:
             return columns.row(redaction.apply(dict(ticket)))
@@ -298,22 +302,19 @@ class LightspeedTicketChangesToS3Operator(StopsAtNextCall, BaseOperator):
             shop,
             options,
             row=row,
-            parts=lambda name: Staging(client, bucket, f"{prefix}/changes", options.run, name, write),
+            parts=parts,
             save=save,
             with_messages=add_messages if self.include_messages else None,
             quarantine=Quarantine(raw_key) if self.on_malformed == "quarantine" else None,
             raw_key=raw_key,
         )
 
-    def _open(self, client: S3Client, bucket: str, prefix: str, layout: Layout) -> ChangeLog:
+    def _open(self, store: Store, columns: Columns) -> ChangeLog:
         from airflow_provider_lightspeed.changes.files import FORMATS
         from airflow_provider_lightspeed.changes.log import ChangeLog
-        from airflow_provider_lightspeed.changes.store import Store
-        from airflow_provider_lightspeed.formats.columns import Columns
 
-        store = Store(client, bucket, prefix, self._write_options().for_objects)
         try:
-            return ChangeLog(store, FORMATS[self.file_format](Columns(layout)))
+            return ChangeLog(store, FORMATS[self.file_format](columns))
         except ModuleNotFoundError as error:
             raise LightspeedConfigurationError(
                 "file_format 'parquet' needs pyarrow: pip install 'airflow-provider-lightspeed[parquet]', or use "
