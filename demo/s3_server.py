@@ -36,14 +36,12 @@ class S3Server:
     """
 
     region = "us-east-1"
+    access_key = "demo-access-key"
+    secret_key = "demo-secret-key"
     reader_access_key = "demo-reader-key"
     """With the same secret; it may read and list."""
 
-    def __init__(
-        self, directory: Path, *, access_key: str = "demo-access-key", secret_key: str = "demo-secret-key"
-    ) -> None:
-        self.access_key = access_key
-        self.secret_key = secret_key
+    def __init__(self, directory: Path) -> None:
         self.log = directory / "s3.log"
         self._data = directory / "s3"
         self._ports = free_ports(len(_SERVICES), pair_distance=_GRPC_OFFSET)

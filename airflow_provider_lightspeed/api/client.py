@@ -72,9 +72,9 @@ class _Client:
         """Estimate how long so many calls take. See `SansIOClient.estimate`."""
         return self._core.estimate(calls, sequential=sequential)
 
-    def log_estimate(self, calls: int, job: str, *, sequential: int | None = None) -> timedelta:
+    def log_estimate(self, calls: int, job: str, *, sequential: int | None = None) -> None:
         """Log how many calls a job needs and how long they take. See `SansIOClient.log_estimate`."""
-        return self._core.log_estimate(calls, job, sequential=sequential)
+        self._core.log_estimate(calls, job, sequential=sequential)
 
 
 class LightspeedClient(_Client):

@@ -38,7 +38,7 @@ class Client(Protocol):
     def estimate(self, calls: int, *, sequential: int = 0) -> timedelta:
         """Estimate how long so many calls take."""
 
-    def log_estimate(self, calls: int, job: str, *, sequential: int | None = None) -> timedelta:
+    def log_estimate(self, calls: int, job: str, *, sequential: int | None = None) -> None:
         """Log how many calls a job needs and how long they take."""
 
     def call(self, request: Request[Any], *, max_wait: float | None = None) -> Any:

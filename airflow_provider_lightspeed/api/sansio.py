@@ -228,8 +228,8 @@ class SansIOClient:
         with self._lock:
             return self._rate_limiter.estimate(calls, self._clock(), sequential=sequential)
 
-    def log_estimate(self, calls: int, job: str, *, sequential: int | None = None) -> timedelta:
-        """Log how many calls a job needs and how long they take, and return how long.
+    def log_estimate(self, calls: int, job: str, *, sequential: int | None = None) -> None:
+        """Log how many calls a job needs and how long they take.
 
         :param job: what is to be done, such as ``Closing 4000 tickets``.
         :param sequential: how many of the calls follow one another; None: all of them.
@@ -239,7 +239,6 @@ class SansIOClient:
         log.info(
             "%s takes about %s, %s. Quota: %s", job, counted(calls, "API call"), humanize(duration), left
         )
-        return duration
 
     def call_flow(
         self, request: Request[T], *, send_before: float = inf, max_wait: float | None = None

@@ -109,8 +109,8 @@ class Store:
         expect: str | None,
         metadata: dict[str, str] | None = None,
         content_type: str = "application/octet-stream",
-    ) -> str:
-        """Write an object in one request, if it is as expected; return its etag.
+    ) -> None:
+        """Write an object in one request, if it is as expected.
 
         :param expect: etag of the object to replace; None if there must be none.
         :raises ConditionFailed: if it is not as expected.
@@ -142,8 +142,7 @@ class Store:
             }:
                 raise ConditionsUnknown(str(error)) from error
             raise
-        etag: str = require_s3(written)
-        return etag
+        require_s3(written)
 
     def remedy(self, name: str) -> str:
         """Return which argument to set, if the store takes conditional writes with others; else an empty text.

@@ -105,11 +105,9 @@ class Staging:
         """Remove the parts."""
         self._delete(self._list(self.folder))
 
-    def remove_earlier(self) -> int:
-        """Remove what earlier tries with the same owner have left of other exports; return how much that was."""
-        left = [key for key in self._list(self._of_owner) if not key.startswith(self.folder)]
-        self._delete(left)
-        return len(left)
+    def remove_earlier(self) -> None:
+        """Remove what earlier tries with the same owner have left of other exports."""
+        self._delete([key for key in self._list(self._of_owner) if not key.startswith(self.folder)])
 
     def _delete(self, keys: list[str]) -> None:
         # One by one: some stores have no DeleteObjects, or want another checksum with it than boto sends.

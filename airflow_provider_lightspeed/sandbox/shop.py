@@ -120,7 +120,7 @@ class Shop:
         with self._lock:
             return self._live(ticket_id)
 
-    def create(self, fields: Mapping[str, Any], *, by: str, method: str = "POST") -> Ticket:
+    def create(self, fields: Mapping[str, Any], *, by: str) -> Ticket:
         """Add a ticket. Ids and times of creation go up together, so it is never older than the newest."""
         with self._lock:
             now = int(self._clock())
@@ -138,10 +138,10 @@ class Shop:
             })
             self._messages[ticket.id] = []
             self._store(None, ticket)
-            self._note(ticket.id, by, method, {}, self.document(ticket))
+            self._note(ticket.id, by, "POST", {}, self.document(ticket))
             return ticket
 
-    def update(self, ticket_id: int, fields: Mapping[str, Any], *, by: str, method: str = "PUT") -> Ticket:
+    def update(self, ticket_id: int, fields: Mapping[str, Any], *, by: str) -> Ticket:
         """Change a ticket. Where everything is so already, nothing happens; as a rule ``updatedAt`` stays, too.
 
         :raises MissingError: there is no such ticket.
@@ -156,10 +156,10 @@ class Shop:
             self._store(old, new)
             if is_same:
                 return new
-            self._note_difference(old, new, by, method)
+            self._note_difference(old, new, by, "PUT")
             return new
 
-    def delete(self, ticket_id: int, *, by: str, method: str = "DELETE") -> None:
+    def delete(self, ticket_id: int, *, by: str) -> None:
         """Delete a ticket.
 
         :raises MissingError: there is no such ticket.
@@ -168,7 +168,7 @@ class Shop:
             ticket = self._live(ticket_id)
             self._store(ticket, None)
             self._deleted[ticket_id] = ticket
-            self._note(ticket_id, by, method, self.document(ticket), {})
+            self._note(ticket_id, by, "DELETE", self.document(ticket), {})
 
     def messages(self, ticket_id: int) -> list[Message]:
         """Return a ticket's conversation, oldest first.

@@ -275,9 +275,8 @@ class Shop:
     def estimate(self, calls: int, *, sequential: int = 0) -> timedelta:
         return timedelta(seconds=calls)
 
-    def log_estimate(self, calls: int, job: str, *, sequential: int | None = None) -> timedelta:
+    def log_estimate(self, calls: int, job: str, *, sequential: int | None = None) -> None:
         self.announced.append((job, calls))
-        return self.estimate(calls)
 
     def call(self, request: Request, *, max_wait: float | None = None) -> Any:
         self.calls += 1

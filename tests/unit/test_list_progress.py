@@ -22,9 +22,8 @@ class Client:
     def estimate(self, calls: int, *, sequential: int = 0) -> timedelta:
         return timedelta(seconds=max(calls, sequential))
 
-    def log_estimate(self, calls: int, job: str, *, sequential: int | None = None) -> timedelta:
+    def log_estimate(self, calls: int, job: str, *, sequential: int | None = None) -> None:
         self.announced.append((calls, job, sequential))
-        return timedelta(0)
 
     def call(self, request: Any, *, max_wait: float | None = None) -> Any:
         raise AssertionError("nothing has to be counted")
