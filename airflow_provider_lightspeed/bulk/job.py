@@ -174,6 +174,7 @@ class Job(msgspec.Struct, kw_only=True):
             "failed": self.failed(),
             "dry_run": dry_run,
             "calls": self.calls,
+            "shop": self.shop,
         }
 
     def receipt(self, changed_key: str, *, dry_run: bool) -> Iterator[dict[str, Any]]:

@@ -116,7 +116,7 @@ def refuse_too_many(planned: int, max_tickets: int) -> None:
     """
     if planned > max_tickets:
         raise LightspeedConfigurationError(
-            f"{planned} tickets are more than max_tickets={max_tickets}; no ticket was changed in this try. "
+            f"{counted(planned, 'ticket')} are more than max_tickets={max_tickets}; no ticket was changed in this try. "
             f"Check the plan; if it is right, set max_tickets={planned}"
         )
 

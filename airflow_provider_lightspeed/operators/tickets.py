@@ -228,8 +228,8 @@ class UpdateTicketsOperator(BulkTicketsOperator):
     does not stop the others. If the quota is used up, the task defers until it is back.
 
     Returns, and pushes to XCom also when it fails, ``{"updated", "already", "missing", "changed"}`` with lists of ids,
-    ``"failed"`` with the reason for each id (as text), ``"dry_run"``, ``"calls"``, ``"criteria"`` if they chose, and
-    ``"receipt"`` and ``"receipt_sha256"`` if there is one.
+    ``"failed"`` with the reason for each id (as text), ``"dry_run"``, ``"calls"``, ``"shop"`` (a hash that identifies
+    it), ``"criteria"`` if they chose, and ``"receipt"`` and ``"receipt_sha256"`` if there is one.
 
     :param ticket_ids: which tickets (templated): a list of ids or an XComArg of one; text such as ``1,2,3`` or
         ``[1, 2]``; the ``s3://`` address of a receipt, an export, or a list of ids; or the result of a sensor, an

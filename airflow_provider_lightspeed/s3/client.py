@@ -23,6 +23,8 @@ _URI = re.compile(
     r"(?i:s3)://(?P<bucket>arn:[^/]*:(?:accesspoint|outpost/[^/:]+[/:]accesspoint)[/:][^/]+|[^/]*)/(?P<key>.*)",
     re.DOTALL,
 )
+#: What a template without a value leaves of `date={{ … }}` or of a file name.
+_MISSING = re.compile(r"(?<![A-Za-z0-9])None(?![A-Za-z0-9])|(?:^|/)\w+=(?=[/.]|$)")
 _BLOCK = 1024 * 1024
 _PERMANENT_STATUS = frozenset({301, 302, 308, 400, 401, 403, 404, 405, 501})
 #: Of these statuses, what another try may not meet. A HEAD has no body, and so its code is the status.
@@ -195,6 +197,11 @@ def parse_s3_uri(uri: str) -> tuple[str, str]:
     if not all(found["key"].split("/")):
         raise LightspeedConfigurationError(
             f"{uri!r} has an empty folder or file name: a key has no slash at its ends, and no two in a row"
+        )
+    if _MISSING.search(found["key"]):
+        raise LightspeedConfigurationError(
+            f"{uri!r} has a part without a value: a template in it rendered to nothing, or to None. All runs would share "
+            "this address"
         )
     return found["bucket"], found["key"]
 

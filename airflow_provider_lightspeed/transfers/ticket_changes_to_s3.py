@@ -467,8 +467,8 @@ class CheckTicketChangesOperator(BaseOperator):
         from airflow_provider_lightspeed.s3.client import connect, s3_errors
 
         require_rendered(self, "s3_prefix", "s3_bucket", "lightspeed_conn_id")
-        if not isinstance(self.max_age, timedelta) or self.max_age <= timedelta(0):
-            raise LightspeedConfigurationError(f"max_age must be a timedelta above 0, got {self.max_age!r}")
+        if not isinstance(self.max_age, timedelta):
+            raise LightspeedConfigurationError(f"max_age must be a timedelta, got {self.max_age!r}")
         bucket, prefix = parse_prefix(self.s3_prefix, self.s3_bucket)
         with s3_errors(f"read s3://{bucket}/{prefix}/"):
             log = open_log(connect(self.aws_conn_id), f"s3://{bucket}/{prefix}/")

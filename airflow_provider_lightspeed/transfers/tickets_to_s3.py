@@ -80,8 +80,9 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
     the task fails and writes no object. Memory does not grow with the shop. After a crash, the next try resumes
     (Airflow 3.3; older versions start over).
 
-    Returns ``{"uri", "tickets", "min_id", "max_id", "bytes", "calls"}``. The same is in the events of the task's asset
-    outlets and, except ``bytes``, in the object's user metadata.
+    Returns ``{"uri", "tickets", "min_id", "max_id", "bytes", "calls", "shop"}``; ``shop`` is a hash that identifies the shop.
+    The same is in the events of the task's asset outlets and, except ``bytes`` and ``shop``, in the object's user
+    metadata.
 
     :param s3_key: key of the object, or its full ``s3://`` address (templated).
     :param s3_bucket: bucket of the object, unless ``s3_key`` has it (templated).
@@ -262,7 +263,7 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
         )  # fmt: skip
         if attempt.console_address:
             self._push_link(context, attempt.console_address)
-        result = self._result(context, job.uri, progress, size)
+        result = self._result(context, job, progress, size)
         self._exported = Exported(
             hook.get_conn().settings.base_url, hook.lightspeed_conn_id, job.file_format.fields(), result
         )
@@ -273,7 +274,7 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
         if "ti" in context:
             context["ti"].xcom_push(key=S3ObjectLink.key, value=address)
 
-    def _result(self, context: Context, uri: str, progress: Progress, size: int) -> dict[str, Any]:
+    def _result(self, context: Context, job: ExportJob, progress: Progress, size: int) -> dict[str, Any]:
         """Return what is there now, and add it to the events of the asset outlets."""
         if progress.without_messages:
             self.log.warning(
@@ -281,12 +282,13 @@ class LightspeedTicketsToS3Operator(StopsAtNextCall, BaseOperator):
                 counted(progress.without_messages, "ticket"),
             )
         result = {
-            "uri": uri,
+            "uri": job.uri,
             "tickets": progress.tickets,
             "min_id": progress.min_id,
             "max_id": progress.max_id,
             "bytes": size,
             "calls": progress.calls,
+            "shop": job.shop,
         }
         if self.on_malformed == "quarantine":
             result["rejected"] = progress.rejected

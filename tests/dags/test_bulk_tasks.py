@@ -94,7 +94,7 @@ def test_twelve_thousand_ids_go_through_xcom(airflow: AirflowHome, shop: Sandbox
     # As text it is read too, and its cap holds; a refused plan leaves an outcome.
     assert outcome.tasks["text"].state == "failed"
     assert outcome.tasks["text"].result["closed"] == []
-    assert "12000 tickets are more than max_tickets=9" in airflow.log.read_text()
+    assert "12,000 tickets are more than max_tickets=9" in airflow.log.read_text()
     assert not shop.count_calls(method="PUT")
 
 

@@ -501,7 +501,7 @@ def test_twelve_thousand_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     with Sandbox(ShopConfig(tickets=13_000, end=END, limits=NO_LIMITS, burst_limit=0)) as sandbox:
         monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", sandbox.airflow_connection())
         ids = sandbox.shop.ids()[:12_000]
-        with pytest.raises(LightspeedTaskFailed, match="12000 tickets are more than max_tickets=1000"):
+        with pytest.raises(LightspeedTaskFailed, match="12,000 tickets are more than max_tickets=1000"):
             close(ticket_ids=ids)
         assert not sandbox.calls
         outcome = close(ticket_ids=str(ids), max_tickets=12_000, dry_run=True)

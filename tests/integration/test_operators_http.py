@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -48,6 +49,7 @@ def test_close(sandbox: Sandbox, some: list[int]) -> None:
         "failed": {},
         "dry_run": False,
         "calls": 6,
+        "shop": ANY,
     }
     puts = [call for call in sandbox.calls if call.method == "PUT"]
     assert [json.loads(call.body) for call in puts] == [{"ticket": {"isClosed": True}}] * 2

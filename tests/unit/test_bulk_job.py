@@ -190,6 +190,14 @@ def test_the_result_of_a_sensor_is_of_its_own_shop() -> None:
     result = {"ticket_ids": [3, 1], "count": 2, "since_id": 0, "max_id": 3, "shop": _SHOP}
     assert read_targets(result, _no_file, _SHOP) == dict.fromkeys([3, 1])
     assert read_targets(str(result), _no_file, _SHOP) == dict.fromkeys([3, 1])
+    # Of a bulk change and of an export, which would be read otherwise:
+    assert read_targets({"closed": [3], "dry_run": False, "shop": _SHOP}, _no_file, _SHOP) == {3: None}
+    for other in (
+        {"closed": [3], "dry_run": False, "shop": _SHOP},
+        {"uri": "s3://b/k", "tickets": 3, "shop": _SHOP},
+    ):
+        with pytest.raises(LightspeedConfigurationError, match="result of another shop"):
+            read_targets(other, _no_file, "another")
     for value in (result, str(result), [{**result, "shop": "another"}, result]):
         with pytest.raises(
             LightspeedConfigurationError, match=r"result of another shop.*No ticket.*mapped task group"

@@ -114,7 +114,7 @@ def test_more_than_max_tickets(planned: int, most: int) -> None:
         refuse_too_many(planned, most)
         return
     with pytest.raises(
-        LightspeedConfigurationError, match=f"^{planned} .*max_tickets={most};.*max_tickets={planned}$"
+        LightspeedConfigurationError, match=f"^{planned:,} .*max_tickets={most};.*max_tickets={planned}$"
     ):
         refuse_too_many(planned, most)
 

@@ -176,3 +176,28 @@ def test_checksums_that_stores_refuse_are_sent_to_aws_alone(
     client.put_object(Bucket="bucket", Key="key", Body=b"x")
     assert ("x-amz-sdk-checksum-algorithm" in sent) == expected == is_aws(client)
     assert "Authorization" in sent
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "None.jsonl",
+        "date=None/t.jsonl",
+        "date=/t.jsonl",
+        "t/date=",
+        "shop_None/t",
+        "a/None/b",
+        "closed/x-None.gz",
+        "day=.csv",
+    ],
+)
+def test_a_key_with_a_part_that_rendered_to_nothing_is_refused(key: str) -> None:
+    with pytest.raises(LightspeedConfigurationError, match="a part without a value"):
+        parse_s3_uri(f"s3://bucket/{key}")
+
+
+@pytest.mark.parametrize(
+    "key", ["Nonesuch/t", "none/t", "date=2026-01-31/t", "a=b=c/t", "LeNone/t", "YWJj==/t", "=/t"]
+)
+def test_a_key_with_values_is_not(key: str) -> None:
+    assert parse_s3_uri(f"s3://bucket/{key}") == ("bucket", key)
