@@ -357,8 +357,8 @@ def _sample_pages(
         seconds.extend(created.values())
         if created:
             highest = max(created)
-            created_at = next(row["createdAt"] for row in rows if row["id"] == highest)
-            newest = newest or {"id": highest, "createdAt": created_at}
+            row = next(row for row in rows if row["id"] == highest)
+            newest = newest or {"id": highest, "createdAt": row["createdAt"]}
             # All that follows is read after this ticket was there.
             reader.boundary = max(reader.boundary, highest)
         if pages == _PAGES_WORTH_A_COUNT and reader.counted is None:
