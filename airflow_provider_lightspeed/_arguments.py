@@ -241,7 +241,8 @@ def parse_ticket_ids(value: Any) -> list[int]:
             wrong.append(repr(item))
     if wrong:
         raise LightspeedConfigurationError(
-            f"ticket ids must be positive whole numbers, got {first_few(wrong)} ({len(wrong)} wrong). No ticket was changed"
+            f"ticket ids must be positive whole numbers without leading zeros, got {first_few(wrong)} ({len(wrong)} wrong). "
+            "No ticket was changed"
         )
     return list(ids)
 

@@ -299,13 +299,16 @@ def create_message(ticket_id: int, properties: Mapping[str, Any]) -> Request[Tic
 def parse_ticket_id(value: object) -> int:
     """Read a ticket id from an int or its decimal text.
 
-    :raises LightspeedConfigurationError: for anything else: a wrong id must not become another path.
+    :raises LightspeedConfigurationError: for anything else: a wrong id must not become another path, and ``2,001`` in a
+        list of ids not the tickets 2 and 1.
     """
-    if isinstance(value, str) and re.fullmatch(r"\s*[0-9]{1,18}\s*", value):
+    if isinstance(value, str) and re.fullmatch(r"\s*[1-9][0-9]{0,17}\s*", value):
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return value
-    raise LightspeedConfigurationError(f"a ticket id is a positive whole number, got {value!r}")
+    raise LightspeedConfigurationError(
+        f"a ticket id is a positive whole number without leading zeros, got {value!r}"
+    )
 
 
 def _filters(

@@ -148,6 +148,10 @@ class Job(msgspec.Struct, kw_only=True):
             calls=self.calls,
         )
 
+    def is_all_missing(self) -> bool:
+        """Return whether none of the tickets is in the shop."""
+        return bool(self.plan) and len(self.ids_with(Status.MISSING)) == len(self.plan)
+
     def summary(self, changed_key: str, *, dry_run: bool) -> str:
         """Return how far it is, in a line."""
         counts = {status: len(self.ids_with(status)) for status in Status}

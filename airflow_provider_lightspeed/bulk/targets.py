@@ -34,7 +34,7 @@ _OWN_ADDRESS = (
 )
 _OWN_SHOP = (
     "expand() with ticket_ids and lightspeed_conn_id combines each result with each shop: put the tasks of a shop into a "
-    "mapped task group instead. If the shop's API key or address was replaced since, pass the ids instead"
+    "mapped task group instead. If the connections lead to one shop by different API keys or addresses, pass the ids alone"
 )
 _GZIP = b"\x1f\x8b"
 _NOT_GZIP = (zlib.error, OSError, EOFError)

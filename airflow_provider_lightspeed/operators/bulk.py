@@ -188,6 +188,11 @@ class BulkTicketsOperator(BaseOperator):
             if client.quota:
                 self.log.info("API quota: %s", client.quota)
             self.log.info("%s", change.summary(job))
+            if job.is_all_missing():
+                self.log.warning(
+                    "None of %s is in this shop: check ticket_ids and lightspeed_conn_id",
+                    counted(len(job.plan), "ticket"),
+                )
             if wait is None:
                 self._raise_for_failures(change, job)
                 # Airflow may fail to store the result: then the next try returns it.

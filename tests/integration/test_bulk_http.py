@@ -513,3 +513,12 @@ def test_a_hook_argument_is_not_needed(sandbox: Sandbox) -> None:
     """One client serves plan and changes: its count of calls is the outcome's."""
     assert close(only_answered=True, max_share=1.0, dry_run=True)["calls"] == len(sandbox.calls)
     assert LightspeedHook().count_tickets() == 600
+
+
+def test_ids_of_another_shop_are_a_warning(sandbox: Sandbox, log: Callable[[], str]) -> None:
+    close(ticket_ids=[1, 2])
+    assert "None of 2 tickets is in this shop: check ticket_ids and lightspeed_conn_id" in log()
+    close(ticket_ids=[1, sandbox.shop.ids()[0]])
+    assert "None of" not in log()
+    with pytest.raises(LightspeedTaskFailed, match="leading zeros, got '001'"):
+        close(ticket_ids="2,001")

@@ -83,7 +83,7 @@ def test_filters_that_cannot_be_meant(options: Any, words: str) -> None:
         TicketFilter(**options)
 
 
-@pytest.mark.parametrize("good", [7, "7", " 7 ", "007"])
+@pytest.mark.parametrize("good", [7, "7", " 7 "])
 def test_ticket_numbers(good: Any) -> None:
     assert parse_ticket_id(good) == 7
     assert api.get_ticket(good).path == "tickets/7.json"
@@ -91,7 +91,7 @@ def test_ticket_numbers(good: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [0, -1, True, 7.0, None, "", "7/../8", "7.json", "７", "1e3", "-7", "../shop", "9" * 5_000]
+    "bad", [0, -1, True, 7.0, None, "", "7/../8", "7.json", "007", "７", "1e3", "-7", "../shop", "9" * 5_000]
 )
 def test_what_is_no_ticket_number_becomes_no_path(bad: Any) -> None:
     for request in (api.get_ticket, api.delete_ticket, api.list_messages, api.count_messages):
