@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Key in a saved state: which tries of the task may use it.
-_GENERATION = "generation"
+#: Key in a saved state: which tries of the task may use it. Its text stays: after an update of the provider, the next try
+#: must know what an earlier one has sent.
+_GENERATION = "life"
 
 
 class SavedState(msgspec.Struct):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_lightspeed._airflow import BaseOperator, TaskDeferred
-from airflow_provider_lightspeed._checkpoint import Checkpoint, defer_until
+from airflow_provider_lightspeed._checkpoint import Checkpoint, SendGuard, defer_until
 
 
 class Store(dict[str, Any]):
@@ -65,6 +65,15 @@ def test_a_checkpoint_of_an_early_version_may_be_from_before_a_clear() -> None:
     context = {"task_state_store": Store(lightspeed_checkpoint={"page": 1})}
     assert Checkpoint(context).load() is None
     assert Checkpoint(context).load_abandoned() == {"page": 1}
+
+
+def test_what_another_version_has_sent_is_not_sent_again() -> None:
+    # As it is in the store: if the worker dies and the provider is updated, the next try must know it.
+    sent = {"newest": 7, "life": [2, Run.start_date.isoformat()]}
+    context: Any = {"task_state_store": Store(lightspeed_sent=sent), "ti": Instance(), "dag_run": Run()}
+    assert SendGuard(context).earlier() == {"newest": 7}
+    with SendGuard(context).sending(newest=7):
+        assert context["task_state_store"] == {"lightspeed_sent": sent}
 
 
 def test_a_plan_outlives_a_clear() -> None:
