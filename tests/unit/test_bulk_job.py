@@ -205,6 +205,13 @@ def test_the_result_of_a_sensor_is_of_its_own_shop() -> None:
             read_targets(value, _no_file, "another" if value is not result else "a third")
 
 
+@pytest.mark.parametrize("shop", ["nl", "shop_nl", "", None, 7])
+def test_a_dict_of_your_own_may_name_its_shop_as_you_do(shop: Any) -> None:
+    own = {"shop": shop, "ticket_ids": [3, 1]}
+    for value in (own, str(own), [own]):
+        assert read_targets(value, _no_file, _SHOP) == dict.fromkeys([3, 1])
+
+
 @pytest.mark.parametrize("value", [b"123", bytearray(b"123"), memoryview(b"123"), {"closed": b"123"}])
 def test_bytes_are_no_ids(value: Any) -> None:
     with pytest.raises(LightspeedConfigurationError, match="must be a list of ticket ids"):
