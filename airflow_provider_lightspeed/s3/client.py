@@ -115,8 +115,9 @@ def connect(aws_conn_id: str | None) -> S3Client:
     """Return a client. Call it within :func:`s3_errors`: it may assume a role, which can be refused."""
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-    # S3Hook would use whatever credentials the worker has, maybe of another account.
-    if aws_conn_id is not None and is_unrendered(aws_conn_id):
+    # Airflow reads an empty id as None. With another id that it can't find, S3Hook would also use whatever credentials the
+    # worker has, maybe of another account.
+    if aws_conn_id and is_unrendered(aws_conn_id):
         raise LightspeedConfigurationError(
             f"aws_conn_id is empty after rendering (got {aws_conn_id!r}): for the worker's own AWS credentials, pass None"
         )

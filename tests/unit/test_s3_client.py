@@ -138,6 +138,22 @@ def test_missing_credentials_name_where_to_put_them() -> None:
     )
 
 
+@pytest.mark.parametrize("aws_conn_id", ["", None])
+def test_without_a_connection_the_worker_s_own_credentials_are_used(
+    monkeypatch: pytest.MonkeyPatch, aws_conn_id: str | None
+) -> None:
+    # The Amazon provider says this of an empty id, so os.environ.get("AWS_CONN_ID", "") is common in DAGs.
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+        monkeypatch.setenv(name, "eu-west-1")
+    assert is_aws(connect(aws_conn_id))
+
+
+@pytest.mark.parametrize("aws_conn_id", ["None", " ", " None\n"])
+def test_an_id_that_rendered_to_no_connection_is_refused(aws_conn_id: str) -> None:
+    with pytest.raises(LightspeedConfigurationError, match="aws_conn_id is empty after rendering"):
+        connect(aws_conn_id)
+
+
 def test_a_refused_role_is_a_plain_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: S3Hook) -> None:
         response: Any = {"Error": {"Code": "AccessDenied"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
