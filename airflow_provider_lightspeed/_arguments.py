@@ -10,7 +10,8 @@ from datetime import datetime
 from functools import wraps
 from inspect import Parameter, signature
 from math import isfinite
-from typing import Any, ParamSpec, TypeVar
+from operator import index
+from typing import Any, ParamSpec, SupportsIndex, TypeVar
 
 from airflow_provider_lightspeed.api.errors import LightspeedConfigurationError
 from airflow_provider_lightspeed.api.tickets import TicketFilter, parse_ticket_id
@@ -122,13 +123,13 @@ def parse_flag(name: str, value: Any) -> bool:
 
 
 def parse_number(name: str, value: Any) -> int:
-    """Read a number of tickets.
+    """Read a number of tickets; NumPy's and pandas' integers are some, too.
 
     :raises LightspeedConfigurationError: if it is no whole number.
     """
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise LightspeedConfigurationError(f"{name} must be a whole number, got {value!r}")
-    return value
+    if isinstance(value, SupportsIndex) and not isinstance(value, bool):
+        return index(value)
+    raise LightspeedConfigurationError(f"{name} must be a whole number, got {value!r}")
 
 
 def parse_choice(name: str, value: T, *allowed: T) -> T:

@@ -238,7 +238,7 @@ class NewTicketSensor(BaseSensorOperator):
     def _check_arguments(self) -> None:
         parse_choice("start", self.start, "latest", "earliest")
         for name in ("min_tickets", "max_tickets"):
-            parse_number(name, getattr(self, name))
+            setattr(self, name, parse_number(name, getattr(self, name)))
         parse_flag("deferrable", self.deferrable)
         if self.where is not None and not callable(self.where):
             raise LightspeedConfigurationError(f"where must be a function of a ticket, got {self.where!r}")

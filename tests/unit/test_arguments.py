@@ -10,6 +10,7 @@ import pytest
 
 from airflow_provider_lightspeed._arguments import (
     parse_instant,
+    parse_number,
     parse_text,
     parse_ticket_filter,
     parse_ticket_ids,
@@ -212,3 +213,22 @@ def test_none_is_a_missing_value_in_a_mapped_task(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(_Operator, "_BaseOperator__from_mapped", True)
     with pytest.raises(LightspeedConfigurationError, match="email is empty after rendering"):
         require_rendered(_Operator(message="m", email=None), "email")
+
+
+class _Int64:
+    """A whole number that is no int, as NumPy and pandas have them."""
+
+    def __index__(self) -> int:
+        return 7
+
+
+@pytest.mark.parametrize("value", [7, _Int64()])
+def test_whole_numbers(value: Any) -> None:
+    number = parse_number("max_tickets", value)
+    assert (number, type(number)) == (7, int)
+
+
+@pytest.mark.parametrize("value", ["7", 7.0, True, None, [7]])
+def test_no_whole_numbers(value: Any) -> None:
+    with pytest.raises(LightspeedConfigurationError, match="max_tickets must be a whole number, got"):
+        parse_number("max_tickets", value)
