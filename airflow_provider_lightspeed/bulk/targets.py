@@ -35,7 +35,8 @@ _OWN_ADDRESS = (
 )
 _OWN_SHOP = (
     "expand() with ticket_ids and lightspeed_conn_id combines each result with each shop: put the tasks of a shop into a "
-    "mapped task group instead. If the connections lead to one shop by different API keys or addresses, pass the ids alone"
+    "mapped task group instead. If the connections lead to one shop by different API keys or addresses, pass the ids alone, "
+    "or the uri of the export"
 )
 #: The hash of a shop, as results of tasks have it.
 _SHOP = re.compile(r"[0-9a-f]{16}")

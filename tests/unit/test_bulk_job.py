@@ -205,6 +205,15 @@ def test_the_result_of_a_sensor_is_of_its_own_shop() -> None:
             read_targets(value, _no_file, "another" if value is not result else "a third")
 
 
+def test_an_export_by_another_key_of_the_shop_is_read_by_its_uri() -> None:
+    export = {"uri": "s3://b/k", "tickets": 2, "shop": _SHOP}
+    with pytest.raises(
+        LightspeedConfigurationError, match=r"different API keys .* or the uri of the export$"
+    ):
+        read_targets(export, _no_file, "f" * 16)
+    assert read_targets(export["uri"], lambda _: b'{"id": 3}\n{"id": 1}', "f" * 16) == dict.fromkeys([3, 1])
+
+
 @pytest.mark.parametrize("shop", ["nl", "shop_nl", "", None, 7])
 def test_a_dict_of_your_own_may_name_its_shop_as_you_do(shop: Any) -> None:
     own = {"shop": shop, "ticket_ids": [3, 1]}
