@@ -156,16 +156,7 @@ def draw(seed: int) -> Scenario:
         negative_remaining=chance.random() < 0.5,
         retry_after=chance.choice(("none", "seconds", "date")),
         latency=chance.choice((0.0, 0.05, 0.2)),
-        faults=tuple(
-            Fault(
-                chance.choice([kind for kind in get_args(FaultKind) if kind not in _MISLEADING]),
-                times=0,
-                probability=chance.choice((0.01, 0.05)),
-                applied=chance.random() < 0.5,
-                delay=0.5,
-            )
-            for _ in range(chance.randrange(4))
-        ),
+        faults=tuple(_fault(chance) for _ in range(chance.randrange(4))),
         churn=chance.choice((Churn(), Churn(inserts=0.1, changes=0.2, deletes=0.05))),
         same_touches_tickets=chance.random() < 0.3,
     )
@@ -189,6 +180,18 @@ def draw(seed: int) -> Scenario:
         if chance.random() < 0.5
         else END + timedelta(days=365),
     )
+
+
+def _fault(chance: random.Random) -> Fault:
+    fault = Fault(
+        chance.choice([kind for kind in get_args(FaultKind) if kind not in _MISLEADING]),
+        times=0,
+        probability=chance.choice((0.01, 0.05)),
+        applied=chance.random() < 0.5,
+        delay=0.5,
+    )
+    # "Too many requests" means that the request was not done.
+    return replace(fault, applied=False) if fault.kind == "429" else fault
 
 
 def _maybe_dishonest(shop: ShopConfig) -> ShopConfig:

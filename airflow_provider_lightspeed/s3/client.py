@@ -204,6 +204,11 @@ def parse_s3_uri(uri: str) -> tuple[str, str]:
             f"{uri!r} has a part without a value: a template in it rendered to nothing, or to None. All runs would share "
             "this address"
         )
+    if "MappedArgument(" in found["key"]:
+        raise LightspeedConfigurationError(
+            f"{uri!r} has a part that is no value yet: on Airflow 3.0, write {{{{ ti.task.lightspeed_conn_id }}}} in place of "
+            "{{ task.lightspeed_conn_id }}. All instances would share this address"
+        )
     return found["bucket"], found["key"]
 
 

@@ -212,6 +212,15 @@ def test_a_key_with_a_part_that_rendered_to_nothing_is_refused(key: str) -> None
         parse_s3_uri(f"s3://bucket/{key}")
 
 
+def test_a_key_with_an_argument_that_is_not_rendered_yet_is_refused() -> None:
+    with pytest.raises(
+        LightspeedConfigurationError, match=r"write \{\{ ti\.task\.lightspeed_conn_id \}\} in place"
+    ):
+        parse_s3_uri(
+            "s3://bucket/MappedArgument(_input=DictOfListsExpandInput(value={'a': [1]}), _key='a').jsonl"
+        )
+
+
 @pytest.mark.parametrize(
     "key", ["Nonesuch/t", "none/t", "date=2026-01-31/t", "a=b=c/t", "LeNone/t", "YWJj==/t", "=/t"]
 )
