@@ -25,6 +25,8 @@ _URI = re.compile(
 )
 #: What a template without a value leaves of `date={{ … }}` or of a file name.
 _MISSING = re.compile(r"(?<![A-Za-z0-9])None(?![A-Za-z0-9])|(?:^|/)\w+=(?=[/.]|$)")
+#: What a template leaves that is not rendered.
+_NOT_RENDERED = re.compile(r"MappedArgument\(|\{\{")
 _BLOCK = 1024 * 1024
 _PERMANENT_STATUS = frozenset({301, 302, 308, 400, 401, 403, 404, 405, 501})
 #: Of these statuses, what another try may not meet. A HEAD has no body, and so its code is the status.
@@ -204,10 +206,10 @@ def parse_s3_uri(uri: str) -> tuple[str, str]:
             f"{uri!r} has a part without a value: a template in it rendered to nothing, or to None. All runs would share "
             "this address"
         )
-    if "MappedArgument(" in found["key"]:
+    if _NOT_RENDERED.search(found["key"]):
         raise LightspeedConfigurationError(
-            f"{uri!r} has a part that is no value yet: on Airflow 3.0, write {{{{ ti.task.lightspeed_conn_id }}}} in place of "
-            "{{ task.lightspeed_conn_id }}. All instances would share this address"
+            f"{uri!r} has a part that is not rendered. On Airflow 3.0, write {{{{ ti.task.lightspeed_conn_id }}}} in place of "
+            "{{ task.lightspeed_conn_id }}"
         )
     return found["bucket"], found["key"]
 

@@ -212,13 +212,15 @@ def test_a_key_with_a_part_that_rendered_to_nothing_is_refused(key: str) -> None
         parse_s3_uri(f"s3://bucket/{key}")
 
 
-def test_a_key_with_an_argument_that_is_not_rendered_yet_is_refused() -> None:
+@pytest.mark.parametrize(
+    "key",
+    ["MappedArgument(_input=DictOfListsExpandInput(value={'a': [1]}), _key='a').jsonl", "{{ 'a' }}.jsonl"],
+)
+def test_a_key_that_is_not_rendered_is_refused(key: str) -> None:
     with pytest.raises(
         LightspeedConfigurationError, match=r"write \{\{ ti\.task\.lightspeed_conn_id \}\} in place"
     ):
-        parse_s3_uri(
-            "s3://bucket/MappedArgument(_input=DictOfListsExpandInput(value={'a': [1]}), _key='a').jsonl"
-        )
+        parse_s3_uri(f"s3://bucket/{key}")
 
 
 @pytest.mark.parametrize(
