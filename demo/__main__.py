@@ -58,6 +58,7 @@ def _run(here: World) -> int:
         day = spend_day(here, show())
         staff_works(here, show())
         _announce(here, "3. The lake follows", SYNC)
+        say('  Triggered with {"scan": "full"}, to find changes of tickets older than 14 days too')
         lake = Lake(first, sync(here, show()))
     print_log(here)
     print_tickets(day)

@@ -12,9 +12,9 @@ from textwrap import wrap
 
 from airflow_provider_lightspeed.sandbox import Call
 from demo.airflow_home import PROJECT, OnChange
-from demo.lake import PREFIX, Lake, Row
+from demo.lake import ANSWERED, DELETED, PREFIX, Lake, Row
 from demo.screen import cut, heading, paint, say, table
-from demo.support_desk import Day, Ticket, Tickets
+from demo.support_desk import DAG_ID, Day, Ticket, Tickets
 from demo.world import BUCKET, World
 
 _WIDTH = 110
@@ -94,7 +94,7 @@ def print_log(here: World) -> None:
 
 def print_tickets(day: Day) -> None:
     """Print counts before and after, and the closed and new tickets."""
-    heading("The shop's tickets")
+    heading(f"The shop's tickets, before and after {DAG_ID}")
     rows = [("", "before", "after")]
     rows += [(name, _count(day.before, holds), _count(day.after, holds)) for name, holds in _COUNTS.items()]
     table(rows, right=(1, 2))
@@ -103,6 +103,7 @@ def print_tickets(day: Day) -> None:
     _list([day.after[number] for number in closed[:_SHOWN]], more=len(closed) - _SHOWN)
     say(f"  Opened by customers while the sensor waited, and put on the to-do list: {len(day.asked)}")
     _list([day.after[number] for number in day.asked])
+    say(f"  Not counted yet: the staff then answers {ANSWERED} tickets and deletes {DELETED}")
 
 
 def print_object(here: World, day: Day) -> None:
@@ -145,8 +146,8 @@ def _what(row: Row, before: Ticket | None) -> str:
 
 
 def print_calls(day: Day) -> None:
-    """Print the number of API calls, by kind."""
-    heading(f"API calls: {len(day.calls)}")
+    """Print the number of API calls of the support desk's DAG, by kind."""
+    heading(f"API calls of {DAG_ID}: {len(day.calls)}")
     kinds = Counter(map(_kind, day.calls))
     table([(str(count), *kind) for kind, count in kinds.most_common()], right=(0,))
 

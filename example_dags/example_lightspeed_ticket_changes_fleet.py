@@ -45,7 +45,8 @@ def example_lightspeed_ticket_changes_fleet() -> None:
             deferrable=True,
             lightspeed_conn_id=shop,
             aws_conn_id=AWS_CONN_ID,
-            outlets=[ticket_changes_asset(shop)],
+            # Another name than that of `example_lightspeed_ticket_changes`, which writes another prefix.
+            outlets=[ticket_changes_asset(f"fleet_{shop}")],
         )
 
 

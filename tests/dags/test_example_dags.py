@@ -11,7 +11,6 @@ import sysconfig
 import threading
 import time
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -53,22 +52,41 @@ found = {
     "warnings": bag.captured_warnings,
     "no description": sorted(name for name, dag in bag.dags.items() if not dag.description),
     "only one tag": sorted(name for name, dag in bag.dags.items() if len(dag.tags) < 2),
+    "updates": sorted(
+        (outlet.name, task.s3_prefix) for dag in bag.dags.values() for task in dag.tasks for outlet in task.outlets
+    ),
 }
 pathlib.Path(sys.argv[2]).write_text(json.dumps(found))
 """
 
 
-def test_they_are_parsed_with_no_error_and_no_warning_and_say_what_they_do(
-    here: World, tmp_path: Path
-) -> None:
-    answer = tmp_path / "found.json"
+@pytest.fixture(scope="module")
+def parsed(here: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What Airflow finds in the files."""
+    answer = tmp_path_factory.mktemp("parsed") / "found.json"
     subprocess.run(
         [sys.executable, "-W", "always", "-c", _PARSE, here.airflow.dags, answer],
         env=here.airflow.environment,
         check=True,
         capture_output=True,
     )
-    found = json.loads(answer.read_text())
+    found: dict[str, Any] = json.loads(answer.read_text())
+    return found
+
+
+def test_no_two_tasks_update_the_same_asset_or_write_the_same_prefix(parsed: dict[str, Any]) -> None:
+    # Otherwise the event of one would start a DAG that reads the prefix of the other.
+    assets, prefixes = zip(*parsed["updates"], strict=True)
+    assert "lightspeed://fleet_shop_nl/tickets/changes" in assets
+    assert len(assets) == 4
+    assert len(set(assets)) == len(assets)
+    assert len(set(prefixes)) == len(prefixes)
+
+
+def test_they_are_parsed_with_no_error_and_no_warning_and_say_what_they_do(
+    here: World, parsed: dict[str, Any]
+) -> None:
+    found = {name: value for name, value in parsed.items() if name != "updates"}
     expected = {EXPORT, CLOSE, FLEET, REACT, REOPEN, SUPPORT_DESK, TRIAGE, *CHANGES, CHANGES_OF_MANY}
     if Version("3.0") <= AIRFLOW:
         expected.add(EVENTS)
