@@ -79,7 +79,7 @@ class World:
     :param twice_counts: rows that are there twice count for the limit.
     :param count_cap: most that a count says.
     :param count_off: by how much a count is wrong (below zero: it lags).
-    :param empty_at: the list response that is wrongly empty.
+    :param empty_at: the list response that is wrongly empty, the first of `empties` in a row.
     :param replica: share of responses that come from a replica.
     :param replica_lag: calls that the replica lags behind.
     :param replica_lacks: newest tickets that the replica lacks.
@@ -111,6 +111,7 @@ class World:
     count_off: int = 0
     count_sees_hidden: bool = True
     empty_at: int | None = None
+    empties: int = 1
     replica: float = 0.0
     replica_lag: int = 0
     replica_lacks: int = 0
@@ -227,7 +228,7 @@ class World:
             return count if self.count_cap is None else min(count, self.count_cap)
         assert request.path == "tickets.json"
         self.lists += 1
-        if self.lists == self.empty_at:
+        if self.empty_at is not None and 0 <= self.lists - self.empty_at < self.empties:
             return []
         if self.always is None or self.replica or self.late or self.turn is not None:
             visible = {key for key, row in self.rows.items() if row.visible_from <= self.calls}

@@ -2,7 +2,7 @@
 
 Each response shows the lowest ids above the last one. No insert or delete can shift that, and no page
 number is needed. The end is seen: a question that starts one ticket lower shows the last ticket, and nothing
-after it.
+after it. If no response shows that ticket, the shop must count none after it.
 
 All that was read may fit a list by last change too. There, ``since_id`` hides tickets that moved to the end.
 So the end of such a list is read by page number as well: it must show the same tickets, and the list must be as
@@ -21,6 +21,9 @@ from airflow_provider_lightspeed.api.paging.reader import (
 )
 from airflow_provider_lightspeed.api.tickets import Ticket
 
+#: How often the end of the list is looked for where the shop counts tickets that no response shows.
+_MOST_LOOKS = 8
+
 
 def oldest_first(
     reader: ListReader, first: Section | None, cursor: OldestFirstCursor | None = None
@@ -36,7 +39,7 @@ def oldest_first(
     def position(state: ReaderState) -> OldestFirstCursor:
         return OldestFirstCursor(state, last, inclusive)
 
-    lower = empty = False
+    lower = empty = shows_last = False
     looks = 0
     count: int | None = None
     section = first or (yield from reader.list(since_id=last + inclusive))
@@ -52,17 +55,24 @@ def oldest_first(
             lower = section.room or (section is first and not reader.maybe_ordered_by_update)
             # Rows left out of it may be why a response looks as if more had fit.
             is_look = not section.may_be_full if section is first else section.half_empty
-            looks, empty = int(is_look), False
+            looks, empty, shows_last = int(is_look), False, False
             last = reader.boundary = fresh[-1]["id"]
             tail = [*tail, *fresh][-reader.page_size :]
             yield reader.emit(fresh, None if reader.maybe_ordered_by_update else position)
         else:
             looks += 1
+            shows_last = shows_last or last in ids
             # After the last ticket there is none; or it is gone, and questions of both shapes show none. Two servers
             # may answer in turn, of which one lags behind.
             is_end = empty or (lower and last in ids and section.room)
             if is_end and looks >= (4 if reader.contradicted else 2):
-                break
+                more = 0
+                if not shows_last and reader.counts_exactly:
+                    more = yield from reader.count(since_id=last + inclusive)
+                if not more:
+                    break
+                if looks >= _MOST_LOOKS:
+                    raise reader.incomplete(f"the shop lists no ticket after id {last}, and counts {more:,}")
             lower, empty = not lower, True
         if reader.maybe_ordered_by_update:
             if count is None:

@@ -25,7 +25,7 @@ from airflow_provider_lightspeed.api.paging.reader import (
 )
 from airflow_provider_lightspeed.api.paging.time_slices import time_slices
 from airflow_provider_lightspeed.api.paging.timezone import FilterZone
-from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Ticket, TicketFilter
+from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Ticket, TicketFilter, count_tickets
 
 #: How often a short list is read while it moves.
 _TRIES = 5
@@ -74,9 +74,7 @@ def walk(
             first = yield from _first_page(reader)
             in_order = _guess_order(first)
     if not first.rows:
-        if filter == TicketFilter() and (count := (yield from reader.count())) >= SMALLEST_PAGE:
-            # All tickets of a shop are not left out by chance, and what is made of the list may replace them.
-            raise reader.incomplete("the shop lists no ticket at all, and counts some", count)
+        yield from _refuse_counted(reader)
         yield reader.emit([])
         return
     reader.boundary = max(first.ids, default=0)
@@ -109,6 +107,23 @@ def _first_page(reader: ListReader) -> Walk[Section]:
         # One empty response proves nothing. Another limit is another question, for caches too.
         section = yield from reader.list(limit=reader.page_size - 1)
     return section
+
+
+def _refuse_counted(reader: ListReader) -> Walk[None]:
+    """Refuse a list without tickets of which the shop counts some: all of them are not left out by chance.
+
+    :raises LightspeedIncompleteListError: what is made of the list may replace them.
+    """
+    if not reader.counts_exactly:
+        return
+    count = yield from reader.count()
+    if count < SMALLEST_PAGE:
+        return
+    if reader.filter != TicketFilter():
+        everything: int = yield count_tickets()
+        if count == everything:
+            return  # the count may ignore the filter
+    raise reader.incomplete("the shop lists no ticket, and counts some", count)
 
 
 def _guess_order(first: Section) -> Callable[[ListReader, Section], Walk[None]] | None:
