@@ -64,21 +64,24 @@ class AirflowApi:
 
     def unpause(self, dag_id: str) -> None:
         """Let the DAG run."""
-        body = {"is_paused": False}
-        requests.patch(f"{self.url}/dags/{dag_id}", json=body, timeout=TIMEOUT).raise_for_status()
+        self._send("PATCH", f"dags/{dag_id}", {"is_paused": False}).raise_for_status()
 
     def start(self, dag_id: str, **conf: Any) -> str:
         """Start a run, and return its id."""
         run_id = f"manual__{datetime.now(UTC).isoformat()}"
         body = {"dag_run_id": run_id, "logical_date": None, "conf": conf}
-        for _ in range(_ATTEMPTS):
-            answer = requests.post(f"{self.url}/dags/{dag_id}/dagRuns", json=body, timeout=TIMEOUT)
-            if answer.status_code < requests.codes.server_error:
-                break
-            time.sleep(1)  # on SQLite, a write may meet one of the scheduler
+        answer = self._send("POST", f"dags/{dag_id}/dagRuns", body)
         if answer.status_code != requests.codes.conflict:  # else an attempt that failed has started it
             answer.raise_for_status()
         return run_id
+
+    def _send(self, method: str, path: str, body: dict[str, Any]) -> requests.Response:
+        for _ in range(_ATTEMPTS):
+            answer = requests.request(method, f"{self.url}/{path}", json=body, timeout=TIMEOUT)
+            if answer.status_code < requests.codes.server_error:
+                break
+            time.sleep(1)  # on SQLite, a write may meet one of the scheduler
+        return answer
 
     def runs(self, dag_id: str) -> list[dict[str, Any]]:
         """Return the runs of a DAG."""
