@@ -16,6 +16,7 @@ from airflow_provider_lightspeed.api.errors import (
 from airflow_provider_lightspeed.api.tickets import (
     DEFAULT_PAGE_SIZE,
     PAGE_SIZE,
+    SMALLEST_PAGE,
     RejectedTicket,
     Request,
     Ticket,
@@ -47,11 +48,16 @@ def newest_ticket() -> Generator[Request[Any], Any, int]:
 
     Yields calls to make, and is sent their data.
 
-    :raises LightspeedIncompleteListError: if the shop ignores ``since_id``.
+    :raises LightspeedIncompleteListError: if the shop ignores ``since_id``, or lists no ticket and counts some.
     """
     page: list[_Row] = yield list_tickets(keep_malformed=True)
     # One empty response proves nothing. Another limit is another question, for caches too.
     page = page or (yield list_tickets(limit=PAGE_SIZE - 1, keep_malformed=True))
+    if not page and (count := (yield count_tickets())) >= SMALLEST_PAGE:
+        # Believed by mistake, it would make every ticket new.
+        raise LightspeedIncompleteListError(
+            "the shop lists no ticket, and counts some", seen=0, expected=count
+        )
     newest, size, rounds = _highest(page), len(page), 0
     if page and _id(page[0]) != newest:
         newest = max(newest, _highest((yield from _last_page(newest, size))))

@@ -19,6 +19,8 @@ from airflow_provider_lightspeed.api.values import parse_instant, span_of_instan
 PAGE_SIZE = 250
 #: How many it holds if ``limit`` is not given (vendor page: "default: 50").
 DEFAULT_PAGE_SIZE = 50
+#: Every shop shows at least so many tickets on a page.
+SMALLEST_PAGE = 5
 
 _ID = itemgetter("id")
 

@@ -135,6 +135,20 @@ def test_a_list_that_is_empty_by_mistake(monkeypatch: pytest.MonkeyPatch, variab
         assert _run("second") == new
 
 
+def test_a_shop_whose_lists_stay_empty_is_no_empty_shop(
+    monkeypatch: pytest.MonkeyPatch, variables: Variables
+) -> None:
+    with _shop(monkeypatch, tickets=30) as shop:
+        monkeypatch.setenv("AIRFLOW_CONN_LIGHTSPEED_DEFAULT", shop.airflow_connection())
+        shop.inject(Fault("empty-list", times=0))
+        assert _run("first") == []
+        assert not variables.texts
+        shop.reset()
+        assert _run("first") == []
+        new = shop.add_tickets(2)
+        assert _run("second") == new
+
+
 @pytest.mark.parametrize("order", ["newest", "oldest", "unordered"])
 @pytest.mark.parametrize(
     "options",

@@ -25,6 +25,7 @@ from airflow_provider_lightspeed.api.paging.cursors import Cursor, ReaderState
 from airflow_provider_lightspeed.api.paging.timezone import FilterZone
 from airflow_provider_lightspeed.api.tickets import (
     PAGE_SIZE,
+    SMALLEST_PAGE,
     RejectedTicket,
     Request,
     Ticket,
@@ -35,8 +36,6 @@ from airflow_provider_lightspeed.api.tickets import (
     list_tickets,
 )
 
-#: Every shop shows at least so many tickets on a page.
-SMALLEST_PAGE = 5
 #: Page sizes that shops have are multiples of this.
 _ROUND = 5
 #: How a shop refuses a page that is too deep for it.

@@ -38,7 +38,6 @@ from airflow_provider_lightspeed.api.paging.cursors import (
 )
 from airflow_provider_lightspeed.api.paging.detect_offset import detect_offset
 from airflow_provider_lightspeed.api.paging.reader import (
-    SMALLEST_PAGE,
     Bounds,
     IdSet,
     ListReader,
@@ -51,7 +50,7 @@ from airflow_provider_lightspeed.api.paging.reader import (
     second_of,
 )
 from airflow_provider_lightspeed.api.paging.timezone import HIGHEST, LOWEST, local_time_from_seconds
-from airflow_provider_lightspeed.api.tickets import Ticket, created_at
+from airflow_provider_lightspeed.api.tickets import SMALLEST_PAGE, Ticket, created_at
 
 #: How often a slice is read again that shows no ticket, and counts some.
 _TRIES_IF_EMPTY = 5

@@ -14,7 +14,6 @@ from airflow_provider_lightspeed.api.paging.detect_offset import detect_offset
 from airflow_provider_lightspeed.api.paging.newest_first import newest_first
 from airflow_provider_lightspeed.api.paging.oldest_first import oldest_first
 from airflow_provider_lightspeed.api.paging.reader import (
-    SMALLEST_PAGE,
     ListReader,
     NotInOrder,
     Section,
@@ -25,7 +24,13 @@ from airflow_provider_lightspeed.api.paging.reader import (
 )
 from airflow_provider_lightspeed.api.paging.time_slices import time_slices
 from airflow_provider_lightspeed.api.paging.timezone import FilterZone
-from airflow_provider_lightspeed.api.tickets import PAGE_SIZE, Ticket, TicketFilter, count_tickets
+from airflow_provider_lightspeed.api.tickets import (
+    PAGE_SIZE,
+    SMALLEST_PAGE,
+    Ticket,
+    TicketFilter,
+    count_tickets,
+)
 
 #: How often a short list is read while it moves.
 _TRIES = 5
